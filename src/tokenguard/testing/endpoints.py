@@ -1,0 +1,215 @@
+"""What each endpoint answers: a request in, a response out.
+
+Owns: metadata (RFC 8414, OpenID Connect Discovery 1.0), the key set, the token endpoint (RFC 6749 section 4.4),
+introspection (RFC 7662), revocation (RFC 7009). Must not know: httpx, sockets, outages, counters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from tokenguard.testing.clients import AUTH_METHODS, Client, Clients, OAuthError, form
+from tokenguard.testing.minting import Mint
+from tokenguard.testing.tokens import changed
+from tokenguard.testing.traffic import Endpoint, Request, Response
+
+__all__ = ["PLACES", "Endpoints", "Published"]
+
+PLACES = ("rfc8414_inserted", "oidc_inserted", "oidc_suffix", "rfc8414_suffix")
+"""Where metadata may be asked for, in the order in which the validator asks (contract section 3)."""
+
+_NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
+Handler = Callable[[Request], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An answer that replaces the real one: `body` as it goes out, JSON for a mapping."""
+
+    body: Mapping[str, object] | bytes | str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+
+    def response(self) -> Response:
+        """As a response."""
+        body = self.body.encode() if isinstance(self.body, str) else self.body
+        octets = body if isinstance(body, bytes) else json.dumps(dict(body)).encode()
+        return Response(self.status, octets, tuple(self.headers.items()))
+
+
+class Endpoints:
+    """The endpoints of one `Mint`. Settings are plain attributes, to be changed between requests.
+
+    `places`: where metadata is found. `metadata_changes`, `introspection_changes`: members to replace or drop
+    (`ABSENT`) in those answers. `jwks_uri`: another place for the key set. `jwks_headers`: for example `Cache-Control`,
+    `Age`, `ETag`. `jwks_etag`: send an `ETag` of the content. Either tag makes `If-None-Match` answer 304 (RFC 9110
+    section 13.1.2).
+    """
+
+    def __init__(
+        self, mint: Mint, clients: Clients, *, places: Iterable[str] = PLACES, jwks_uri: str | None = None
+    ) -> None:
+        self.mint = mint
+        self.clients = clients
+        self.places = tuple(places)
+        self.jwks_uri = jwks_uri
+        self.jwks_headers: dict[str, str] = {}
+        self.jwks_etag = False
+        self.metadata_changes: dict[str, object] = {}
+        self.introspection_changes: dict[str, object] = {}
+
+    # Places
+
+    def url(self, endpoint: Endpoint) -> str:
+        """The absolute URL of an endpoint; for discovery, the first place in use."""
+        if endpoint == "discovery":
+            return self.discovery_urls()[0]
+        if endpoint == "jwks" and self.jwks_uri is not None:
+            return self.jwks_uri
+        path = {"jwks": "jwks", "token": "token", "introspection": "introspect", "revocation": "revoke"}[endpoint]
+        return f"{self.mint.url.removesuffix('/')}/{path}"
+
+    def discovery_urls(self) -> tuple[str, ...]:
+        """The metadata URLs in use (RFC 8414 section 3.1; OpenID Connect Discovery 1.0 section 4.1)."""
+        parts = urlsplit(self.mint.url)
+        origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
+        oauth, oidc = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
+        urls = {
+            "rfc8414_inserted": f"{origin}{oauth}{path}",
+            "oidc_inserted": f"{origin}{oidc}{path}",
+            "oidc_suffix": f"{origin}{path}{oidc}",
+            "rfc8414_suffix": f"{origin}{path}{oauth}",
+        }
+        return tuple(urls[place] for place in self.places)
+
+    def find(self, url: str) -> Endpoint:
+        """Which endpoint `url` (absolute, without query) is; `other` for none."""
+        if url in self.discovery_urls():
+            return "discovery"
+        served: tuple[Endpoint, ...] = ("jwks", "token", "introspection", "revocation")
+        for endpoint in served:
+            if self.url(endpoint) == url:
+                return endpoint
+        return "other"
+
+    # Answers
+
+    def answer(self, request: Request) -> Response:
+        """The answer of the endpoint named in `request.endpoint`. Never raises."""
+        reading: dict[Endpoint, Handler] = {"discovery": self._discovery, "jwks": self._jwks}
+        posting: dict[Endpoint, Handler] = {
+            "token": self._token,
+            "introspection": self._introspection,
+            "revocation": self._revocation,
+        }
+        handler = reading.get(request.endpoint) or posting.get(request.endpoint)
+        if handler is None:
+            return _json(404, {"error": "not_found"})
+        allowed = ("GET", "HEAD") if request.endpoint in reading else ("POST",)
+        if request.method not in allowed:
+            return _json(405, {"error": "invalid_request"}, (("Allow", ", ".join(allowed)),))
+        try:
+            return handler(request)
+        except OAuthError as error:
+            challenge = (("WWW-Authenticate", 'Basic realm="development issuer"'),) if error.challenge else ()
+            return _json(error.status, {"error": error.code}, (*_NO_STORE, *challenge))
+
+    def metadata(self) -> dict[str, object]:
+        """The authorization server's metadata (RFC 8414 section 2), `metadata_changes` applied."""
+        members: dict[str, object] = {
+            "issuer": self.mint.url,
+            "jwks_uri": self.url("jwks"),
+            "token_endpoint": self.url("token"),
+            "introspection_endpoint": self.url("introspection"),
+            "revocation_endpoint": self.url("revocation"),
+            "grant_types_supported": ["client_credentials"],
+            "response_types_supported": [],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [self.mint.algorithm],
+        }
+        for endpoint in ("token", "introspection", "revocation"):
+            members[f"{endpoint}_endpoint_auth_methods_supported"] = list(AUTH_METHODS)
+        return changed(members, self.metadata_changes)
+
+    def _discovery(self, _: Request) -> Response:
+        return _json(200, self.metadata())
+
+    def _jwks(self, request: Request) -> Response:
+        if self.mint.symmetric:  # a shared secret is never served
+            return _json(404, {"error": "not_found"})
+        body = json.dumps(self.mint.jwks()).encode()
+        headers = dict(self.jwks_headers)
+        if self.jwks_etag:
+            headers.setdefault("ETag", f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+        if "ETag" in headers and request.header("if-none-match") == headers["ETag"]:
+            return Response(304, b"", tuple(headers.items()))
+        return Response(200, body, (("Content-Type", "application/json"), *headers.items()))
+
+    def _token(self, request: Request) -> Response:
+        parameters = form(request, repeatable=("resource",))
+        client = self._client(request, parameters)
+        if "grant_type" not in parameters:
+            raise OAuthError("invalid_request")
+        if parameters["grant_type"] != "client_credentials":
+            raise OAuthError("unsupported_grant_type")
+        scope = _granted(client, parameters.get("scope", ""))
+        target = parameters.get("resource", parameters.get("audience"))  # RFC 8707 section 2, or the habit before it
+        claims: dict[str, Any] = {"sub": client.client_id, "client_id": client.client_id}
+        if target is not None:
+            claims["aud"] = target
+        make = self.mint.mint if client.token_format == "jwt" else self.mint.mint_opaque
+        answer: dict[str, object] = {
+            "access_token": make(scope or None, expires_in=300, **claims),
+            "token_type": "Bearer",
+            "expires_in": 300,
+        }
+        if scope:
+            answer["scope"] = scope
+        return _json(200, answer, _NO_STORE)
+
+    def _introspection(self, request: Request) -> Response:
+        parameters = form(request)
+        bearer = (request.header("authorization") or "").partition(" ")
+        if bearer[0].lower() == "bearer":  # RFC 7662 section 2.1: the caller may hold an access token instead
+            if self.mint.introspect(bearer[2].strip())["active"] is not True:
+                raise OAuthError("invalid_token", 401)
+        else:
+            self._client(request, parameters)
+        if "token" not in parameters:
+            raise OAuthError("invalid_request")
+        answer = self.mint.introspect(parameters["token"])
+        return _json(200, changed(answer, self.introspection_changes) if answer["active"] else answer, _NO_STORE)
+
+    def _revocation(self, request: Request) -> Response:
+        parameters = form(request)
+        client = self._client(request, parameters)
+        if "token" not in parameters:
+            raise OAuthError("invalid_request")
+        holder = self.mint.issued_to(parameters["token"])
+        if holder is not None and holder != client.client_id:  # RFC 7009 section 2.1: refused
+            raise OAuthError("unauthorized_client")
+        if holder is not None:
+            self.mint.revoke(parameters["token"])
+        return Response(200, b"", _NO_STORE)  # RFC 7009 section 2.2: an unknown token too
+
+    def _client(self, request: Request, parameters: dict[str, str]) -> Client:
+        return self.clients.authenticate(request, parameters, (self.mint.url, self.url("token"), request.url))
+
+
+def _granted(client: Client, asked: str) -> str:
+    """The scope to grant (RFC 6749 section 3.3): what was asked; asked for nothing, all that the client may have."""
+    wanted = [scope for scope in asked.split(" ") if scope]
+    if client.scopes is None:
+        return " ".join(wanted)
+    if not client.scopes.issuperset(wanted):
+        raise OAuthError("invalid_scope")
+    return " ".join(wanted or sorted(client.scopes))
+
+
+def _json(status: int, document: Mapping[str, object], headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(status, json.dumps(dict(document)).encode(), (("Content-Type", "application/json"), *headers))

@@ -1,0 +1,167 @@
+"""The story: which tokens are sent through which door in which order, and what is expected.
+
+Owns: the rows and the table. Must not know: how a token is judged.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TextIO
+
+import httpx
+
+from tokenguard._demo.doors import Api, Door, Reply, Worker
+from tokenguard._demo.service import SCOPE
+from tokenguard.testing import DevelopmentServer, FakeIssuer
+
+__all__ = ["run"]
+
+AUDIENCE = "https://orders.example"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request, and what each kind of front door must say to it. `reason`: the worker's, "" where it accepts.
+
+    `patience`: seconds in which to ask again, where a service has to notice something in the background first.
+    """
+
+    request: str
+    token: str | None
+    status: int = 200
+    error: str = ""
+    reason: str = ""
+    patience: float = 0
+
+    def expected(self, door: Door) -> str:
+        """In words, for the table."""
+        if isinstance(door, Api):
+            return f"{self.status} {self.error}".strip()
+        if self.status == 503:
+            return "could not tell"
+        return f"rejected: {self.reason}" if self.reason else "accepted"
+
+    def fits(self, door: Door, reply: Reply) -> bool:
+        """Whether `reply` is what is expected, its headers included (RFC 6750 section 3)."""
+        if not isinstance(door, Api):
+            return reply.status == self.expected(door)
+        return (
+            reply.status == str(self.status)
+            and reply.challenge.startswith("Bearer ") == (self.status in (401, 403))
+            and (f'error="{self.error}"' in reply.challenge if self.error else "error=" not in reply.challenge)
+            and bool(reply.retry_after) == (self.status == 503)
+        )
+
+
+class Story:
+    """A run of the demonstration. `out` gets each row as soon as it is known."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self.issuer = FakeIssuer(audience=AUDIENCE, client_id="orders-client")
+        self.unexpected = 0
+        self.rows = 0
+
+    def say(self, text: str = "") -> None:
+        """One line, at once."""
+        print(text, file=self.out, flush=True)
+
+    def tell(self) -> None:
+        """Everything, from start to end; whatever happens, nothing is left running."""
+        started = time.monotonic()
+        with ExitStack() as ending:
+            server = ending.enter_context(self.issuer.serve())
+            self.say(f"issuer   {self.issuer.url}  for development only")
+            settings = {"TOKENGUARD_ISSUER": self.issuer.url, "TOKENGUARD_AUDIENCE": AUDIENCE}
+            doors = (
+                Api("FastAPI", "tokenguard._demo.fastapi_api", settings),
+                Api("Flask", "tokenguard._demo.flask_api", settings),
+                Worker("worker", "tokenguard._demo.worker", settings),
+            )
+            for door in doors:
+                ending.callback(door.stop)
+                door.start()
+                self.say(f"{door.name:8} {door.address}  process {door.pid}")
+            self.say()
+            self.line("request", "front door", "expected", "status", "WWW-Authenticate", "verdict")
+            for row in self.story(server, doors):
+                for door in doors:
+                    self.send(row, door)
+        self.say()
+        as_expected = self.rows - self.unexpected
+        seconds = time.monotonic() - started
+        self.say(f"{as_expected} of {self.rows} rows as expected, {seconds:.0f} s; everything is stopped again")
+
+    def story(self, server: DevelopmentServer, doors: tuple[Door, ...]) -> Iterator[Row]:
+        """The rows, and between them what happens to the issuer."""
+        fake = self.issuer
+        good = self.client_credentials(SCOPE)
+        yield Row("good token", good)
+        yield Row("same token again", good)
+        leaked = fake.key
+        fake.rotate(keep_old=True)
+        yield Row("rotated key", self.client_credentials(SCOPE))
+        yield Row("key before rotation", good)
+        yield Row("no token", None, 401, reason="malformed")
+        yield Row("not a token", "nonsense", 401, "invalid_token", "malformed")
+        yield Row("expired", fake.expired(scope=SCOPE), 401, "invalid_token", "expired")
+        yield Row("wrong audience", fake.wrong_audience(scope=SCOPE), 401, "invalid_token", "audience")
+        yield Row("wrong issuer", fake.wrong_issuer(scope=SCOPE), 401, "invalid_token", "issuer")
+        yield Row("forged signature", fake.forged_signature(scope=SCOPE), 401, "invalid_token", "signature")
+        yield Row("alg: none", fake.alg_none(scope=SCOPE), 401, "invalid_token", "algorithm")
+        yield Row("too little scope", self.client_credentials("orders:list"), 403, "insufficient_scope", "scope")
+        fake.withdraw(leaked.kid)
+        yield Row("revoked key", good, 401, "invalid_token", "unknown_key", patience=8)
+        good = self.client_credentials(SCOPE)
+        yield Row("good token", good)
+        server.stop()
+        time.sleep(1.5)  # the services' keys are fresh for one second, so they are stale now
+        yield Row("issuer down", good)
+        for door in doors:
+            door.restart()
+        yield Row("restart, issuer down", good, 503)
+
+    def send(self, row: Row, door: Door) -> None:
+        """Send it, and again while it is not as expected and the row's patience lasts."""
+        deadline = time.monotonic() + row.patience
+        reply = door.ask(row.token)
+        while not row.fits(door, reply) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            reply = door.ask(row.token)
+        fits = row.fits(door, reply)
+        self.rows += 1
+        self.unexpected += not fits
+        challenge, _, _ = reply.challenge.partition(", error_description=")  # constant text, too wide for a table
+        if reply.retry_after:
+            challenge = f"(Retry-After: {reply.retry_after})"
+        verdict = "as expected" if fits else "UNEXPECTED"
+        self.line(row.request, door.name, row.expected(door), reply.status, challenge or "-", verdict)
+        if not fits:
+            self.say(door.log())
+
+    def line(self, request: str, door: str, expected: str, status: str, challenge: str, verdict: str) -> None:
+        """One line of the table."""
+        self.say(f"{request:21} {door:10} {expected:22} {status:22} {challenge:44} {verdict}".rstrip())
+
+    def client_credentials(self, scope: str) -> str:
+        """An access token, as a client gets it (RFC 6749 section 4.4)."""
+        answer = httpx.post(
+            self.issuer.token_endpoint,
+            data={"grant_type": "client_credentials", "scope": scope},
+            auth=(self.issuer.client_id, self.issuer.client_secret),
+            timeout=10,
+            trust_env=False,
+        )
+        token: str = answer.raise_for_status().json()["access_token"]
+        return token
+
+
+def run(out: TextIO | None = None) -> int:
+    """Tell the story on `out` (default: standard output). Returns 0 if every row was as expected, else 1."""
+    story = Story(out or sys.stdout)
+    story.tell()
+    return 1 if story.unexpected else 0

@@ -37,7 +37,7 @@ $(BIN)/python:
 $(STAMP): dev.lock pyproject.toml | $(BIN)/python
 	@echo "installing dev.lock into $(VENV)"
 	@$(PIP) install --require-hashes -r dev.lock
-	@$(PIP) install --no-deps -e .
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: setup
@@ -104,10 +104,10 @@ fix: $(STAMP) ## Format, and mend what Ruff can mend
 # --------------------------------------------------------------------------------------------------------- housekeeping
 
 .PHONY: lock
-lock: | $(BIN)/python ## Write dev.lock anew from pyproject.toml
+lock: | $(BIN)/python ## Write dev.lock anew from pyproject.toml (KEEP=1: without upgrades)
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev --all-extras \
-	  --upgrade --no-emit-package tokenguard-oauth --custom-compile-command "make lock" -o dev.lock pyproject.toml
+	  $(if $(KEEP),,--upgrade) --no-emit-package tokenguard-oauth --custom-compile-command "make lock" -o dev.lock pyproject.toml
 
 .PHONY: dist
 dist: $(STAMP) ## Build the wheel and the sdist into dist/

@@ -1,0 +1,149 @@
+"""From an error to an answer: status, header fields and body.
+
+Owns: everything that is HTTP: status codes, the challenge (RFC 6750 section 3), `Retry-After`, the problem document
+(RFC 9457). The only module that does. Must not know: frameworks, tokens, how a request was judged.
+
+A header field is put together from constants, from `realm`, `resource_metadata` and scope names only, each checked
+against the grammar first; so what comes out always parses (RFC 9110 sections 5.6.4 and 11.6.1), whatever came in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import NamedTuple
+
+from tokenguard._rules.settings import fetched_url
+from tokenguard.errors import (
+    ConfigurationError,
+    InsufficientScopeError,
+    InvalidRequestError,
+    InvalidTokenError,
+    MissingTokenError,
+    Reason,
+    RejectedError,
+    UnavailableError,
+)
+
+__all__ = ["Rejection", "checked_realm", "checked_resource_metadata", "reject"]
+
+# What a quoted-string may hold without escapes (RFC 9110 section 5.6.4), less HTAB and obs-text: servers and gateways
+# treat both badly (PEP 3333 forbids control characters), and nobody wants them in a realm.
+_QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", re.ASCII)
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)  # RFC 6749 appendix A.4
+
+_DEFAULT_REALM = "api"
+_FAILURE = "The request could not be authorized because of an error in the server."
+
+# The class decides, not what an instance or a subclass says of itself: the client's text stays ours.
+_REFUSALS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
+    (MissingTokenError, HTTPStatus.UNAUTHORIZED),
+    (InvalidRequestError, HTTPStatus.BAD_REQUEST),
+    (InvalidTokenError, HTTPStatus.UNAUTHORIZED),
+    (InsufficientScopeError, HTTPStatus.FORBIDDEN),
+    (RejectedError, HTTPStatus.UNAUTHORIZED),
+)
+
+
+class Rejection(NamedTuple):
+    """What an adapter writes out, as it stands. For HEAD it keeps the header fields and leaves out the body."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def checked_realm(realm: str | None) -> str:
+    """The realm for the challenge, `"api"` for None.
+
+    Raises `ConfigurationError` unless it is printable ASCII without quote and backslash.
+    """
+    if realm is None:
+        return _DEFAULT_REALM
+    text: object = realm  # not every caller is typed
+    if not isinstance(text, str) or _QUOTABLE.fullmatch(text) is None:
+        raise ConfigurationError('realm must be printable ASCII without quote and backslash, such as "orders"')
+    return realm
+
+
+def checked_resource_metadata(url: str | None) -> str | None:
+    """The URL of this resource's metadata (RFC 9728 section 5.1), or None.
+
+    Raises `ConfigurationError` unless it is an absolute URL that a client can fetch and a quoted-string can hold.
+    """
+    if url is None:
+        return None
+    fetched_url("resource_metadata", url)
+    if _QUOTABLE.fullmatch(url) is None:
+        raise ConfigurationError("resource_metadata must not hold a quote: write it percent-encoded, as %22")
+    return url
+
+
+def reject(
+    error: object,
+    *,
+    realm: str | None = None,
+    resource_metadata: str | None = None,
+    show_reason: bool = False,
+) -> Rejection:
+    """The answer to a request that ended in `error`.
+
+    - a refusal: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials the challenge holds
+      `realm` and `resource_metadata` only; every 401 holds `resource_metadata`; a 403 lists every required scope
+    - could not tell (`UnavailableError`): 503 and `Retry-After`, no challenge
+    - everything else, `ConfigurationError` included: 500, no challenge
+
+    `show_reason` adds the failed check to the body of a refusal. It is for development: it tells an attacker which
+    part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm` or `resource_metadata`.
+    """
+    realm = checked_realm(realm)
+    resource_metadata = checked_resource_metadata(resource_metadata)
+    if isinstance(error, RejectedError):
+        return _refusal(error, realm, resource_metadata, show_reason=show_reason)
+    if isinstance(error, UnavailableError):
+        retry_after = error.retry_after if type(error.retry_after) is int and error.retry_after > 0 else 1
+        return _answer(
+            HTTPStatus.SERVICE_UNAVAILABLE, UnavailableError.description, {}, (("Retry-After", str(retry_after)),)
+        )
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, _FAILURE, {}, ())
+
+
+def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *, show_reason: bool) -> Rejection:
+    kind, status = next((kind, status) for kind, status in _REFUSALS if isinstance(error, kind))
+    members: dict[str, str] = {}
+    if kind.error is not None:
+        members = {"error": kind.error, "error_description": kind.description}
+    if isinstance(error, InsufficientScopeError):
+        scope = " ".join([name for name in error.required if _is_scope_token(name)])
+        if scope:
+            members["scope"] = scope
+    parameters = {"realm": realm, **members}
+    if resource_metadata is not None and status == HTTPStatus.UNAUTHORIZED:
+        parameters["resource_metadata"] = resource_metadata
+    challenge = "Bearer " + ", ".join([f'{name}="{value}"' for name, value in parameters.items()])
+    if show_reason is True and isinstance(error.reason, Reason):
+        members["reason"] = error.reason.value
+    return _answer(status, kind.description, members, (("WWW-Authenticate", challenge),))
+
+
+def _is_scope_token(name: object) -> bool:
+    return isinstance(name, str) and _SCOPE_TOKEN.fullmatch(name) is not None
+
+
+def _answer(
+    status: HTTPStatus, detail: str, members: dict[str, str], headers: tuple[tuple[str, str], ...]
+) -> Rejection:
+    # "about:blank": the status says it all, and the title is its phrase (RFC 9457 section 4.2.1).
+    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members}
+    body = json.dumps(problem, separators=(",", ":")).encode("ascii")
+    return Rejection(
+        status.value,
+        (
+            *headers,
+            ("Content-Type", "application/problem+json"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+        ),
+        body,
+    )

@@ -1,0 +1,222 @@
+"""What every adapter is made of: prepared settings, the way to the validator, and one place that each verdict passes.
+
+Owns: the settings of a guarded app, checked and prepared once; reading a credential out of an ASGI scope or a WSGI
+environ; `Door.note`, through which every verdict of every adapter goes. Must not know: any framework, status codes,
+what makes a token good.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tokenguard._rules.bearer import credential
+from tokenguard._rules.paths import public_paths, route_path
+from tokenguard._rules.scope import RequiredScope, required
+from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
+from tokenguard.errors import (
+    ConfigurationError,
+    InsufficientScopeError,
+    MissingTokenError,
+    RejectedError,
+    UnavailableError,
+)
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from tokenguard.validator import TokenValidator
+
+TOKEN_KEY = "tokenguard.access_token"
+DOOR_KEY = "tokenguard.door"
+
+_log = logging.getLogger("tokenguard")
+
+# Made while nothing is wrong: if answering fails as well (a stack used up to its end, say), this is left to send.
+_LAST_RESORT = reject(None)
+
+
+class Door:
+    """A guarded app's settings and its way to the validator. Made once, at construction of the adapter.
+
+    `name` tells the adapters apart. Raises `ConfigurationError` for a bad setting. `validator` is None only where it
+    may come later (Flask) or never (`UNGUARDED`); then every request that needs it ends in a `ConfigurationError`.
+    """
+
+    __slots__ = (
+        "name",
+        "optional",
+        "public",
+        "realm",
+        "required",
+        "resource_metadata",
+        "show_reason",
+        "validator",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        validator: TokenValidator | None,
+        *,
+        scope: str | Iterable[str] | RequiredScope = (),
+        public: str | Iterable[str] = (),
+        optional: bool = False,
+        realm: str | None = None,
+        resource_metadata: str | None = None,
+        show_reason: bool = False,
+    ) -> None:
+        self.name = name
+        self.validator = validator
+        self.required = required(scope)
+        self.public = public_paths(public)
+        self.optional = switch("optional", optional)
+        self.realm = checked_realm(realm)
+        self.resource_metadata = checked_resource_metadata(resource_metadata)
+        self.show_reason = switch("show_reason", show_reason)
+
+    # ------------------------------------------------------------------------------------------------- credentials
+
+    def asgi_credential(self, scope: Mapping[str, Any]) -> str | None:
+        """The one bearer token of an ASGI request; None only if there is none and `optional` says that this is fine."""
+        values = [
+            value.decode("latin-1")
+            for name, value in scope.get("headers") or ()
+            if len(name) == 13 and name.lower() == b"authorization"
+        ]
+        query: bytes = scope.get("query_string") or b""
+        return self._credential(values, query.decode("latin-1"))
+
+    def wsgi_credential(self, environ: Mapping[str, Any]) -> str | None:
+        """The same for a WSGI request (PEP 3333: repeated fields arrive joined by commas)."""
+        value = environ.get("HTTP_AUTHORIZATION")
+        return self._credential(() if value is None else (value,), environ.get("QUERY_STRING") or "")
+
+    def _credential(self, values: list[str] | tuple[str, ...], query: str) -> str | None:
+        if self.optional:
+            # Only this MissingTokenError may open the door: one out of a check or a secret callable must not.
+            try:
+                return credential(values, query)
+            except MissingTokenError:
+                return None
+        return credential(values, query)
+
+    # ------------------------------------------------------------------------------------------------------ judging
+
+    def is_public(self, path: str, root_path: str, raw: str) -> bool:
+        """Whether a request for `path` needs no token. `raw` is the path as sent, where the server tells."""
+        return self.public.cover(route_path(path, root_path), raw)
+
+    def judge(self, raw: str, scope: RequiredScope) -> AccessToken:
+        """`validate`, for threads. Whatever comes back instead of an access token is an error, never an open door."""
+        token: object = self.ready().validate(raw, scope=scope)
+        return token if isinstance(token, AccessToken) else _no_token()
+
+    async def judge_async(self, raw: str, scope: RequiredScope) -> AccessToken:
+        """`validate_async`, for event loops."""
+        token: object = await self.ready().validate_async(raw, scope=scope)
+        return token if isinstance(token, AccessToken) else _no_token()
+
+    def ready(self) -> TokenValidator:
+        """The validator, which must be there by now."""
+        if self.validator is None:
+            raise ConfigurationError("no validator is set for this guarded app: give it one")
+        return self.validator
+
+    # ----------------------------------------------------------------------------------------------------- verdicts
+
+    def note(
+        self,
+        method: str,  # noqa: ARG002 - method, path and token are for what attaches here: telemetry, audit
+        path: str,  # noqa: ARG002
+        token: AccessToken | None,  # noqa: ARG002
+        error: BaseException | None,
+        *,
+        name: str = "",
+    ) -> None:
+        """Every verdict passes here, once: accepted (`token`, or None where none is needed) or ended in `error`.
+
+        `name` is the adapter's, where one works behind another's door. Never raises.
+        """
+        if error is not None:
+            _record(name or self.name, error)
+
+    def reject(self, error: BaseException) -> Rejection:
+        """The answer to `error`, with this app's settings. Never raises."""
+        try:
+            return reject(
+                error, realm=self.realm, resource_metadata=self.resource_metadata, show_reason=self.show_reason
+            )
+        except Exception:  # noqa: BLE001 - the last resort must not depend on what went wrong
+            return _LAST_RESORT
+
+    def refuse(self, method: str, path: str, error: BaseException, *, name: str = "") -> Rejection:
+        """Note the verdict and answer it."""
+        self.note(method, path, None, error, name=name)
+        return self.reject(error)
+
+
+def usable(validator: TokenValidator) -> TokenValidator:
+    """A validator that can be asked. Raises `ConfigurationError` for None, a class, an app in its place."""
+    if isinstance(validator, type) or not (
+        callable(getattr(validator, "validate", None)) or callable(getattr(validator, "validate_async", None))
+    ):
+        raise ConfigurationError("validator must be a TokenValidator")
+    return validator
+
+
+def switch(name: str, value: object) -> bool:
+    """True or False and nothing else: the string "false" would turn it on."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False")
+    return value
+
+
+def enough(token: AccessToken | None, scope: RequiredScope) -> AccessToken:
+    """A judged token that is enough for one more requirement. Raises `RejectedError` where it is not, or is none."""
+    if token is None:
+        raise MissingTokenError
+    if not scope.members <= token.scopes:
+        raise InsufficientScopeError(scope.names)
+    return token
+
+
+def _no_token() -> AccessToken:
+    raise ConfigurationError("the validator did not return an access token")
+
+
+def _record(name: str, error: BaseException) -> None:
+    # Class names and places only: the texts of foreign exceptions quote tokens, keys and URLs. A logger that fails must
+    # not change the verdict.
+    with suppress(Exception):
+        if isinstance(error, RejectedError):
+            _log.debug("%s: refused: %s (%s)", name, type(error).__name__, error.reason)
+        elif isinstance(error, UnavailableError):
+            _log.warning("%s: could not judge a token: %s", name, _trail(error))
+        else:
+            _log.error("%s: failed, so refused a request: %s", name, _trail(error))
+
+
+def _trail(error: BaseException) -> str:
+    """Where an exception came from, and its causes: class, file and line."""
+    places: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(places) < 4:
+        trace = current.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        places.append(f"{type(current).__name__}{place}")
+        current = current.__cause__
+    return ", from ".join(places)
+
+
+def log_failure(action: str, error: BaseException) -> None:
+    """Log that something beside the verdicts failed: warming up, closing."""
+    with suppress(Exception):
+        _log.warning("%s failed: %s", action, _trail(error))
+
+
+# Stands in where a decorator finds no middleware in front of it.
+UNGUARDED = Door("unguarded", None)

@@ -1,0 +1,191 @@
+"""ASGI middleware: no request reaches the app behind it without a good token.
+
+Owns: the ASGI protocol of the guard: what is judged, what is passed, how a refusal is sent. Must not know: any
+framework, status codes and challenges (see `challenge`), what makes a token good (see `validator`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from tokenguard._door import DOOR_KEY, TOKEN_KEY, Door, log_failure, usable
+from tokenguard.challenge import Rejection
+from tokenguard.errors import ConfigurationError
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from tokenguard.validator import TokenValidator
+
+__all__ = ["BearerMiddleware"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_DENIAL = "websocket.http.response"  # ASGI's WebSocket Denial Response extension
+_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+
+
+class BearerMiddleware:
+    """Guards every `http` and `websocket` request of `app`.
+
+    - `scope`: what every token must grant, all of it
+    - `public`: paths that need no token: `"/health"`, or `"/docs/*"` for what lies below `/docs/`. http only
+    - `optional`: a request without credentials passes, one with bad credentials does not
+    - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
+    - `show_reason`: tells clients which check failed; for development
+
+    The app finds an `AccessToken` at `scope["tokenguard.access_token"]`, or None on public paths and where `optional`
+    let a request through. Starlette's `request.user`, `request.auth.scopes` and `@requires` work too. The caller's
+    scope is copied, never changed. No method is exempt: HEAD and OPTIONS, CORS preflights too, need a token, so CORS
+    middleware belongs in front.
+
+    `lifespan` passes through: at startup the validator is warmed up (a failure is logged, the app still starts), at
+    shutdown its connections are released. Any other scope type raises `ConfigurationError`: it cannot be guarded.
+
+    Whatever goes wrong in the guard is a refusal; what the app itself raises passes untouched.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        validator: TokenValidator,
+        *,
+        scope: str | Iterable[str] = (),
+        public: str | Iterable[str] = (),
+        optional: bool = False,
+        realm: str | None = None,
+        resource_metadata: str | None = None,
+        show_reason: bool = False,
+    ) -> None:
+        self.app = app
+        self._validator = usable(validator)
+        self._door = Door(
+            "asgi",
+            self._validator,
+            scope=scope,
+            public=public,
+            optional=optional,
+            realm=realm,
+            resource_metadata=resource_metadata,
+            show_reason=show_reason,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        kind = scope.get("type")
+        if kind == "lifespan":
+            await _lifespan(self._validator, self.app, scope, receive, send)
+            return
+        if kind not in ("http", "websocket"):
+            raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
+        door = self._door
+        method: str = scope.get("method", "GET")
+        path: str = scope.get("path", "")
+        try:
+            token = await _judge(door, scope)
+            inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door}
+            inner["user"] = inner["auth"] = _NOBODY if token is None else Caller(token)
+            door.note(method, path, token, None)
+        except Exception as error:  # noqa: BLE001 - anything unexpected refuses
+            rejection = door.refuse(method, path, error)
+        else:
+            await self.app(inner, receive, send)
+            return
+        if kind == "http":
+            await _answer(rejection, "", method, send)
+        elif (await receive())["type"] == "websocket.connect":
+            if _DENIAL in (scope.get("extensions") or ()):
+                await _answer(rejection, "websocket.", method, send)
+            else:
+                await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
+
+
+async def _judge(door: Door, scope: Scope) -> AccessToken | None:
+    if door.public and scope["type"] == "http":
+        sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
+        if door.is_public(scope["path"], scope.get("root_path") or "", sent.decode("latin-1")):
+            return None
+    raw = door.asgi_credential(scope)
+    return None if raw is None else await door.judge_async(raw, door.required)
+
+
+async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:
+    headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in rejection.headers]
+    await send({"type": f"{prefix}http.response.start", "status": rejection.status, "headers": headers})
+    body = b"" if method == "HEAD" else rejection.body
+    await send({"type": f"{prefix}http.response.body", "body": body})
+
+
+async def _lifespan(validator: TokenValidator, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    opened = False
+
+    async def close() -> None:
+        nonlocal opened
+        if opened:
+            opened = False
+            try:
+                await validator.aclose()
+            except Exception as error:  # noqa: BLE001 - an app that stops must stop
+                log_failure("closing the validator", error)
+
+    async def warming() -> Message:
+        nonlocal opened
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            opened = True
+            try:
+                await validator.warm_up_async()
+            except Exception as error:  # noqa: BLE001 - requests will try again; until then they get 503
+                log_failure("warming up the validator", error)
+        return message
+
+    async def closing(message: Message) -> None:
+        # After the app's own shutdown, which may still judge tokens, and before the server is told that all is done.
+        if message["type"] in ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            await close()
+        await send(message)
+
+    try:
+        await app(scope, warming, closing)
+    finally:
+        await close()
+
+
+class Caller:
+    """What Starlette expects at `request.user` and `request.auth`, without importing it.
+
+    `access_token` is the judged token, or None. `scopes` are the token's, nothing is added to them.
+    """
+
+    __slots__ = ("access_token",)
+
+    def __init__(self, access_token: AccessToken | None) -> None:
+        self.access_token = access_token
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether there is a token."""
+        return self.access_token is not None
+
+    @property
+    def display_name(self) -> str:
+        """The subject, else the client, else nothing."""
+        token = self.access_token
+        return "" if token is None else token.subject or token.client_id or ""
+
+    @property
+    def identity(self) -> str:
+        """The same as `display_name`."""
+        return self.display_name
+
+    @property
+    def scopes(self) -> list[str]:
+        """What the token grants."""
+        return [] if self.access_token is None else sorted(self.access_token.scopes)
+
+
+_NOBODY = Caller(None)

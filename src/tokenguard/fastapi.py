@@ -1,0 +1,119 @@
+"""FastAPI: the validator as a security dependency.
+
+Owns: `BearerToken`, its exception and the handler that answers it. Must not know: status codes and challenges (see
+`challenge`), what makes a token good.
+"""
+
+# No `from __future__ import annotations` here: FastAPI resolves the annotations of a dependency through its
+# `__globals__`, which an instance does not have; as strings they would stay unresolved.
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, HTTPException, WebSocketException
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from tokenguard._door import Door, usable
+from tokenguard._rules.scope import RequiredScope, required
+from tokenguard.challenge import Rejection
+from tokenguard.errors import MissingTokenError
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from tokenguard.validator import TokenValidator
+
+__all__ = ["BearerToken", "RefusedRequest", "add_error_handler"]
+
+_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+# FastAPI's own handler writes another body, so these two would be wrong with it.
+_ABOUT_THE_BODY = ("Content-Type", "Content-Length")
+
+# Scopes come from the code of routes, so there are few; the bound is for code that makes them up.
+_required = lru_cache(maxsize=1024)(required)
+
+
+class RefusedRequest(HTTPException):
+    """What `BearerToken` raises: the status and header fields of the refusal. `rejection` is the whole answer."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        self.rejection = rejection
+        super().__init__(
+            rejection.status,
+            detail=json.loads(rejection.body)["detail"],
+            headers={name: value for name, value in rejection.headers if name not in _ABOUT_THE_BODY},
+        )
+
+
+class BearerToken(SecurityBase):
+    """A security dependency that gives the route its `AccessToken`:
+
+    `Annotated[AccessToken, Security(bearer, scopes=["orders:read"])]`
+
+    Every scope of the `Security` chain is required. It raises `RefusedRequest`, an `HTTPException` with the right
+    status and header fields; `add_error_handler` gives it the same body as everywhere else. A websocket is refused
+    before it is accepted: by the same answer where the server offers denial responses, else by closing with 1008.
+
+    FastAPI reads the request's body before it runs dependencies; where the body must not be touched before the token is
+    judged, put `tokenguard.asgi.BearerMiddleware` in front. `scheme_name` tells several of them apart in OpenAPI.
+    """
+
+    def __init__(
+        self,
+        validator: "TokenValidator",
+        *,
+        realm: str | None = None,
+        resource_metadata: str | None = None,
+        show_reason: bool = False,
+        scheme_name: str = "BearerToken",
+        description: str | None = None,
+    ) -> None:
+        self._door = Door(
+            "fastapi",
+            usable(validator),
+            realm=realm,
+            resource_metadata=resource_metadata,
+            show_reason=show_reason,
+        )
+        self.model = HTTPBearer(description=description)
+        self.scheme_name = scheme_name
+
+    async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> AccessToken:
+        """Judge one request. Called by FastAPI."""
+        door = self._door
+        scope = connection.scope
+        method: str = scope.get("method", "GET")
+        path: str = scope.get("path", "")
+        try:
+            needed: RequiredScope = _required(tuple(security_scopes.scopes))
+            raw = door.asgi_credential(scope)
+            if raw is None:  # only an optional door says so, and this is none
+                raise MissingTokenError
+            token = await door.judge_async(raw, needed)
+            door.note(method, path, token, None)
+        except Exception as error:  # noqa: BLE001 - anything unexpected refuses
+            rejection = door.refuse(method, path, error)
+        else:
+            return token
+        if isinstance(connection, WebSocket):
+            await connection.receive()  # the connect message comes first, whatever the answer
+            if "websocket.http.response" not in (scope.get("extensions") or ()):
+                raise WebSocketException(_POLICY_VIOLATION)
+        raise RefusedRequest(rejection)
+
+
+def add_error_handler(app: FastAPI) -> None:
+    """Let refusals have the same body as behind every other door. A later handler for `RefusedRequest` wins."""
+    app.add_exception_handler(RefusedRequest, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedRequest)  # noqa: S101 - registered for this class only
+    rejection = error.rejection
+    body = b"" if request.scope.get("method") == "HEAD" else rejection.body
+    return Response(body, rejection.status, dict(rejection.headers))

@@ -1,0 +1,84 @@
+"""WSGI middleware: no request reaches the app behind it without a good token.
+
+Owns: the WSGI protocol of the guard (PEP 3333). Must not know: any framework, status codes and challenges (see
+`challenge`), what makes a token good (see `validator`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from tokenguard._door import TOKEN_KEY, Door, usable
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from tokenguard.validator import TokenValidator
+
+__all__ = ["BearerMiddleware"]
+
+# The path as it was sent is no part of WSGI; servers that tell it use one of these names.
+_SENT_PATHS = ("RAW_URI", "REQUEST_URI")
+
+
+class BearerMiddleware:
+    """Guards every request of `app`. The settings are those of `tokenguard.asgi.BearerMiddleware`.
+
+    The app finds an `AccessToken` at `environ["tokenguard.access_token"]`, or None on public paths and where `optional`
+    let a request through. Only `HTTP_AUTHORIZATION` is read: no other header, and no variable that a rewriting server
+    adds, decides anything. No method is exempt.
+
+    Whatever goes wrong in the guard is a refusal; what the app itself raises passes untouched.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        validator: TokenValidator,
+        *,
+        scope: str | Iterable[str] = (),
+        public: str | Iterable[str] = (),
+        optional: bool = False,
+        realm: str | None = None,
+        resource_metadata: str | None = None,
+        show_reason: bool = False,
+    ) -> None:
+        self.app = app
+        self._door = Door(
+            "wsgi",
+            usable(validator),
+            scope=scope,
+            public=public,
+            optional=optional,
+            realm=realm,
+            resource_metadata=resource_metadata,
+            show_reason=show_reason,
+        )
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """One request."""
+        door = self._door
+        method: str = environ.get("REQUEST_METHOD", "")
+        path: str = environ.get("PATH_INFO", "")
+        try:
+            token = environ[TOKEN_KEY] = _judge(door, environ)
+            door.note(method, path, token, None)
+        except Exception as error:  # noqa: BLE001 - anything unexpected refuses
+            rejection = door.refuse(method, path, error)
+        else:
+            return self.app(environ, start_response)
+        start_response(f"{rejection.status} {HTTPStatus(rejection.status).phrase}", list(rejection.headers))
+        return [] if method == "HEAD" else [rejection.body]
+
+
+def _judge(door: Door, environ: dict[str, Any]) -> AccessToken | None:
+    if door.public:
+        # One of them is enough to close the path; nothing the client sends opens it.
+        sent = [str(environ.get(name, "")).partition("?")[0] for name in _SENT_PATHS]
+        if door.is_public(environ.get("PATH_INFO", ""), "", " ".join(sent)):
+            return None
+    raw = door.wsgi_credential(environ)
+    return None if raw is None else door.judge(raw, door.required)

@@ -1,0 +1,211 @@
+"""Flask: an extension, a decorator for views, and the current token.
+
+Owns: `TokenGuard`, `require_scope`, `current_token`. Must not know: status codes and challenges (see `challenge`), what
+makes a token good.
+
+Views, sync and async alike, are judged by `validate`: Flask runs each async view in an event loop of its own that ends
+with the view, and a refresh of keys or a connection pool must not end with it. An async view's token is judged in a
+worker thread, so that no loop is ever blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from inspect import isclass, iscoroutinefunction
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from flask import Flask, Request, Response, current_app, has_request_context, request
+from werkzeug.local import LocalProxy
+
+from tokenguard._door import Door, switch, usable
+from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
+from tokenguard.challenge import checked_realm, checked_resource_metadata
+from tokenguard.errors import ConfigurationError, MissingTokenError, TokenGuardError
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from tokenguard.validator import TokenValidator
+
+__all__ = ["TokenGuard", "current_token", "require_scope"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_EXTENSION = "tokenguard"
+_PREFIX = "TOKENGUARD_"
+_MARK = "__tokenguard_required__"  # on a decorated view: what it asks for; survives functools.wraps
+
+# With the request it belongs to: a view may call another app, whose views must not see this one's token.
+_current: ContextVar[tuple[Request, AccessToken] | None] = ContextVar("tokenguard_current", default=None)
+
+
+class TokenGuard:
+    """The extension. One may serve several apps.
+
+    Give a validator, here or to `init_app`, or let it be made from `app.config["TOKENGUARD_ISSUER"]`,
+    `["TOKENGUARD_AUDIENCE"]` and so on. Without either, every guarded view answers 500: it is never open.
+
+    A refusal is raised as the exception it is and answered by this extension's handler for `TokenGuardError`; the app's
+    own handler for that class or a narrower one wins.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        validator: TokenValidator | None = None,
+        *,
+        realm: str | None = None,
+        resource_metadata: str | None = None,
+        show_reason: bool = False,
+    ) -> None:
+        self._validator = None if validator is None else usable(validator)
+        self._realm = checked_realm(realm)
+        self._resource_metadata = checked_resource_metadata(resource_metadata)
+        self._show_reason = switch("show_reason", show_reason)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask, validator: TokenValidator | None = None) -> None:
+        """Guard the decorated views of `app`. `validator` is for this app alone."""
+        present = app.extensions.get(_EXTENSION)
+        if present is not None and present.validator is not None:
+            raise ConfigurationError("this app has a TokenGuard already: call init_app once for each app")
+        app.extensions[_EXTENSION] = Door(
+            "flask",
+            _validator_for(app, self._validator if validator is None else usable(validator)),
+            realm=self._realm,
+            resource_metadata=self._resource_metadata,
+            show_reason=self._show_reason,
+        )
+        if present is None:
+            app.before_request(_guard_automatic_options)
+            if TokenGuardError not in app.error_handler_spec[None][None]:
+                app.register_error_handler(TokenGuardError, _answer)
+
+
+def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A view that asks for every one of `scopes`, or, without any, just for a token.
+
+    Goes under the route decorator. The app needs a `TokenGuard`. The automatic answer to OPTIONS is guarded too, CORS
+    preflights included.
+    """
+    needed = required(scopes)
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        if isclass(view) or not callable(view):
+            raise ConfigurationError(
+                "require_scope() takes scopes and decorates a function; for a view class, list it in decorators"
+            )
+        guarded: Any
+        if iscoroutinefunction(view):
+
+            @wraps(view)
+            async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                door, this = _door(), _this_request()
+                token = await asyncio.to_thread(_judge, door, this, needed)
+                bound = _current.set((this, token))
+                try:
+                    return await view(*args, **kwargs)
+                finally:
+                    _current.reset(bound)
+
+            guarded = guarded_async
+        else:
+
+            @wraps(view)
+            def guarded_sync(*args: P.args, **kwargs: P.kwargs) -> R:
+                this = _this_request()
+                bound = _current.set((this, _judge(_door(), this, needed)))
+                try:
+                    return view(*args, **kwargs)
+                finally:
+                    _current.reset(bound)
+
+            guarded = guarded_sync
+        setattr(guarded, _MARK, (*getattr(view, _MARK, ()), needed))
+        return cast("Callable[P, R]", guarded)
+
+    return decorate
+
+
+def _validator_for(app: Flask, given: TokenValidator | None) -> TokenValidator | None:
+    configured = any(isinstance(name, str) and name.startswith(_PREFIX) for name in app.config)
+    if given is not None or not configured:
+        return given
+    from tokenguard.validator import TokenValidator
+
+    return TokenValidator.from_mapping(app.config, prefix=_PREFIX)
+
+
+def _this_request() -> Request:
+    """The request behind the proxy."""
+    return cast("LocalProxy[Request]", request)._get_current_object()  # noqa: SLF001 - documented by werkzeug
+
+
+def _door() -> Door:
+    door = current_app.extensions.get(_EXTENSION)
+    if not isinstance(door, Door):
+        raise ConfigurationError("this app has no TokenGuard: call TokenGuard.init_app(app)")
+    return door
+
+
+def _judge(door: Door, this: Request, needed: RequiredScope) -> AccessToken:
+    environ = this.environ
+    method: str = environ.get("REQUEST_METHOD", "")
+    path: str = environ.get("PATH_INFO", "")
+    try:
+        door.ready()  # before the credentials: a request without any must not hide that nothing is guarded
+        raw = door.wsgi_credential(environ)
+        if raw is None:  # only an optional door says so, and this is none
+            raise MissingTokenError
+        token = door.judge(raw, needed)
+        door.note(method, path, token, None)
+    except TokenGuardError as error:
+        door.note(method, path, None, error)
+        raise
+    except Exception as error:  # noqa: BLE001 - anything unexpected refuses
+        door.note(method, path, None, error)
+        raise ConfigurationError("the guard failed; the log tells where") from None
+    return token
+
+
+def _guard_automatic_options() -> None:
+    """Flask answers OPTIONS itself, before the view: judge it as the view would be (threat: methods that pass)."""
+    if request.method != "OPTIONS":
+        return
+    rule = request.url_rule
+    if rule is None or not getattr(rule, "provide_automatic_options", False):
+        return
+    view = current_app.view_functions.get(rule.endpoint)
+    for needed in _requirements(view):
+        _judge(_door(), _this_request(), needed)
+
+
+def _requirements(view: Any) -> tuple[RequiredScope, ...]:
+    marks: tuple[RequiredScope, ...] = getattr(view, _MARK, ())
+    view_class = getattr(view, "view_class", None)
+    if not marks and view_class is not None:
+        # Methods may ask for different scopes, and one may be open: then so is OPTIONS.
+        handlers = [getattr(view_class, method.lower(), None) for method in view_class.methods or ()]
+        if handlers and all(hasattr(handler, _MARK) for handler in handlers):
+            return (NO_SCOPE,)
+    return marks
+
+
+def _answer(error: TokenGuardError) -> Response:
+    rejection = _door().reject(error)
+    # HEAD: werkzeug leaves the body out and keeps the length.
+    return current_app.response_class(rejection.body, rejection.status, list(rejection.headers))
+
+
+def _bound_token() -> AccessToken:
+    bound = _current.get()
+    if bound is None or not has_request_context() or _this_request() is not bound[0]:
+        raise RuntimeError("current_token is bound inside a view under require_scope() only")
+    return bound[1]
+
+
+current_token = cast("AccessToken", LocalProxy(_bound_token))

@@ -1,0 +1,73 @@
+"""Signature algorithms (RFC 7518 section 3, RFC 8037, RFC 9864) and what each one demands of a key.
+
+Owns: the names that may be allowed and the binding of an algorithm to a key type and curve. PyJWT's algorithm objects do
+the verifying; which of them is used is decided here, never by a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Final
+
+from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
+
+from tokenguard.errors import ConfigurationError
+
+ALGORITHMS: Final = MappingProxyType[str, Algorithm](
+    {
+        "RS256": RSAAlgorithm(RSAAlgorithm.SHA256),
+        "RS384": RSAAlgorithm(RSAAlgorithm.SHA384),
+        "RS512": RSAAlgorithm(RSAAlgorithm.SHA512),
+        "PS256": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA256),
+        "PS384": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA384),
+        "PS512": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA512),
+        "ES256": ECAlgorithm(ECAlgorithm.SHA256),
+        "ES384": ECAlgorithm(ECAlgorithm.SHA384),
+        "ES512": ECAlgorithm(ECAlgorithm.SHA512),
+        "EdDSA": OKPAlgorithm(),
+        "HS256": HMACAlgorithm(HMACAlgorithm.SHA256),
+        "HS384": HMACAlgorithm(HMACAlgorithm.SHA384),
+        "HS512": HMACAlgorithm(HMACAlgorithm.SHA512),
+    }
+)
+SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
+DEFAULT: Final = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
+
+# (kty, crv) of a JWK -> the algorithms that it can serve. One curve, one algorithm (RFC 7518 section 3.4).
+FITTING: Final = MappingProxyType[tuple[str, str | None], frozenset[str]](
+    {
+        ("RSA", None): frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+        ("EC", "P-256"): frozenset({"ES256"}),
+        ("EC", "P-384"): frozenset({"ES384"}),
+        ("EC", "P-521"): frozenset({"ES512"}),
+        ("OKP", "Ed25519"): frozenset({"EdDSA"}),
+        ("oct", None): SYMMETRIC,
+    }
+)
+DIGEST_BYTES: Final = MappingProxyType({"HS256": 32, "HS384": 48, "HS512": 64})
+
+
+def normalise(name: str) -> str:
+    """Ed25519 (RFC 9864) names the only EdDSA curve supported here, so both names are one algorithm."""
+    return "EdDSA" if name == "Ed25519" else name
+
+
+def allow_list(names: str | Iterable[str]) -> tuple[str, ...]:
+    """An allow-list from settings: normalised, in order, not empty. Raises `ConfigurationError` otherwise."""
+    try:
+        given = [names] if isinstance(names, str) else list(names)
+    except TypeError:
+        raise ConfigurationError('algorithms must be a list of names such as ["RS256"]') from None
+    allowed: dict[str, None] = {}
+    for name in given:
+        if isinstance(name, str) and name.strip().lower() == "none":
+            raise ConfigurationError("algorithms must not contain none: an unsigned token proves nothing")
+        if not isinstance(name, str) or normalise(name) not in ALGORITHMS:
+            raise ConfigurationError(f"algorithms must be among {', '.join(ALGORITHMS)}, Ed25519; the names are exact")
+        allowed[normalise(name)] = None
+    if not allowed:
+        raise ConfigurationError("algorithms must name at least one algorithm; leave it out for the default list")
+    if not SYMMETRIC.isdisjoint(allowed) and not SYMMETRIC.issuperset(allowed):
+        raise ConfigurationError("algorithms must not mix HS* with others: use one issuer entry for each kind")
+    return tuple(allowed)

@@ -1,0 +1,72 @@
+"""Scope: what a token grants and what a route requires (RFC 6749 section 3.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tokenguard.errors import ConfigurationError
+
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
+_NOTHING: frozenset[str] = frozenset()
+
+
+class RequiredScope:
+    """The scopes that a route asks for, all of them, checked and prepared once. `names` keeps the caller's order."""
+
+    __slots__ = ("members", "names")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.members = frozenset(names)
+
+    def __repr__(self) -> str:
+        return f"RequiredScope({' '.join(self.names)!r})"
+
+
+def required(scope: str | Iterable[str] | RequiredScope) -> RequiredScope:
+    """Prepare required scopes: a space-delimited string, or an iterable of such. Every name is required.
+
+    Raises `ConfigurationError` for anything that is not made of scope-tokens (RFC 6749 appendix A.4): such a requirement
+    could never be met, and an empty name is more likely a mistake than a wish for none.
+    """
+    if isinstance(scope, RequiredScope):
+        return scope
+    try:
+        parts = scope.split(" ") if isinstance(scope, str) else list(scope)
+    except TypeError:
+        raise ConfigurationError("scope must be a string or an iterable of strings") from None
+    names: dict[str, None] = {}
+    for part in parts:
+        if not isinstance(part, str):
+            raise ConfigurationError("scope must be a string or an iterable of strings")
+        if isinstance(scope, str) and not part:
+            continue
+        for name in part.split(" "):
+            if _SCOPE_TOKEN.fullmatch(name) is None:
+                raise ConfigurationError(
+                    'a required scope must be printable ASCII without space, quote or backslash, such as "orders:read"'
+                )
+            names[name] = None
+    return RequiredScope(tuple(names))
+
+
+NO_SCOPE = RequiredScope(())
+
+
+def granted(claims: Mapping[str, Any], names: tuple[str, ...] = ("scope", "scp")) -> frozenset[str]:
+    """What a token grants. The first claim of `names` that is there wins; `null` reads as absent.
+
+    A string is delimited by U+0020 only; a list must hold strings only. Anything else grants nothing.
+    """
+    for name in names:
+        value = claims.get(name)
+        if value is None:
+            continue
+        if isinstance(value, str):
+            return frozenset([item for item in value.split(" ") if item])
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return frozenset([item for item in value if item])
+        return _NOTHING
+    return _NOTHING

@@ -1,0 +1,172 @@
+"""The three outcomes as exceptions, and `Reason`, the word for what was wrong.
+
+Owns: the error tree, the constant texts, the words for refusals.
+Must not know: HTTP status codes (see `challenge`), tokens, keys, frameworks.
+
+Texts are constants. Nothing from a token, a URL or a library's exception is ever put into one, so any of them may be
+logged or shown. `description` is what a client may read and tells no more than the error code does; `str(error)` is for
+the operator and names the failed check and the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+from typing import ClassVar
+
+__all__ = [
+    "ConfigurationError",
+    "InsufficientScopeError",
+    "IntrospectionUnavailableError",
+    "InvalidRequestError",
+    "InvalidTokenError",
+    "KeysUnavailableError",
+    "MissingTokenError",
+    "Reason",
+    "RejectedError",
+    "TokenGuardError",
+    "UnavailableError",
+]
+
+
+class Reason(StrEnum):
+    """Which check refused. For code, logs and metrics; a client is never told (RFC 6750 section 3.1)."""
+
+    MALFORMED = "malformed"
+    ALGORITHM = "algorithm"
+    TYPE = "type"
+    UNKNOWN_KEY = "unknown_key"
+    SIGNATURE = "signature"
+    ISSUER = "issuer"
+    AUDIENCE = "audience"
+    MISSING_CLAIM = "missing_claim"
+    INVALID_CLAIM = "invalid_claim"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    ISSUED_IN_FUTURE = "issued_in_future"
+    REVOKED = "revoked"
+    CONFIRMATION = "confirmation"
+    MISSING = "missing"
+    MULTIPLE = "multiple"
+    SCOPE = "scope"
+
+
+_NEXT_STEP = {
+    Reason.MALFORMED: "it is not a well-formed signed JWT (RFC 7515); look at what the client sends",
+    Reason.ALGORITHM: "its alg is not allowed; let the issuer sign with an allowed algorithm or add it to algorithms",
+    Reason.TYPE: "it is another kind of token, not an access token; let the client send its access token",
+    Reason.UNKNOWN_KEY: "no single published key fits it; compare its kid with the issuer's key set",
+    Reason.SIGNATURE: "its signature does not verify; it was altered or signed by another issuer",
+    Reason.ISSUER: "its iss is absent or not a configured issuer; the comparison is exact, a final slash counts",
+    Reason.AUDIENCE: "its aud names none of this API's audiences; let the client ask for this API or correct audience",
+    Reason.MISSING_CLAIM: "a required claim is absent; let the issuer add it",
+    Reason.INVALID_CLAIM: "a claim has a wrong type or value, or an extra check refused it",
+    Reason.EXPIRED: "its exp has passed; let the client fetch a new one, and compare clocks if this is frequent",
+    Reason.NOT_YET_VALID: "its nbf lies ahead; compare this host's clock with the issuer's",
+    Reason.ISSUED_IN_FUTURE: "its iat lies ahead; compare this host's clock with the issuer's",
+    Reason.REVOKED: "it was revoked, or the introspection endpoint calls it inactive",
+    Reason.CONFIRMATION: "it is bound to a key or certificate (cnf) that is not checked here",
+    Reason.MISSING: "the request carries none; let the client send Authorization: Bearer",
+    Reason.MULTIPLE: "the request carries more than one credential; let the client send exactly one",
+    Reason.SCOPE: "it lacks a required scope; let the issuer grant it to this client",
+}
+
+
+class TokenGuardError(Exception):
+    """Base of everything that tokenguard raises."""
+
+
+class ConfigurationError(TokenGuardError):
+    """A bad setting, or an unexpected exception or value from a callable that the application gave. HTTP: 500."""
+
+
+class RejectedError(TokenGuardError):
+    """The request was judged and is refused.
+
+    `error` is the RFC 6750 section 3.1 code (None where no credentials were sent), `reason` the check that refused,
+    `description` the constant text for the client.
+    """
+
+    error: ClassVar[str | None] = None
+    description: ClassVar[str] = "The request was refused."
+    reason: Reason
+
+    def __init__(self, *, reason: Reason) -> None:
+        self.reason = Reason(reason)
+        super().__init__(f"token refused ({self.reason.value}): {_NEXT_STEP[self.reason]}")
+
+    def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
+        return partial(type(self), reason=self.reason), ()
+
+
+class MissingTokenError(RejectedError):
+    """No bearer credentials at all. HTTP: 401 without an error code (RFC 6750 section 3.1)."""
+
+    description: ClassVar[str] = "An access token is required."
+
+    def __init__(self, *, reason: Reason = Reason.MISSING) -> None:
+        super().__init__(reason=reason)
+
+
+class InvalidRequestError(RejectedError):
+    """Malformed or repeated credentials. HTTP: 400 invalid_request."""
+
+    error: ClassVar[str | None] = "invalid_request"
+    description: ClassVar[str] = "The request must carry exactly one well-formed bearer token."
+
+    def __init__(self, *, reason: Reason = Reason.MALFORMED) -> None:
+        super().__init__(reason=reason)
+
+
+class InvalidTokenError(RejectedError):
+    """The token is not good here. HTTP: 401 invalid_token."""
+
+    error: ClassVar[str | None] = "invalid_token"
+    description: ClassVar[str] = "The access token is not valid for this resource."
+
+    def __init__(self, *, reason: Reason = Reason.INVALID_CLAIM) -> None:
+        super().__init__(reason=reason)
+
+
+class InsufficientScopeError(RejectedError):
+    """The token is good and not enough. HTTP: 403 insufficient_scope. `required` holds every scope asked for."""
+
+    error: ClassVar[str | None] = "insufficient_scope"
+    description: ClassVar[str] = "The access token does not carry every required scope."
+    required: tuple[str, ...]
+
+    def __init__(self, required: tuple[str, ...] = (), *, reason: Reason = Reason.SCOPE) -> None:
+        super().__init__(reason=reason)
+        self.required = tuple(required)
+
+    def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
+        return partial(type(self), self.required, reason=self.reason), ()
+
+
+class UnavailableError(TokenGuardError):
+    """The token could not be judged. HTTP: 503. `retry_after`: whole seconds, at least 1. `__cause__` tells why."""
+
+    message: ClassVar[str] = "the token could not be judged; see the cause and the log"
+    description: ClassVar[str] = "The access token cannot be checked at the moment."
+
+    def __init__(self, *, retry_after: int = 1) -> None:
+        self.retry_after = max(1, int(retry_after))
+        super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[Callable[[], UnavailableError], tuple[()]]:
+        return partial(type(self), retry_after=self.retry_after), ()
+
+
+class KeysUnavailableError(UnavailableError):
+    """The issuer's keys are out of reach and no cached key may answer."""
+
+    message: ClassVar[str] = "the issuer's keys cannot be had; check that its metadata and key set can be fetched"
+
+
+class IntrospectionUnavailableError(UnavailableError):
+    """Introspection or the revocation store gave no usable answer."""
+
+    message: ClassVar[str] = (
+        "revocation cannot be checked; check the introspection endpoint, our credentials, the store"
+    )

@@ -1,0 +1,43 @@
+"""`AccessToken`: what a caller holds once every check has passed.
+
+Owns: the shape of a judged token. Must not know: how it was judged, raw tokens, HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["AccessToken"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class AccessToken:
+    """A judged access token. Frozen, compared by identity, deeply read-only.
+
+    Times are NumericDate (RFC 7519 section 2) as sent, int or float, or None where the claim is absent. `scopes` is empty
+    where the token grants nothing. `claims` holds everything that was sent: mappings and tuples, never lists.
+    """
+
+    issuer: str
+    subject: str | None = None
+    client_id: str | None = None
+    audience: tuple[str, ...] = ()
+    scopes: frozenset[str] = frozenset()
+    expires_at: float | None = None
+    issued_at: float | None = None
+    not_before: float | None = None
+    token_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def has_scope(self, *scopes: str) -> bool:
+        """Whether every one of `scopes` was granted: exact, case-sensitive (RFC 6749 section 3.3)."""
+        return self.scopes.issuperset(scopes)
+
+    def __repr__(self) -> str:
+        return (
+            f"AccessToken(issuer={self.issuer!r}, subject={self.subject!r}, client_id={self.client_id!r},"
+            f" token_id={self.token_id!r}, expires_at={self.expires_at!r})"
+        )

@@ -1,0 +1,107 @@
+"""What a flow may ask for: the words between the decisions and the two drivers.
+
+Owns: the effects and `Flight`. Must not know: httpx, asyncio, threads' scheduling, tokens.
+
+A flow is a generator. It yields an effect and is resumed with the effect's result; `_io.threads.run` and
+`_io.loops.run` carry effects out for threads and for event loops. Locks may be taken between two yields, never
+across one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from tokenguard._rules.messages import Request, Response
+
+__all__ = ["Call", "Effect", "ExchangeError", "Flight", "Flow", "Join", "Request", "Response", "Send", "Start"]
+
+T = TypeVar("T")
+
+
+class ExchangeError(Exception):
+    """An exchange gave no whole answer. `kind` is a constant word for logs and snapshots, never a library's text.
+
+    `ends_attempt` tells that the server itself is out of reach (timeout, refused connection), so that asking it at
+    another place is pointless.
+    """
+
+    def __init__(self, kind: str, *, ends_attempt: bool = False) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.ends_attempt = ends_attempt
+
+
+class Flight(Generic[T]):
+    """One run on its own that any number of threads and loops may wait for.
+
+    `timeout` bounds the run in real seconds. A flight always lands with a value or is abandoned (its loop was stopped,
+    its process forked); who joined it then gets None and decides anew.
+    """
+
+    __slots__ = ("deadline", "future", "home", "timeout")
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.deadline = time.monotonic() + timeout  # real time: outbound bounds never follow an injected clock
+        self.future: Future[T | None] = Future()
+        self.future.set_running_or_notify_cancel()  # running at once: no waiter can cancel it
+        self.home: int | None = None  # the thread whose event loop runs it; that thread must not wait synchronously
+
+    def land(self, value: T | None) -> None:
+        """Land once; a second landing (a deadline that fired beside the result) is ignored."""
+        with _landing:
+            if not self.future.done():
+                self.future.set_result(value)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether nobody will land this flight any more: past its deadline by a second and still in the air."""
+        return not self.future.done() and time.monotonic() > self.deadline + 1
+
+
+_landing = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Do one HTTP exchange, within the deadline of the flight it runs in. Result: `Response`. Raises `ExchangeError`.
+
+    `pooled` keeps the connection for the next request (introspection); otherwise one connection per flight.
+    """
+
+    request: Request
+    pooled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run `flow` on its own (a task in a loop, a thread otherwise); its value lands in `flight`. Result: None."""
+
+    flight: Flight[Any]
+    flow: Generator[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait until `flight` has landed, at most until a second past its deadline. Result: its value, None if
+    abandoned."""
+
+    flight: Flight[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Call a store that exists in both worlds: `sync()` from threads, `await async_()` from loops. Result: its
+    value."""
+
+    sync: Callable[[], Any]
+    async_: Callable[[], Awaitable[Any]]
+
+
+Effect = Send | Start | Join | Call
+Flow = Generator[Effect, Any, T]

@@ -1,0 +1,272 @@
+"""One token, from its bytes to a verdict: the order of the checks (contract section 2), written once.
+
+Owns: the order, what is remembered, what is judged again for a remembered token. Must not know: sockets, loops, HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from tokenguard._flows.authority import Authority
+from tokenguard._flows.effects import Flow
+from tokenguard._flows.keys import KeySource
+from tokenguard._flows.memory import Memory
+from tokenguard._rules import claims as rules
+from tokenguard._rules import jws, scope
+from tokenguard._rules.introspection import judge_active
+from tokenguard._rules.jwk import Key, KeySet
+from tokenguard._rules.scope import RequiredScope
+from tokenguard.errors import ConfigurationError, InsufficientScopeError, InvalidTokenError, Reason, RejectedError
+from tokenguard.revocations import RevocationList
+from tokenguard.token import AccessToken
+
+Check = Callable[[Mapping[str, Any], float], None]
+
+_REMEMBERED_HEADERS: Final = 1_024
+_ROUNDS: Final = 4
+
+
+class Verdict:
+    """What is remembered of a token: it held under `key`. Its times, the extra checks, revocation and scope are open.
+
+    `ends` and `starts` are NumericDates as sent; `plain` tells that nothing but times and scope has to be judged again.
+    """
+
+    __slots__ = ("authority", "ends", "key", "keys", "plain", "source", "starts", "token")
+
+    def __init__(self, token: AccessToken, authority: Authority, key: Key, keys: KeySet, *, plain: bool) -> None:
+        self.token = token
+        self.authority = authority
+        self.source = authority.keys
+        self.key = key
+        self.keys = keys
+        self.plain = plain
+        self.ends = token.claims["exp"]
+        self.starts = rules.start(token.claims)
+
+
+class Validation:
+    """Judges tokens for a fixed set of authorities."""
+
+    def __init__(
+        self,
+        authorities: Mapping[str, Authority],
+        *,
+        leeway: float,
+        checks: tuple[Check, ...],
+        max_token_bytes: int,
+        memory: Memory[Verdict],
+        revocations: RevocationList | None,
+    ) -> None:
+        self._authorities = dict(authorities)
+        self._algorithms = frozenset[str]().union(*(authority.algorithms for authority in authorities.values()))
+        self._leeway = leeway
+        self._checks = checks
+        self._max_token_bytes = max_token_bytes
+        self._memory = memory
+        self._revocations = revocations
+        self._headers: dict[bytes, jws.Header] = {}
+        introspecting = [authority for authority in authorities.values() if authority.introspector is not None]
+        opaque = [authority for authority in introspecting if not authority.introspects_all] or introspecting
+        # Two that introspect, neither for opaque tokens first: nobody can tell whose an opaque token is.
+        self._opaque = opaque[0] if len(opaque) == 1 else None
+
+    def judge(
+        self, raw: object, digest: bytes, verdict: Verdict | None, now: float, mono: float, required: RequiredScope
+    ) -> Flow[AccessToken]:
+        """The token, or a `TokenGuardError`. `digest` is the SHA-256 of `raw`, `verdict` what is remembered under it."""
+        if verdict is not None:
+            keys = yield from self._keys(verdict.source, mono)
+            if verdict.keys is not keys:
+                if verdict.key not in keys.keys:
+                    self._memory.forget(digest)
+                    verdict = None
+                else:
+                    verdict.keys = keys
+        token_bytes = jws.encode(raw, self._max_token_bytes)
+        if verdict is not None:
+            token = verdict.token
+            rules.check_times(token.claims, now, self._leeway)
+            if not verdict.plain:
+                self._run_checks(token.claims, now)
+                yield from self._check_revoked(verdict.authority, token.claims, token_bytes, digest, now)
+        else:
+            try:
+                unverified = jws.parse(token_bytes, self._algorithms, self._headers)
+            except InvalidTokenError as error:
+                if self._opaque is None or error.reason is not Reason.MALFORMED or not jws.is_opaque(token_bytes):
+                    raise
+                unverified = None
+            if unverified is None:
+                token = yield from self._judge_opaque(self._opaque, token_bytes, digest, now)
+            else:
+                token = yield from self._judge_jwt(unverified, token_bytes, digest, now, mono)
+        if not required.members <= token.scopes:
+            raise InsufficientScopeError(required.names)
+        return token
+
+    # -- JWTs ------------------------------------------------------------------------------------------------------------
+
+    def _judge_jwt(
+        self, unverified: jws.Unverified, token_bytes: bytes, digest: bytes, now: float, mono: float
+    ) -> Flow[AccessToken]:
+        header, claims = unverified.header, unverified.claims
+        authority = self._select(claims)
+        if header.alg not in authority.algorithms:
+            raise InvalidTokenError(reason=Reason.ALGORITHM)
+        if authority.types is not None and header.typ not in authority.types:
+            raise InvalidTokenError(reason=Reason.TYPE)
+
+        source = authority.keys
+        keys = source.keys
+        if keys is None or mono >= source.quiet_until:
+            keys = yield from source.attend()
+        key = keys.certain(header.kid, header.alg)
+        if key is None or not key.verifies(header.alg, unverified.signing_input, unverified.signature):
+            key, keys = yield from _resolve(unverified, source, keys, key)
+        self._remember_header(unverified)
+
+        rules.require(claims, authority.required_claims)
+        audience = rules.audience(claims, authority.audiences)
+        rules.check_types(claims)
+        rules.check_times(claims, now, self._leeway)
+        rules.check_kind(claims)
+        rules.check_confirmation(claims)
+        frozen = rules.freeze(claims)
+        if self._checks:
+            self._run_checks(frozen, now)
+        plain = not self._checks and self._revocations is None and not authority.introspects_all
+        if self._revocations is not None or authority.introspects_all:
+            yield from self._check_revoked(authority, frozen, token_bytes, digest, now)
+        token = _access_token(authority, frozen, audience)
+        self._memory.put(digest, Verdict(token, authority, key, keys, plain=plain))
+        return token
+
+    def _select(self, claims: Mapping[str, Any]) -> Authority:
+        issuer = claims.get("iss")
+        authority = self._authorities.get(issuer) if isinstance(issuer, str) else None
+        if authority is None:
+            raise InvalidTokenError(reason=Reason.ISSUER)
+        return authority
+
+    def _keys(self, source: KeySource, mono: float) -> Flow[KeySet]:
+        keys = source.keys
+        if keys is None or mono >= source.quiet_until:
+            keys = yield from source.attend()
+        return keys
+
+    def _remember_header(self, unverified: jws.Unverified) -> None:
+        # Only once a signature held: then the issuer wrote that header, and strangers cannot fill this.
+        if unverified.header_text not in self._headers and len(unverified.header_text) <= _REMEMBERED_HEADERS:
+            if len(self._headers) >= _REMEMBERED_HEADERS:
+                self._headers.clear()
+            self._headers[unverified.header_text] = unverified.header
+
+    def _run_checks(self, claims: Mapping[str, Any], now: float) -> None:
+        for check in self._checks:
+            try:
+                result: object = check(claims, now)
+            except RejectedError as error:
+                raise error from None
+            except Exception as error:
+                raise ConfigurationError("an extra check raised an unexpected exception: see the cause") from error
+            if result is False or hasattr(result, "__await__"):
+                if hasattr(result, "close"):
+                    result.close()
+                raise ConfigurationError(
+                    "an extra check must be a plain function that raises InvalidTokenError to refuse; what it returns is"
+                    " not looked at, so False or a coroutine is a mistake"
+                )
+
+    # -- revocation ------------------------------------------------------------------------------------------------------
+
+    def _check_revoked(
+        self, authority: Authority, claims: Mapping[str, Any], token: bytes, digest: bytes, now: float
+    ) -> Flow[None]:
+        yield from self._check_denied(authority, claims, now)
+        if authority.introspects_all and authority.introspector is not None:
+            answer = yield from authority.introspector.ask(token, digest, now)
+            judge_active(answer)
+            self._check_answer(authority, answer, now, require_audience=False)
+
+    def _check_denied(self, authority: Authority, claims: Mapping[str, Any], now: float) -> Flow[None]:
+        if self._revocations is not None:
+            revoked = yield from self._revocations.check(
+                authority.url,
+                claims.get("jti"),
+                claims.get("client_id"),
+                claims.get("sub"),
+                claims.get("iat"),
+                now,
+                self._leeway,
+            )
+            if revoked is not False:
+                raise InvalidTokenError(reason=Reason.REVOKED)
+
+    def _check_answer(
+        self, authority: Authority, answer: Mapping[str, Any], now: float, *, require_audience: bool
+    ) -> tuple[str, ...]:
+        """The claim checks of a JWT for an introspection answer (RFC 7662 section 2.2)."""
+        if "iss" in answer and answer["iss"] != authority.url:
+            raise InvalidTokenError(reason=Reason.ISSUER)
+        audience = rules.audience(answer, authority.audiences, required=require_audience)
+        rules.check_types(answer)
+        rules.check_times(answer, now, self._leeway)
+        rules.check_kind(answer)
+        rules.check_confirmation(answer)
+        return audience
+
+    def _judge_opaque(self, authority: Authority, token: bytes, digest: bytes, now: float) -> Flow[AccessToken]:
+        if authority.introspector is None:
+            raise InvalidTokenError(reason=Reason.MALFORMED)
+        answer = yield from authority.introspector.ask(token, digest, now)
+        judge_active(answer)
+        audience = self._check_answer(authority, answer, now, require_audience=authority.require_audience)
+        frozen = rules.freeze(answer)
+        self._run_checks(frozen, now)
+        yield from self._check_denied(authority, frozen, now)
+        return _access_token(authority, frozen, audience)
+
+
+def _resolve(
+    unverified: jws.Unverified, source: KeySource, keys: KeySet, failed: Key | None
+) -> Flow[tuple[Key, KeySet]]:
+    """The slow way to a key: none or several fit, or the one that fits does not verify.
+
+    A set that may be out of date is asked for once more (`KeySource.refetch`), then the verdict stands.
+    Raises `unknown_key`, `signature`, or `KeysUnavailableError` where an absent key proves nothing.
+    """
+    header = unverified.header
+    tried = set() if failed is None else {failed}
+    for _ in range(_ROUNDS):
+        fitting = keys.fitting(header.kid, header.alg)
+        if header.kid is not None and len(fitting) > 1:
+            raise InvalidTokenError(reason=Reason.UNKNOWN_KEY)
+        for key in fitting:
+            if key not in tried:
+                if key.verifies(header.alg, unverified.signing_input, unverified.signature):
+                    return key, keys
+                tried.add(key)
+        if not (yield from source.refetch()):
+            break
+        keys = yield from source.attend()
+    if fitting:
+        raise InvalidTokenError(reason=Reason.SIGNATURE)
+    source.check_answered()
+    raise InvalidTokenError(reason=Reason.UNKNOWN_KEY)
+
+
+def _access_token(authority: Authority, claims: Mapping[str, Any], audience: tuple[str, ...]) -> AccessToken:
+    return AccessToken(
+        issuer=authority.url,
+        subject=claims.get("sub"),
+        client_id=claims.get("client_id"),
+        audience=audience,
+        scopes=scope.granted(claims),
+        expires_at=claims.get("exp"),
+        issued_at=claims.get("iat"),
+        not_before=claims.get("nbf"),
+        token_id=claims.get("jti"),
+        claims=claims,
+    )

@@ -1,0 +1,164 @@
+"""httpx, and nothing but httpx: clients, a request in, a bounded answer out.
+
+Owns: how clients are made and closed, the mapping of httpx's errors, the two readers. Must not know: flows, what is fetched.
+Loaded only where something is fetched: `import tokenguard` loads no HTTP client.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from functools import cache
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import httpx
+
+from tokenguard._flows.effects import ExchangeError, Request, Response
+from tokenguard._io.bounds import MAX_BODY, USER_AGENT, Body
+
+_HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
+_STREAM_EVENTS = ("connect_tcp.complete", "start_tls.complete")
+
+
+@cache
+def default_ssl_context() -> ssl.SSLContext:
+    """One context for the process: building it reads the CA bundle, 35 to 77 ms that belong on no event loop."""
+    return httpx.create_ssl_context()
+
+
+class _Borrowed(httpx.BaseTransport):
+    """A transport that belongs to the caller: closing our client must not close it."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._transport.handle_request(request)
+
+
+class _BorrowedAsync(httpx.AsyncBaseTransport):
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._transport.handle_async_request(request)
+
+
+def _settings(ssl_context: ssl.SSLContext | None, borrowed: object) -> dict[str, Any]:
+    settings: dict[str, Any] = {"headers": _HEADERS, "follow_redirects": False}
+    if borrowed is not None:
+        settings["transport"] = borrowed
+    else:
+        settings["verify"] = ssl_context or default_ssl_context()
+    return settings
+
+
+def _forget_cookies(client: httpx.Client | httpx.AsyncClient) -> None:
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+
+class Line:
+    """A synchronous client used by one exchange at a time, so that its socket is known and can be cut at a deadline.
+
+    httpx bounds each read, not an exchange: a server that drips bytes would hold it for ever. Cutting is a shutdown, never
+    a close: the number of a closed descriptor may be another connection's by the time that a blocked read returns.
+    """
+
+    def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
+        self._client = httpx.Client(**_settings(ssl_context, None if transport is None else _Borrowed(transport)))
+        _forget_cookies(self._client)
+        self._socket: socket.socket | None = None
+
+    def exchange(self, request: Request, timeout: float) -> Response:
+        """Do one exchange. Raises `ExchangeError`."""
+        try:
+            sent = self._client.build_request(
+                request.method,
+                request.url,
+                headers=list(request.headers),
+                content=request.body,
+                timeout=timeout,
+                extensions={"trace": self._trace},
+            )
+            answer = self._client.send(sent, stream=True)
+            try:
+                return _whole(answer) if answer.is_stream_consumed else self._read(answer)
+            finally:
+                answer.close()
+        except Exception as error:
+            raise _exchange_error(error) from error
+
+    def _read(self, answer: httpx.Response) -> Response:
+        body = Body(answer.headers.get("content-encoding", ""))
+        for chunk in answer.iter_raw():
+            body.feed(chunk)
+        return _response(answer, body.finish())
+
+    def _trace(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith(_STREAM_EVENTS):
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def cut(self) -> None:
+        """Make a blocked read return. Safe from any thread."""
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def async_client(
+    transport: httpx.AsyncBaseTransport | None, ssl_context: ssl.SSLContext | None, connections: int
+) -> httpx.AsyncClient:
+    """A client for one event loop."""
+    settings = _settings(ssl_context, None if transport is None else _BorrowedAsync(transport))
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    client = httpx.AsyncClient(limits=limits, **settings)
+    _forget_cookies(client)
+    return client
+
+
+async def exchange(client: httpx.AsyncClient, request: Request, timeout: float) -> Response:
+    """Do one exchange. The caller bounds it as a whole; `timeout` bounds each of its parts. Raises `ExchangeError`."""
+    try:
+        sent = client.build_request(
+            request.method, request.url, headers=list(request.headers), content=request.body, timeout=timeout
+        )
+        answer = await client.send(sent, stream=True)
+        try:
+            if answer.is_stream_consumed:
+                return _whole(answer)
+            body = Body(answer.headers.get("content-encoding", ""))
+            async for chunk in answer.aiter_raw():
+                body.feed(chunk)
+            return _response(answer, body.finish())
+        finally:
+            await answer.aclose()
+    except Exception as error:
+        raise _exchange_error(error) from error
+
+
+def _whole(answer: httpx.Response) -> Response:
+    """An answer that its transport had read (and inflated) already, as `httpx.MockTransport` does."""
+    if len(answer.content) > MAX_BODY:
+        raise ExchangeError("too_large")
+    return _response(answer, answer.content)
+
+
+def _response(answer: httpx.Response, body: bytes) -> Response:
+    return Response(answer.status_code, {name.lower(): answer.headers[name] for name in answer.headers}, body)
+
+
+def _exchange_error(error: Exception) -> ExchangeError:
+    if isinstance(error, ExchangeError):
+        return error
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return ExchangeError("timeout", ends_attempt=True)
+    if isinstance(error, httpx.NetworkError | httpx.ProxyError | OSError):
+        return ExchangeError("unreachable", ends_attempt=True)
+    if isinstance(error, httpx.HTTPError):
+        return ExchangeError("protocol_error")
+    return ExchangeError(type(error).__name__, ends_attempt=True)

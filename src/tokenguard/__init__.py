@@ -1,0 +1,43 @@
+"""tokenguard: decides, on every request, whether an OAuth 2.0 access token may pass.
+
+The public names. Adapters are imported from their modules: `tokenguard.asgi`, `.starlette`, `.fastapi`, `.wsgi`, `.flask`.
+"""
+
+from tokenguard.errors import (
+    ConfigurationError,
+    InsufficientScopeError,
+    IntrospectionUnavailableError,
+    InvalidRequestError,
+    InvalidTokenError,
+    KeysUnavailableError,
+    MissingTokenError,
+    Reason,
+    RejectedError,
+    TokenGuardError,
+    UnavailableError,
+)
+from tokenguard.introspection import Introspection
+from tokenguard.issuer import Issuer
+from tokenguard.revocations import RevocationList
+from tokenguard.token import AccessToken
+from tokenguard.validator import IssuerState, TokenValidator
+
+__all__ = [
+    "AccessToken",
+    "ConfigurationError",
+    "InsufficientScopeError",
+    "Introspection",
+    "IntrospectionUnavailableError",
+    "InvalidRequestError",
+    "InvalidTokenError",
+    "Issuer",
+    "IssuerState",
+    "KeysUnavailableError",
+    "MissingTokenError",
+    "Reason",
+    "RejectedError",
+    "RevocationList",
+    "TokenGuardError",
+    "TokenValidator",
+    "UnavailableError",
+]

@@ -1,0 +1,117 @@
+"""Settings from the environment, or from any mapping of such names: strings in, typed settings out.
+
+Owns: the names, and turning text into numbers, flags and lists. Must not know: what a setting means; `TokenValidator`,
+`Issuer` and `Introspection` check it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tokenguard.errors import ConfigurationError
+from tokenguard.introspection import Introspection
+from tokenguard.issuer import Issuer
+
+
+def _text(value: Any) -> Any:
+    return value
+
+
+def _words(value: Any) -> Any:
+    return value.split() if isinstance(value, str) else value
+
+
+def _number(value: Any) -> Any:
+    return (int(value) if value.strip().isdecimal() else float(value)) if isinstance(value, str) else value
+
+
+def _flag(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }[value.strip().lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+_Readers = Mapping[str, Callable[[Any], Any]]
+
+_VALIDATOR: _Readers = {
+    "AUDIENCE": _words,
+    "LEEWAY": _number,
+    "MAX_TOKEN_BYTES": _number,
+    "TOKEN_CACHE_SIZE": _number,
+    "HTTP_TIMEOUT": _number,
+    "ALLOW_INSECURE_HTTP": _flag,
+}
+_ISSUER: _Readers = {
+    "JWKS_URI": _text,
+    "ALGORITHMS": _words,
+    "PROFILE": _text,
+    "JWKS_MAX_AGE": _number,
+    "JWKS_MAX_STALE": _number,
+    "JWKS_COOLDOWN": _number,
+}
+_INTROSPECTION: _Readers = {
+    "INTROSPECTION_CLIENT_ID": _text,
+    "INTROSPECTION_CLIENT_SECRET": _text,
+    "INTROSPECTION_ENDPOINT": _text,
+    "INTROSPECTION_CLIENT_AUTH": _text,
+    "INTROSPECTION_WHEN": _text,
+    "INTROSPECTION_CACHE_TTL": _number,
+    "INTROSPECTION_NEGATIVE_TTL": _number,
+    "INTROSPECTION_STALE_TTL": _number,
+    "INTROSPECTION_REQUIRE_AUDIENCE": _flag,
+}
+
+
+def read(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The settings of a `TokenValidator` that `mapping` holds under `prefix`. An empty string reads as absent.
+
+    Raises `ConfigurationError` naming the variable, never its value.
+    """
+    settings = _section(mapping, prefix, _VALIDATOR)
+    issuer_settings = _section(mapping, prefix, _ISSUER)
+    introspection = _section(mapping, prefix, _INTROSPECTION, strip="INTROSPECTION_")
+    if introspection:
+        issuer_settings["introspection"] = Introspection(**introspection)
+    issuers = _words(mapping.get(prefix + "ISSUER") or ())
+    if isinstance(issuers, Issuer):
+        issuers = [issuers]
+    issuers = list(issuers)
+    if not issuers:
+        raise ConfigurationError(
+            f"{prefix}ISSUER must be set: the exact iss of the tokens, such as https://auth.example.com/"
+        )
+    if "audience" not in settings:
+        raise ConfigurationError(
+            f"{prefix}AUDIENCE must be set: what the tokens' aud names this API, a URL for example"
+        )
+    if issuer_settings and (len(issuers) > 1 or not isinstance(issuers[0], str)):
+        names = ", ".join(prefix + name.upper() for name in issuer_settings)
+        raise ConfigurationError(f"{names} can be set for one issuer only: for several write Issuer(...) in code")
+    settings["issuer"] = [Issuer(one, **issuer_settings) if isinstance(one, str) else one for one in issuers]
+    return settings
+
+
+def _section(mapping: Mapping[str, Any], prefix: str, readers: _Readers, *, strip: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, reader in readers.items():
+        value = mapping.get(prefix + name)
+        if value is None or value == "":
+            continue
+        try:
+            found[name.removeprefix(strip).lower()] = reader(value)
+        except ValueError:
+            raise ConfigurationError(f"{prefix}{name} is not readable: write a number, or true or false") from None
+    return found

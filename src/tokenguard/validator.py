@@ -1,0 +1,412 @@
+"""`TokenValidator`: settings in, verdicts out; the one entrance for every adapter, worker and task.
+
+Owns: the settings of a validator, the path of a token seen before, the choice between the two drivers, the life of a
+process (close, fork). Must not know: HTTP frameworks, the order of the checks (`_flows.validation`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
+
+from tokenguard import _environment
+from tokenguard._flows.authority import Authority
+from tokenguard._flows.discovery import Discovery
+from tokenguard._flows.effects import Flow
+from tokenguard._flows.introspection import Introspector
+from tokenguard._flows.keys import KeySource, KeyState
+from tokenguard._flows.memory import Memory
+from tokenguard._flows.validation import Check, Validation, Verdict
+from tokenguard._io.loops import Loops
+from tokenguard._io.threads import Threads
+from tokenguard._rules.scope import NO_SCOPE, RequiredScope
+from tokenguard._rules.scope import required as prepare
+from tokenguard._rules.settings import is_https, number, strings, whole
+from tokenguard.errors import (
+    ConfigurationError,
+    InsufficientScopeError,
+    InvalidTokenError,
+    KeysUnavailableError,
+    Reason,
+    TokenGuardError,
+)
+from tokenguard.issuer import Issuer
+from tokenguard.revocations import RevocationList
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+__all__ = ["IssuerState", "TokenValidator"]
+
+_AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerState:
+    """One issuer as the validator sees it now: `issuer` is its URL, `keys` the life of its keys."""
+
+    issuer: str
+    keys: KeyState
+
+
+class TokenValidator:
+    """Judges access tokens. One validator serves any number of threads and event loops at once, and survives a fork.
+
+    `issuer`: who may issue, `str | Issuer` or several; a token's `iss` selects one by exact match. `audience`: one of
+    these must be in the token's `aud`. `leeway`: seconds by which clocks may differ. `clock`: wall time in seconds for
+    claims; `monotonic`: seconds for the ages of caches. `checks`: further callables `(claims, now) -> None` that raise
+    `InvalidTokenError` to refuse; nothing removes a built-in check. `max_token_bytes` bounds a token,
+    `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for a whole refresh or introspection.
+    `transport`: an httpx transport for outbound calls, closed by its owner. `revocations`: a denylist.
+
+    Raises `ConfigurationError`, with what to write instead.
+    """
+
+    def __init__(
+        self,
+        issuer: str | Issuer | Iterable[str | Issuer],
+        audience: str | Iterable[str],
+        *,
+        leeway: float = 30,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        checks: Iterable[Check] = (),
+        max_token_bytes: int = 16_384,
+        token_cache_size: int = 10_000,
+        http_timeout: float = 5,
+        allow_insecure_http: bool = False,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        revocations: RevocationList | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._leeway = number("leeway", leeway)
+        self._max_token_bytes = whole("max_token_bytes", max_token_bytes, minimum=1)
+        whole("token_cache_size", token_cache_size)
+        self._timeout = number("http_timeout", http_timeout, above=True)
+        if not callable(clock) or not callable(monotonic) or not callable(jitter):
+            raise ConfigurationError(
+                "clock, monotonic and jitter must be functions without arguments that return seconds"
+            )
+        if not isinstance(allow_insecure_http, bool):
+            raise ConfigurationError("allow_insecure_http must be True or False")
+        self._clock, self._monotonic, self._jitter = clock, monotonic, jitter
+        self._allow_insecure_http = allow_insecure_http
+        if revocations is not None and not isinstance(revocations, RevocationList):
+            raise ConfigurationError("revocations must be a RevocationList(...)")
+        if revocations is not None and leeway > RevocationList.MAX_LEEWAY:
+            raise ConfigurationError("leeway must be at most an hour where there is a revocation list")
+
+        audiences = frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE))
+        issuers = _issuers(issuer)
+        authorities = {one.url: self._authority(one, audiences) for one in issuers}
+        if sum(one.introspection is not None and one.introspection.when == "opaque" for one in issuers) > 1:
+            raise ConfigurationError(
+                'only one issuer may have introspection with when="opaque": an opaque token does not tell who issued it,'
+                " and it must never be shown to another server"
+            )
+
+        fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
+        self._sync_only, self._async_only = _worlds(transport)
+        if fetches and transport is None and ssl_context is None:
+            from tokenguard._io.http import default_ssl_context
+
+            ssl_context = default_ssl_context()
+        self._threads = Threads(transport, ssl_context)  # type: ignore[arg-type]
+        self._loops = Loops(transport, ssl_context)  # type: ignore[arg-type]
+        self._authorities = tuple(authorities.values())
+        self._memory: Memory[Verdict] = Memory(token_cache_size)
+        self._revocations = revocations
+        self._validation = Validation(
+            authorities,
+            leeway=self._leeway,
+            checks=_checks(checks),
+            max_token_bytes=max_token_bytes,
+            memory=self._memory,
+            revocations=revocations,
+        )
+        _validators.add(self)
+
+    @classmethod
+    def from_env(cls, prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
+        """A validator from environment variables, `settings` going before them; see `from_mapping`."""
+        return cls.from_mapping(os.environ, prefix, **settings)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
+        """A validator from `PREFIX + NAME` entries, strings or typed values; lists are separated by spaces.
+
+        `ISSUER`, `AUDIENCE`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`, `TOKEN_CACHE_SIZE`,
+        `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`, and
+        `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`, `_NEGATIVE_TTL`,
+        `_STALE_TTL`, `_REQUIRE_AUDIENCE`. Raises `ConfigurationError` naming the variable, also for an unknown name.
+        """
+        return cls(**{**_environment.read(mapping, prefix), **settings})
+
+    # -- judging ---------------------------------------------------------------------------------------------------------
+
+    def validate(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
+        """Judge a token from a thread. `scope`: space-delimited or iterable, all of them are required.
+
+        Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could tell), `ConfigurationError`.
+        Nothing else leaves it, whatever `raw` is.
+        """
+        judged = self._begin(raw, scope)
+        return judged if judged.__class__ is AccessToken else self._finish(judged)  # type: ignore[return-value, arg-type]
+
+    async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
+        """`validate` for event loops: it never blocks the loop."""
+        if self._sync_only:
+            raise ConfigurationError(
+                "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
+            )
+        judged = self._begin(raw, scope)
+        if judged.__class__ is AccessToken:
+            return judged  # type: ignore[return-value]
+        try:
+            return await self._loops.run(judged)  # type: ignore[arg-type]
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise _unexpected(error) from error
+
+    def _finish(self, flow: Flow[AccessToken]) -> AccessToken:
+        if self._async_only:
+            flow.close()
+            raise ConfigurationError("this transport is asynchronous only: use validate_async")
+        try:
+            return self._threads.run(flow)
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise _unexpected(error) from error
+
+    def _begin(self, raw: object, scope: str | Iterable[str] | RequiredScope) -> AccessToken | Flow[AccessToken]:
+        """A remembered token at once, else the flow that judges. No lock, no generator, no await on the first way."""
+        try:
+            required = scope if scope.__class__ is RequiredScope else prepare(scope)
+            verdict = None
+            digest = b""
+            if isinstance(raw, str) and len(raw) <= self._max_token_bytes:
+                digest = sha256(str.encode(raw)).digest()
+                memory = self._memory
+                verdict = memory.young.get(digest) or memory.get_old(digest)
+            now = self._clock()
+            mono = self._monotonic()
+            if (
+                verdict is not None
+                and verdict.plain
+                and mono < verdict.source.quiet_until
+                and verdict.keys is verdict.source.keys
+                and verdict.ends > now - self._leeway
+                and verdict.starts <= now + self._leeway
+            ):
+                token = verdict.token
+                if required.members <= token.scopes:  # type: ignore[union-attr]
+                    return token
+                raise InsufficientScopeError(required.names)  # type: ignore[union-attr]
+            if not _is_time(now) or not _is_time(mono):
+                raise ConfigurationError("clock and monotonic must return a finite number of seconds")
+            return self._validation.judge(raw, digest, verdict, now, mono, required)  # type: ignore[arg-type]
+        except TokenGuardError:
+            raise
+        except UnicodeEncodeError:
+            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except Exception as error:
+            raise _unexpected(error) from error
+
+    # -- life ------------------------------------------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Fetch what every issuer needs, then raise the first `KeysUnavailableError`, if any."""
+        if self._async_only:
+            raise ConfigurationError("this transport is asynchronous only: use warm_up_async")
+        failures: list[KeysUnavailableError] = []
+        for authority in self._authorities:
+            try:
+                self._threads.run(authority.keys.attend())
+            except KeysUnavailableError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def warm_up_async(self) -> None:
+        """`warm_up` for event loops."""
+        if self._sync_only:
+            raise ConfigurationError(
+                "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
+            )
+        failures: list[KeysUnavailableError] = []
+        for authority in self._authorities:
+            try:
+                await self._loops.run(authority.keys.attend())
+            except KeysUnavailableError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def state(self) -> tuple[IssuerState, ...]:
+        """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""
+        return tuple(IssuerState(authority.url, authority.keys.state()) for authority in self._authorities)
+
+    def is_ready(self) -> bool:
+        """Whether keys of every issuer are at hand, for a readiness probe. Never fetches: `warm_up` does."""
+        return all(state.keys.state in ("static", "fresh", "stale") for state in self.state())
+
+    def close(self) -> None:
+        """Release connections. A later call opens new ones."""
+        self._threads.close()
+        self._loops.close()
+
+    async def aclose(self) -> None:
+        """`close` for event loops: waits until this loop's connections are closed."""
+        await self._loops.aclose()
+        self._threads.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"TokenValidator(issuers={[authority.url for authority in self._authorities]!r})"
+
+    def _after_fork(self) -> None:
+        self._threads.after_fork()
+        self._loops.after_fork()
+        self._memory.after_fork()
+        for authority in self._authorities:
+            authority.after_fork()
+        if self._revocations is not None:
+            self._revocations.after_fork()
+
+    # -- construction ----------------------------------------------------------------------------------------------------
+
+    def _authority(self, issuer: Issuer, audiences: frozenset[str]) -> Authority:
+        self._refuse_http(issuer)
+        introspection = issuer.introspection
+        discovery = None
+        discovers_keys = issuer.static_keys is None and issuer.jwks_uri is None
+        if discovers_keys or (introspection is not None and introspection.endpoint is None):
+            discovery = Discovery(
+                issuer.url,
+                max_age=issuer.jwks_max_age,
+                timeout=self._timeout,
+                allow_insecure_http=self._allow_insecure_http,
+                monotonic=self._monotonic,
+            )
+        keys = KeySource(
+            jwks_uri=issuer.jwks_uri,
+            discovery=discovery if discovers_keys else None,
+            static=issuer.static_keys,
+            max_age=issuer.jwks_max_age,
+            max_stale=issuer.jwks_max_stale,
+            cooldown=issuer.jwks_cooldown,
+            timeout=self._timeout,
+            monotonic=self._monotonic,
+            jitter=self._jitter,
+            name=issuer.url,
+        )
+        introspector = None
+        if introspection is not None:
+            introspector = Introspector(
+                introspection, issuer=issuer.url, discovery=discovery, timeout=self._timeout, monotonic=self._monotonic
+            )
+        own = frozenset(issuer.audience) if issuer.audience is not None else audiences
+        return Authority(issuer, own, keys, discovery, introspector)
+
+    def _refuse_http(self, issuer: Issuer) -> None:
+        fetched = {
+            "jwks_uri": issuer.jwks_uri,
+            "issuer": issuer.url if issuer.static_keys is None and issuer.jwks_uri is None else None,
+            "introspection endpoint": issuer.introspection.endpoint if issuer.introspection else None,
+        }
+        for name, url in fetched.items():
+            if url is not None and not is_https(url) and not self._allow_insecure_http:
+                raise ConfigurationError(
+                    f"{name} must be https: over http anyone on the way can replace the keys;"
+                    " for development only, set allow_insecure_http=True"
+                )
+
+
+def _issuers(given: object) -> tuple[Issuer, ...]:
+    if isinstance(given, str | Issuer):
+        items: list[object] = [given]
+    elif isinstance(given, Iterable) and not isinstance(given, bytes | bytearray):
+        items = list(given)
+    else:
+        items = []
+    if not items:
+        raise ConfigurationError('issuer must not be empty: write issuer="https://auth.example.com/" or Issuer(...)')
+    issuers: dict[str, Issuer] = {}
+    for item in items:
+        if not isinstance(item, str | Issuer):
+            raise ConfigurationError("issuer must be a string, an Issuer, or an iterable of these")
+        issuer = item if isinstance(item, Issuer) else Issuer(item)
+        if issuer.url in issuers:
+            raise ConfigurationError("the same issuer is given twice: give each iss one Issuer(...)")
+        issuers[issuer.url] = issuer
+    return tuple(issuers.values())
+
+
+def _checks(given: Iterable[Check]) -> tuple[Check, ...]:
+    try:
+        checks = tuple(given)
+    except TypeError:
+        raise ConfigurationError("checks must be an iterable of callables (claims, now)") from None
+    for check in checks:
+        if not callable(check):
+            raise ConfigurationError("checks must be an iterable of callables (claims, now)")
+        if inspect.iscoroutinefunction(inspect.unwrap(check)) or inspect.iscoroutinefunction(
+            getattr(check, "__call__", None)  # noqa: B004 - the method itself is looked at, not whether there is one
+        ):
+            raise ConfigurationError("a check must be a plain function: a coroutine would never be awaited")
+    return checks
+
+
+def _worlds(transport: object) -> tuple[bool, bool]:
+    """Whether a transport serves threads only, or event loops only."""
+    if transport is None:
+        return False, False
+    sync, loop = hasattr(transport, "handle_request"), hasattr(transport, "handle_async_request")
+    if not sync and not loop:
+        raise ConfigurationError("transport must be an httpx transport, such as httpx.HTTPTransport(...)")
+    return not loop, not sync
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _unexpected(error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"an unexpected {type(error).__name__} stopped the validation: see the cause")
+
+
+_validators: WeakSet[TokenValidator] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for validator in list(_validators):
+        validator._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -14,11 +14,14 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tokenguard._rules.messages import Request, Response
 
 __all__ = ["Call", "Effect", "ExchangeError", "Flight", "Flow", "Join", "Request", "Response", "Send", "Start"]
+
+if TYPE_CHECKING:
+    import ssl
 
 T = TypeVar("T")
 
@@ -72,10 +75,12 @@ class Send:
     """Do one HTTP exchange, within the deadline of the flight it runs in. Result: `Response`. Raises `ExchangeError`.
 
     `pooled` keeps the connection for the next request (introspection); otherwise one connection per flight.
+    `ssl_context` replaces the validator's, for a client certificate (RFC 8705 section 2).
     """
 
     request: Request
     pooled: bool = False
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# By the TLS context that the flow asked for, None for the validator's own.
+_Clients = dict["ssl.SSLContext | None", "httpx.AsyncClient"]
+
 _CONNECTIONS = 100
 
 
@@ -36,7 +39,7 @@ class Loops:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, flow: Flow[T]) -> T:
@@ -46,21 +49,20 @@ class Loops:
     async def aclose(self) -> None:
         """Close this loop's kept connections. A later exchange opens new ones."""
         with self._lock:
-            client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+            clients = self._clients.pop(asyncio.get_running_loop(), {})
+        await _close(clients)
 
     def close(self) -> None:
         """Close the kept connections of loops that still run, from any thread."""
         with self._lock:
-            clients, self._clients = dict(self._clients), WeakKeyDictionary()
-        for loop, client in clients.items():
+            by_loop, self._clients = dict(self._clients), WeakKeyDictionary()
+        for loop, clients in by_loop.items():
             if loop.is_running():
                 with suppress(RuntimeError):
-                    loop.call_soon_threadsafe(self._keep_task, loop, client)
+                    loop.call_soon_threadsafe(self._close_soon, loop, clients)
 
-    def _keep_task(self, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
-        self._keep(loop.create_task(client.aclose()))
+    def _close_soon(self, loop: asyncio.AbstractEventLoop, clients: _Clients) -> None:
+        self._keep(loop.create_task(_close(clients)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -110,22 +112,28 @@ class Loops:
             flight.land(value)
             await journey.aclose()
 
-    def client(self) -> httpx.AsyncClient:
+    def client(self, ssl_context: ssl.SSLContext | None) -> httpx.AsyncClient:
         """A client for one flight."""
         from tokenguard._io.http import async_client
 
-        return async_client(self._transport, self._ssl_context, 1)
+        return async_client(self._transport, ssl_context or self._ssl_context, 1)
 
-    def pool(self) -> httpx.AsyncClient:
+    def pool(self, ssl_context: ssl.SSLContext | None) -> httpx.AsyncClient:
         """This loop's client, which keeps its connections."""
         from tokenguard._io.http import async_client
 
-        loop = asyncio.get_running_loop()
         with self._lock:
-            client = self._clients.get(loop)
-            if client is None or client.is_closed:
-                client = self._clients[loop] = async_client(self._transport, self._ssl_context, _CONNECTIONS)
+            clients = self._clients.setdefault(asyncio.get_running_loop(), {})
+            client = clients.get(ssl_context)
+            if client is None:
+                client = async_client(self._transport, ssl_context or self._ssl_context, _CONNECTIONS)
+                clients[ssl_context] = client
         return client
+
+
+async def _close(clients: _Clients) -> None:
+    for client in clients.values():
+        await client.aclose()
 
 
 class _Journey:
@@ -141,9 +149,9 @@ class _Journey:
 
         remaining = max(self._flight.deadline - time.monotonic(), 0.001)
         if effect.pooled:
-            client = self._loops.pool()
+            client = self._loops.pool(effect.ssl_context)
         else:
-            client = self._client = self._client or self._loops.client()
+            client = self._client = self._client or self._loops.client(effect.ssl_context)
         try:
             async with asyncio.timeout(remaining):
                 return await exchange(client, effect.request, remaining)

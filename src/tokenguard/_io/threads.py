@@ -32,7 +32,7 @@ class Threads:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._idle: list[Line] = []
+        self._idle: dict[ssl.SSLContext | None, list[Line]] = {}
 
     def run(self, flow: Flow[T]) -> T:
         """The value of `flow`."""
@@ -41,9 +41,10 @@ class Threads:
     def close(self) -> None:
         """Close kept connections. A later exchange opens new ones."""
         with self._lock:
-            lines, self._idle = self._idle, []
-        for line in lines:
-            line.close()
+            idle, self._idle = self._idle, {}
+        for lines in idle.values():
+            for line in lines:
+                line.close()
 
     def _drive(self, flow: Flow[T], journey: _Journey | None) -> T:
         try:
@@ -90,20 +91,22 @@ class Threads:
             flight.land(value)
             journey.close()
 
-    def borrow(self) -> Line:
+    def borrow(self, ssl_context: ssl.SSLContext | None) -> Line:
         """A connection kept from before, or a new one."""
         from tokenguard._io.http import Line
 
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return Line(self._transport, self._ssl_context)
+            kept = self._idle.get(ssl_context)
+            if kept:
+                return kept.pop()
+        return Line(self._transport, ssl_context or self._ssl_context)
 
-    def give_back(self, line: Line) -> None:
+    def give_back(self, line: Line, ssl_context: ssl.SSLContext | None) -> None:
         """Keep a connection for the next exchange."""
         with self._lock:
-            if len(self._idle) < _KEPT:
-                self._idle.append(line)
+            kept = self._idle.setdefault(ssl_context, [])
+            if len(kept) < _KEPT:
+                kept.append(line)
                 return
         line.close()
 
@@ -118,14 +121,14 @@ class _Journey:
         self._threads = threads
         self._flight = flight
         self._line: Line | None = None
+        self._ssl_context: ssl.SSLContext | None = None
         self._keep = False
 
     def send(self, effect: Send) -> Response:
         remaining = self._flight.deadline - time.monotonic()
         if remaining <= 0:
             raise ExchangeError("timeout", ends_attempt=True)
-        line = self._line = self._line or self._threads.borrow()
-        self._keep = False
+        line = self._take(effect)
         landed: Future[Response] = Future()
         worker = threading.Thread(
             target=_exchange, args=(line, effect, remaining, landed), name="tokenguard-exchange", daemon=True
@@ -148,10 +151,18 @@ class _Journey:
         self._keep = effect.pooled
         return answer
 
+    def _take(self, effect: Send) -> Line:
+        if self._line is None or self._ssl_context is not effect.ssl_context:
+            self.close()
+            self._line = self._threads.borrow(effect.ssl_context)
+            self._ssl_context = effect.ssl_context
+        self._keep = False
+        return self._line
+
     def close(self) -> None:
         if self._line is not None:
             if self._keep:
-                self._threads.give_back(self._line)
+                self._threads.give_back(self._line, self._ssl_context)
             else:
                 self._line.close()
 

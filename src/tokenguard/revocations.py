@@ -1,0 +1,262 @@
+"""`RevocationList`: a denylist for issuers that cannot be asked.
+
+Owns: what an entry refuses and for how long, the list in memory, what a store must offer. Must not know: tokens
+before they are judged, Redis, sockets.
+
+For the validator: `check` is the flow. Where `local` is true it never yields, and `revoked` says the same as a plain
+function. Readers take no lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from math import inf, isfinite
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from tokenguard._flows.effects import Call, Flow
+from tokenguard._rules.settings import whole
+from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
+
+__all__ = ["Entry", "Key", "RevocationList", "RevocationStore"]
+
+MARGIN = 3600.0  # seconds that an entry is kept past its `until`, for leeway and for clocks that differ
+
+
+class Entry(NamedTuple):
+    """What was revoked: everything until `until`, or only what was issued before `issued_before`. NumericDate."""
+
+    until: float
+    issued_before: float | None = None
+
+    def refuses(self, issued_at: float | None, now: float, leeway: float) -> bool:
+        """Whether a token is refused. Leeway lengthens the entry as it lengthens the token, so it resurrects none."""
+        if not now - leeway < self.until:
+            return False
+        return self.issued_before is None or issued_at is None or issued_at < self.issued_before
+
+    def merged(self, other: Entry | None) -> Entry:
+        """Both at once: the later of each. An entry is never weakened by a second call."""
+        if other is None:
+            return self
+        before = None
+        if self.issued_before is not None and other.issued_before is not None:
+            before = max(self.issued_before, other.issued_before)
+        return Entry(max(self.until, other.until), before)
+
+
+Key: TypeAlias = tuple[str, str, str]
+"""Kind (`jti`, `client_id` or `sub`), issuer, value."""
+
+
+@runtime_checkable
+class RevocationStore(Protocol):
+    """Where entries are kept for several processes; `tokenguard.redis.RedisStore` is one.
+
+    Each read is one round trip for all keys; entries come back in their order, None where there is none. An entry is
+    kept at least `MARGIN` past its `until`, and merged with one that is there (`Entry.merged`). Whatever a store
+    raises becomes `IntrospectionUnavailableError`.
+    """
+
+    def local_entries(self, keys: tuple[Key, ...]) -> Sequence[Entry | None] | None:
+        """What is known without a round trip and still young enough to be used, None if the store must be asked."""
+        ...
+
+    def read_entries(self, keys: tuple[Key, ...]) -> Sequence[Entry | None]:
+        """Ask the store."""
+        ...
+
+    def keep_entry(self, key: Key, entry: Entry) -> None:
+        """Add an entry, or strengthen the one that is there."""
+        ...
+
+    async def read_entries_async(self, keys: tuple[Key, ...]) -> Sequence[Entry | None]:
+        """`read_entries` for event loops."""
+        ...
+
+    async def keep_entry_async(self, key: Key, entry: Entry) -> None:
+        """`keep_entry` for event loops."""
+        ...
+
+
+class RevocationList:
+    """Tokens that are refused although they are otherwise good: give it to `TokenValidator(..., revocations=...)`.
+
+    Effective on the next request, also for remembered tokens. In memory by default: then it holds in this process
+    only, is empty after a restart, and takes `max_entries`; entries go by themselves some time after their `until`.
+    A store shares it between processes and hosts.
+
+    `until` is the `exp` of the token, or of the longest-lived token that is meant (NumericDate); later the token has
+    expired anyway. Bad arguments raise `ConfigurationError`; a store out of reach `IntrospectionUnavailableError`,
+    and then nothing was revoked.
+    """
+
+    MAX_LEEWAY: ClassVar[float] = MARGIN
+
+    def __init__(self, store: RevocationStore | None = None, *, max_entries: int = 100_000) -> None:
+        whole("max_entries", max_entries, minimum=1)
+        if not (store is None or isinstance(store, RevocationStore)):
+            raise ConfigurationError(
+                "store must be a tokenguard.redis.RedisStore, or have the methods of RevocationStore"
+            )
+        self._store = store
+        self._memory = _Memory(max_entries)
+        self.local = store is None
+
+    def after_fork(self) -> None:
+        """A fresh lock; what was revoked stays revoked."""
+        self._memory.after_fork()
+
+    def revoke(self, issuer: str, token_id: str, until: float) -> None:
+        """Refuse the token with this `jti` of this issuer. A token without `jti` cannot be named so."""
+        self._keep(_key("jti", issuer, token_id), Entry(_date("until", until)))
+
+    def revoke_client(self, issuer: str, client_id: str, issued_before: float, until: float) -> None:
+        """Refuse every token of this client with an `iat` before `issued_before`, or with none."""
+        self._keep(_key("client_id", issuer, client_id), _entry(issued_before, until))
+
+    def revoke_subject(self, issuer: str, subject: str, issued_before: float, until: float) -> None:
+        """Refuse every token of this subject with an `iat` before `issued_before`, or with none."""
+        self._keep(_key("sub", issuer, subject), _entry(issued_before, until))
+
+    async def revoke_async(self, issuer: str, token_id: str, until: float) -> None:
+        """`revoke` for event loops."""
+        await self._keep_async(_key("jti", issuer, token_id), Entry(_date("until", until)))
+
+    async def revoke_client_async(self, issuer: str, client_id: str, issued_before: float, until: float) -> None:
+        """`revoke_client` for event loops."""
+        await self._keep_async(_key("client_id", issuer, client_id), _entry(issued_before, until))
+
+    async def revoke_subject_async(self, issuer: str, subject: str, issued_before: float, until: float) -> None:
+        """`revoke_subject` for event loops."""
+        await self._keep_async(_key("sub", issuer, subject), _entry(issued_before, until))
+
+    def revoked(
+        self,
+        issuer: str,
+        token_id: str | None,
+        client_id: str | None,
+        subject: str | None,
+        issued_at: float | None,
+        now: float,
+        leeway: float,
+    ) -> bool:
+        """Whether a judged token is refused, by the list in memory alone; the whole truth where `local` is true."""
+        entries = self._memory.entries
+        self._memory.now = now
+        if not entries:
+            return False
+        keys = _keys(issuer, token_id, client_id, subject)
+        return _any_refuses([entries.get(key) for key in keys], issued_at, now, leeway)
+
+    def check(
+        self,
+        issuer: str,
+        token_id: str | None,
+        client_id: str | None,
+        subject: str | None,
+        issued_at: float | None,
+        now: float,
+        leeway: float,
+    ) -> Flow[bool]:
+        """Whether a judged token is refused. At most one round trip. Raises `IntrospectionUnavailableError`."""
+        store = self._store
+        if store is None:
+            return self.revoked(issuer, token_id, client_id, subject, issued_at, now, leeway)
+        keys = _keys(issuer, token_id, client_id, subject)
+        if not keys:
+            return False
+        try:
+            entries = store.local_entries(keys)
+            if entries is None:
+                entries = yield Call(lambda: store.read_entries(keys), lambda: store.read_entries_async(keys))
+            if len(entries) != len(keys):
+                raise ValueError("a store must give one entry or None for each key")
+            return _any_refuses(entries, issued_at, now, leeway)
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise IntrospectionUnavailableError from error
+
+    def _keep(self, key: Key, entry: Entry) -> None:
+        if self._store is None:
+            self._memory.keep(key, entry)
+            return
+        try:
+            self._store.keep_entry(key, entry)
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise IntrospectionUnavailableError from error
+
+    async def _keep_async(self, key: Key, entry: Entry) -> None:
+        if self._store is None:
+            self._memory.keep(key, entry)
+            return
+        try:
+            await self._store.keep_entry_async(key, entry)
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise IntrospectionUnavailableError from error
+
+
+class _Memory:
+    """Entries by key. Readers use `entries` as it is; it is replaced as a whole when what has passed is dropped.
+
+    What has passed is judged by `now`, the time of the validations: a list that kept a clock of its own could drop
+    entries that a validator with another clock still needs. Full is an error: dropping a live entry would let its
+    token in again.
+    """
+
+    def __init__(self, max_entries: int) -> None:
+        self.entries: dict[Key, Entry] = {}
+        self.now = -inf
+        self._max_entries = max_entries
+        self._tidy_at = min(1024, max_entries)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def keep(self, key: Key, entry: Entry) -> None:
+        with self._lock:
+            if key not in self.entries and len(self.entries) >= self._tidy_at:
+                now = self.now
+                self.entries = {k: kept for k, kept in self.entries.items() if now < kept.until + MARGIN}
+                self._tidy_at = min(max(1024, 2 * len(self.entries)), self._max_entries)
+                if len(self.entries) >= self._max_entries:
+                    raise ConfigurationError(
+                        "the revocation list is full and nothing was revoked: raise max_entries, or use a RedisStore"
+                    )
+            self.entries[key] = entry.merged(self.entries.get(key))
+
+
+def _any_refuses(entries: Sequence[Entry | None], issued_at: float | None, now: float, leeway: float) -> bool:
+    return any(entry is not None and entry.refuses(issued_at, now, leeway) for entry in entries)
+
+
+def _keys(issuer: str, token_id: str | None, client_id: str | None, subject: str | None) -> tuple[Key, ...]:
+    named = (("jti", token_id), ("client_id", client_id), ("sub", subject))
+    return tuple([(kind, issuer, value) for kind, value in named if value])
+
+
+def _key(kind: str, issuer: object, value: object) -> Key:
+    if not isinstance(issuer, str) or not issuer:
+        raise ConfigurationError("issuer must be a non-empty string, exactly the iss of its tokens")
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"what is revoked must be a non-empty string, exactly the {kind} of the tokens")
+    return kind, issuer, value
+
+
+def _entry(issued_before: object, until: object) -> Entry:
+    return Entry(_date("until", until), _date("issued_before", issued_before))
+
+
+def _date(name: str, value: Any) -> float:
+    try:
+        if type(value) in (int, float) and isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass
+    raise ConfigurationError(f"{name} must be a NumericDate: seconds since 1970, such as token.expires_at")

@@ -27,7 +27,7 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "client_secret_basic": ("client_id", "client_secret"),
     "client_secret_post": ("client_id", "client_secret"),
     "private_key_jwt": ("client_id", "private_key"),
-    "tls_client_auth": ("client_id", "ssl_context"),
+    "tls_client_auth": ("client_id",),
     "bearer": ("bearer_token",),
 }
 _SECRETS: Final = ("client_secret", "private_key", "bearer_token")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tokenguard.testing.clients import AUTH_METHODS, Client, Clients, OAuthError, form
 from tokenguard.testing.minting import Mint
-from tokenguard.testing.tokens import changed
+from tokenguard.testing.tokens import ABSENT, changed
 from tokenguard.testing.traffic import Endpoint, Request, Response
 
 __all__ = ["PLACES", "Endpoints", "Published"]
@@ -164,7 +164,7 @@ class Endpoints:
             claims["aud"] = target
         make = self.mint.mint if client.token_format == "jwt" else self.mint.mint_opaque
         answer: dict[str, object] = {
-            "access_token": make(scope or None, expires_in=300, **claims),
+            "access_token": make(scope or ABSENT, expires_in=300, **claims),
             "token_type": "Bearer",
             "expires_in": 300,
         }

@@ -55,7 +55,8 @@ class Mint:
         """The key that signs. Made on first use."""
         with self._lock:
             if self._current is None:
-                self._current = self.add_key()
+                self._current = self.unpublished_key()
+                self._published.append(self._current)
             return self._current
 
     @property
@@ -81,8 +82,9 @@ class Mint:
         self, algorithm: str | None = None, *, kid: str | None = None, members: Mapping[str, object] | None = None
     ) -> SigningKey:
         """Publish one more key, without signing with it. `members` changes its JWK (`ABSENT` drops a member)."""
-        key = self.unpublished_key(algorithm, kid=kid, members=members)
         with self._lock:
+            self.key  # noqa: B018  it comes first
+            key = self.unpublished_key(algorithm, kid=kid, members=members)
             self._published.append(key)
         return key
 
@@ -129,8 +131,12 @@ class Mint:
 
     # Tokens
 
-    def claims(self, scope: str | Iterable[str] | None = None, *, expires_in: float = 300) -> dict[str, object]:
-        """The claims of a good access token now (RFC 9068 section 2.2): every required one, and `scope` where given."""
+    def claims(self, scope: object = ABSENT, *, expires_in: float = 300) -> dict[str, object]:
+        """The claims of a good access token now (RFC 9068 section 2.2): every required one, and `scope` where given.
+
+        `scope`: a string, a list or a tuple, sent as given; a set, sent as a sorted array; anything else, sent as given
+        and granting nothing. `expires_in`: seconds from now.
+        """
         now = int(self.clock())
         claims: dict[str, object] = {
             "iss": self.url,
@@ -141,13 +147,13 @@ class Mint:
             "exp": now + expires_in,
             "jti": b64url(self._random_bytes(12)),
         }
-        if scope is not None:
-            claims["scope"] = scope if isinstance(scope, str) else list(scope)
+        if scope is not ABSENT:
+            claims["scope"] = sorted(scope) if isinstance(scope, set | frozenset) else scope
         return claims
 
     def mint(
         self,
-        scope: str | Iterable[str] | None = None,
+        scope: object = ABSENT,
         *,
         expires_in: float = 300,
         algorithm: str | None = None,
@@ -157,9 +163,9 @@ class Mint:
     ) -> str:
         """A signed access token (RFC 9068). Anything may be overridden, so it is as good as you leave it.
 
-        `scope`: a string as sent, or an iterable sent as a JSON array. `claims` replace the defaults, `None` is sent as
-        `null`, `ABSENT` drops a claim. `header` does the same for the JOSE header. `expires_in`: seconds from now.
-        `algorithm` signs with the published key for it; `key` signs with that key, published or not.
+        `scope` and `expires_in` as `claims()`. `claims` replace the defaults, `None` is sent as `null`, `ABSENT` drops
+        a claim. `header` does the same for the JOSE header. `algorithm` signs with the published key for it; `key`
+        signs with that key, published or not.
         """
         key = key or self.key_for(algorithm or self.key.algorithm)
         algorithm = algorithm or key.algorithm
@@ -167,9 +173,7 @@ class Mint:
         joined = changed({"typ": "at+jwt", "alg": algorithm, "kid": key.kid}, header or {})
         return self._remember(sign_compact(joined, payload, key, algorithm), payload)
 
-    def mint_opaque(
-        self, scope: str | Iterable[str] | None = None, *, expires_in: float = 300, **claims: object
-    ) -> str:
+    def mint_opaque(self, scope: object = ABSENT, *, expires_in: float = 300, **claims: object) -> str:
         """A random access token that only introspection can judge. `claims` become its answer, as in `mint`."""
         payload = changed({**self.claims(scope, expires_in=expires_in), "token_type": "Bearer"}, claims)
         return self._remember(b64url(self._random_bytes(32)), payload)

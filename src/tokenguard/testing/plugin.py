@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tokenguard.testing.issuer import FakeIssuer
     from tokenguard.testing.server import DevelopmentServer
     from tokenguard.validator import TokenValidator
@@ -26,7 +24,7 @@ __all__ = ["HeaderFactory", "tokenguard_headers", "tokenguard_issuer", "tokengua
 class HeaderFactory(Protocol):
     """What `tokenguard_headers` is: arguments as `FakeIssuer.mint`, a new token on each call."""
 
-    def __call__(self, scope: str | Iterable[str] | None = None, **claims: Any) -> dict[str, str]:
+    def __call__(self, scope: object = ..., **claims: Any) -> dict[str, str]:
         """The headers."""
         ...
 

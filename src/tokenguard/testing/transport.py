@@ -47,7 +47,7 @@ class IssuerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def _issuer(self, request: httpx.Request) -> FakeIssuer:
         url = _bare(request.url)
-        return next((issuer for issuer in self._issuers if issuer.knows(url)), self._issuers[0])
+        return max(self._issuers, key=lambda issuer: (issuer.knows(url), issuer.hosts(url)))
 
 
 def handle(issuer: FakeIssuer, request: httpx.Request) -> httpx.Response:

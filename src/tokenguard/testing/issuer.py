@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tokenguard.testing.clients import Client, Clients, TokenFormat
+from tokenguard.testing.clock import Clock
 from tokenguard.testing.endpoints import PLACES, Endpoints, Published
 from tokenguard.testing.malformed import MalformingMint
-from tokenguard.testing.tokens import b64url
+from tokenguard.testing.tokens import ABSENT, b64url
 from tokenguard.testing.traffic import Answer, Counters, Endpoint, Mode, Outage, Request, Response
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeIssuer"]
 
-_RECORDED = 10_000
+_RECORDED = 1_000
 
 
 class FakeIssuer(MalformingMint):
@@ -45,6 +46,9 @@ class FakeIssuer(MalformingMint):
     wall time in seconds. `random_bytes`: source of token ids, opaque tokens and secrets. `discovery`: where metadata is
     found, any of `PLACES`. `jwks_uri`: another place for the key set. `client_id`: of the client that is registered at
     the start, whose `client_secret` is random. Key pairs are made on first use and never leave the process.
+
+    To look at: `counters`, and `requests`, the last thousand. To change what is answered: `publish`, `outage`, and the
+    attributes of `endpoints` (cache headers, metadata and introspection members).
 
     Not for production: it grants any scope and any audience to its clients.
     """
@@ -212,28 +216,48 @@ class FakeIssuer(MalformingMint):
             settings = {"jwks": self.jwks(), "algorithms": [self.algorithm], **settings}
         return Issuer(self.url, **settings)
 
-    def introspection(self, **settings: Any) -> Introspection:
-        """The real `Introspection` for this server, with its first client's credentials. `settings` are those of it."""
+    def introspection(self, client: Client | None = None, **settings: Any) -> Introspection:
+        """The real `Introspection` for this server, authenticated as `client` (default: the first one).
+
+        A client with a key uses `private_key_jwt`. `settings` are those of `Introspection`; with `client_auth="bearer"`
+        give `bearer_token=issuer.mint()`.
+        """
         from tokenguard.introspection import Introspection
 
-        return Introspection(**{"client_id": self.client_id, "client_secret": self.client_secret, **settings})
+        client = client or self.clients[self.client_id]
+        ours: dict[str, Any] = {"client_id": client.client_id, "client_secret": client.secret}
+        if settings.get("client_auth") == "bearer":
+            ours = {}
+        elif client.key is not None:
+            ours = {
+                "client_id": client.client_id,
+                "client_auth": "private_key_jwt",
+                "private_key": client.key.private_pem(),
+                "private_key_id": client.key.kid,
+                "private_key_algorithm": client.key.algorithm,
+            }
+        return Introspection(**{**ours, **settings})
 
-    def validator(self, issuer: Issuer | None = None, **settings: Any) -> TokenValidator:
+    def validator(self, issuer: str | Issuer | Iterable[str | Issuer] | None = None, **settings: Any) -> TokenValidator:
         """A real `TokenValidator` that trusts this server, reaches it, and shares its clock.
 
-        `issuer`: what `as_issuer(…)` returned, for settings of the issuer. `settings` are those of `TokenValidator`
-        and win over what is wired here. Build it after `serve()` has started: the URL is another one then.
+        A `Clock` also tells it the ages of its caches.
+        `issuer`: what `as_issuer(…)` returned, for settings of the issuer, or several of them together with
+        `transport=IssuerTransport(one, other)`. `settings` are those of `TokenValidator` and win over what is wired
+        here. Build it after `serve()` has started: the URL is another one then.
         """
         from tokenguard.validator import TokenValidator
 
         wired: dict[str, Any] = {"audience": self.audience, "clock": self.clock}
+        if isinstance(self.clock, Clock):
+            wired["monotonic"] = self.clock
         if self.serving:
             wired["allow_insecure_http"] = True
         else:
             wired.update(transport=self.transport, allow_insecure_http=self.url.startswith("http:"))
         return TokenValidator(issuer or self.as_issuer(), **{**wired, **settings})
 
-    def headers(self, scope: str | Iterable[str] | None = None, **claims: Any) -> dict[str, str]:
+    def headers(self, scope: object = ABSENT, **claims: Any) -> dict[str, str]:
         """`{"Authorization": "Bearer …"}` with a new token, arguments as `mint`: for requests to the API under test."""
         return {"Authorization": f"Bearer {self.mint(scope, **claims)}"}
 

@@ -10,7 +10,7 @@ import inspect
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from tokenguard._rules import client_auth
 from tokenguard._rules.client_auth import Credentials, SigningKey, UnusableSecretError
@@ -189,11 +189,11 @@ class Introspection:
         return signing[1]
 
     def _read(self, name: str) -> object:
-        value = getattr(self, name)
+        value: object = getattr(self, name)
         if not callable(value):
-            return cast("object", value)
+            return value
         try:
-            return cast("object", value())
+            return value()  # type: ignore[no-any-return]
         except Exception as error:
             raise ConfigurationError(f"the callable given as {name} raised; see the cause") from error
 

@@ -86,7 +86,7 @@ def judge_active(answer: Mapping[str, Any]) -> None:
 def time_to_expiry(answer: Mapping[str, Any], now: float, bound: float) -> float:
     """Seconds until the answer's `exp`, at most `bound`, at least 0. Without `exp`, or with one that is no NumericDate
     (then the claim checks refuse it every time), `bound`. Compares before it subtracts: `exp` may have 400 digits."""
-    expires_at = answer.get("exp")
+    expires_at: Any = answer.get("exp")
     if not is_numeric_date(expires_at) or expires_at >= now + bound:
         return bound
     return float(expires_at - now) if expires_at > now else 0.0

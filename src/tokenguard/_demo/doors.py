@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import Self
 
 import httpx
 
@@ -29,44 +30,33 @@ class Reply:
 
 
 class Door:
-    """One service in a process of its own. `ask` sends one token through it, or none."""
+    """One service in a process of its own, while the `with` block lasts. `ask` sends one token through it, or none."""
+
+    patience = 10.0  # seconds that a process has to end by itself
 
     def __init__(self, name: str, module: str, environment: Mapping[str, str]) -> None:
         self.name = name
-        self._module = module
-        self._environment = {**os.environ, **environment}
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed in stop
-        self._process: subprocess.Popen[str] | None = None
         self.address = ""
+        self._command = [sys.executable, "-m", module]
+        self._environment = {**os.environ, **environment}
 
-    def start(self) -> None:
-        """Start the process and wait until it says where it is."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self._module],
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-        self.address = self._read()
+    def __enter__(self) -> Self:
+        self._log = tempfile.TemporaryFile()
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
-    def stop(self) -> None:
-        """End the process: by closing its standard input, or, if it does not listen, by force."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with process:  # closes the pipes and waits
-            process.stdin.close()  # type: ignore[union-attr]
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        self._log.close()
 
     def restart(self) -> None:
         """A new process that remembers nothing."""
-        self.stop()
-        self.start()
+        self._stop()
+        self._start()
 
     def ask(self, token: str | None) -> Reply:
         """Send `token` through this door; None sends none."""
@@ -78,21 +68,40 @@ class Door:
         return self._log.read().decode("utf-8", "replace")
 
     @property
-    def pid(self) -> int | None:
+    def pid(self) -> int:
         """Of the running process."""
-        return self._process.pid if self._process else None
+        return self._process.pid
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            bufsize=1,
+        )
+        self.address = self._read()  # it has started when it says where it is
+
+    def _stop(self) -> None:
+        """End it: by closing its standard input, or, if it does not listen, by force."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=self.patience)
+            return
+        self._process.kill()
+        self._process.communicate()
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101  for the type checker: it is a pipe
+        self._process.stdin.write(line + "\n")
 
     def _read(self) -> str:
-        line = self._running.stdout.readline().strip()  # type: ignore[union-attr]
+        assert self._process.stdout is not None  # noqa: S101  for the type checker: it is a pipe
+        line = self._process.stdout.readline().strip()
         if not line:
             raise RuntimeError(f"{self.name} ended; it wrote:\n{self.log()}")
         return line
-
-    @property
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None:
-            raise RuntimeError(f"{self.name} is not running")
-        return self._process
 
 
 class Api(Door):
@@ -112,7 +121,5 @@ class Worker(Door):
 
     def ask(self, token: str | None) -> Reply:
         """Hand it one job. A job without a token carries an empty one."""
-        pipe = self._running.stdin
-        pipe.write(json.dumps({"token": token or ""}) + "\n")  # type: ignore[union-attr]
-        pipe.flush()  # type: ignore[union-attr]
+        self._write(json.dumps({"token": token or ""}))
         return Reply(self._read())

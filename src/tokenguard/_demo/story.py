@@ -83,8 +83,7 @@ class Story:
                 Worker("worker", "tokenguard._demo.worker", settings),
             )
             for door in doors:
-                ending.callback(door.stop)
-                door.start()
+                ending.enter_context(door)
                 self.say(f"{door.name:8} {door.address}  process {door.pid}")
             self.say()
             self.line("request", "front door", "expected", "status", "WWW-Authenticate", "verdict")
@@ -138,14 +137,14 @@ class Story:
         challenge, _, _ = reply.challenge.partition(", error_description=")  # constant text, too wide for a table
         if reply.retry_after:
             challenge = f"(Retry-After: {reply.retry_after})"
-        verdict = "as expected" if fits else "UNEXPECTED"
+        verdict = "ok" if fits else "UNEXPECTED"
         self.line(row.request, door.name, row.expected(door), reply.status, challenge or "-", verdict)
         if not fits:
             self.say(door.log())
 
     def line(self, request: str, door: str, expected: str, status: str, challenge: str, verdict: str) -> None:
         """One line of the table."""
-        self.say(f"{request:21} {door:10} {expected:22} {status:22} {challenge:44} {verdict}".rstrip())
+        self.say(f"{request:20} {door:10} {expected:22} {status:21} {challenge:46} {verdict}".rstrip())
 
     def client_credentials(self, scope: str) -> str:
         """An access token, as a client gets it (RFC 6749 section 4.4)."""

@@ -1,0 +1,111 @@
+"""Each example is run as its docstring says, against a real issuer over HTTP."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from serving import EXAMPLES, GUNICORN, UVICORN, clean, serve, settings
+
+from tokenguard.testing import FakeIssuer
+
+AUDIENCE = "https://api.example.com"
+SERVICES = {
+    "fastapi_app": (UVICORN, ("fastapi_app:app", "--app-dir", str(EXAMPLES))),
+    "starlette_app": (UVICORN, ("starlette_app:app", "--app-dir", str(EXAMPLES))),
+    "flask_app": (GUNICORN, ("flask_app:create_app()", "--chdir", str(EXAMPLES))),
+    "wsgi_app": (GUNICORN, ("wsgi_app:app", "--chdir", str(EXAMPLES))),
+}
+SCRIPTS = {"worker", "async_worker", "custom_check", "several_issuers"}
+
+
+@pytest.fixture(scope="module")
+def issuer():
+    fake = FakeIssuer(audience=AUDIENCE, client_id="orders-client")
+    with fake.serve():
+        yield fake
+
+
+def run(name, stdin, environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"],
+        input=stdin,
+        env=clean(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_example_is_run_and_short():
+    files = {path.stem: path for path in EXAMPLES.glob("*.py")}
+    assert {*SERVICES, *SCRIPTS} <= set(files)
+    for path in files.values():
+        assert len(path.read_text("utf-8").splitlines()) < 60, path.name
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_service(name, issuer):
+    server, app = SERVICES[name]
+    with serve(server, app, settings(issuer.url, AUDIENCE)) as running:
+        good = issuer.mint(scope="orders:read")
+        answer = running.get("/orders", good)
+        assert (answer.status_code, issuer.client_id in answer.text) == (200, True)
+        assert running.get("/orders").status_code == 401
+        assert running.get("/orders", issuer.expired()).status_code == 401
+        assert running.get("/orders", issuer.mint()).status_code == 403
+        if name != "wsgi_app":
+            me = running.get("/me", issuer.mint())
+            assert (me.status_code, me.json()["subject"]) == (200, issuer.client_id)
+            assert running.get("/health").json() == {"status": "up"}
+        else:
+            assert running.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["worker", "async_worker"])
+def test_worker(name, issuer):
+    jobs = [
+        ("print", issuer.mint(scope="jobs:run")),
+        ("late", issuer.expired(scope="jobs:run")),
+        ("weak", issuer.mint(scope="jobs:look")),
+    ]
+    lines = "".join(json.dumps({"job": job, "token": token}) + "\n" for job, token in jobs)
+    done = run(name, lines, settings(issuer.url, AUDIENCE))
+    assert done.stderr == ""
+    expected = {"print: done for orders-client", "late: dropped (expired)", "weak: dropped (scope)"}
+    assert set(done.stdout.splitlines()) == expected
+
+
+@pytest.mark.parametrize("name", ["worker", "async_worker"])
+def test_worker_puts_back_in_an_outage(name):
+    fake = FakeIssuer(audience=AUDIENCE)
+    with fake.serve() as server:
+        configured, token = settings(fake.url, AUDIENCE), fake.mint(scope="jobs:run")
+        server.stop()
+        done = run(name, json.dumps({"job": "print", "token": token}) + "\n", configured)
+    assert done.stdout.startswith("print: put back for ")
+
+
+def test_custom_check(issuer):
+    environment = {**settings(issuer.url, AUDIENCE), "TENANTS": "north south"}
+    north, east = (run("custom_check", issuer.mint(tenant=tenant), environment) for tenant in ("north", "east"))
+    assert (north.returncode, north.stdout) == (0, "accepted: orders-client of north\n")
+    assert (east.returncode, east.stdout) == (1, "refused: invalid_claim\n")
+
+
+def test_several_issuers(issuer, tmp_path):
+    partner = FakeIssuer("https://partner.example", audience="orders-api", algorithm="ES256", client_id="partner")
+    stranger = FakeIssuer("https://stranger.example", audience=AUDIENCE)
+    jwks = tmp_path / "jwks.json"
+    jwks.write_text(json.dumps(partner.jwks()), "utf-8")
+    environment = {"STAFF_ISSUER": issuer.url, "PARTNER_ISSUER": partner.url, "PARTNER_JWKS": str(jwks)}
+    tokens = [issuer.mint(), partner.mint(), partner.mint(aud=AUDIENCE), stranger.mint()]
+    done = run("several_issuers", "\n".join(tokens) + "\n", environment)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        f"accepted: orders-client, by {issuer.url}",
+        "accepted: partner, by https://partner.example",
+        "refused: audience",
+        "refused: issuer",
+    ]

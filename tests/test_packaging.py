@@ -1,0 +1,175 @@
+"""What is installed, and what importing it costs."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import import_module
+from importlib.metadata import entry_points, metadata
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+from serving import ROOT, clean
+
+import tokenguard
+
+FRAMEWORKS = {
+    "starlette",
+    "fastapi",
+    "pydantic",
+    "flask",
+    "werkzeug",
+    "redis",
+    "opentelemetry",
+    "typer",
+    "rich",
+    "pytest",
+}
+# Not http.client: `import jwt` loads it by itself.
+HTTP_CLIENTS = {"httpx", "httpcore", "h11", "requests", "aiohttp", "urllib3"}
+PUBLIC = {
+    "AccessToken",
+    "ConfigurationError",
+    "InsufficientScopeError",
+    "Introspection",
+    "IntrospectionUnavailableError",
+    "InvalidRequestError",
+    "InvalidTokenError",
+    "Issuer",
+    "KeysUnavailableError",
+    "MissingTokenError",
+    "Reason",
+    "RejectedError",
+    "RevocationList",
+    "TokenGuardError",
+    "TokenValidator",
+    "UnavailableError",
+}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The frameworks and HTTP clients that a fresh interpreter holds after `statement`."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{statement}; import sys; print(*sys.modules, sep='\\n')"],
+        env=clean({}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(done.stdout.split()) & (FRAMEWORKS | HTTP_CLIENTS)
+
+
+def test_import_loads_no_framework_and_no_http_client():
+    assert loaded_by("import tokenguard") == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("tokenguard.asgi", set()),
+        ("tokenguard.wsgi", set()),
+        ("tokenguard.challenge", set()),
+        ("tokenguard.starlette", {"starlette"}),
+        ("tokenguard.fastapi", {"fastapi", "starlette", "pydantic", "rich", "opentelemetry"}),
+        ("tokenguard.flask", {"flask", "werkzeug"}),
+        ("tokenguard.testing", set()),
+    ],
+)
+def test_adapters_load_their_own_framework_only(module, allowed):
+    assert loaded_by(f"import {module}") <= allowed
+
+
+def test_a_validator_with_static_keys_loads_no_http_client():
+    secret = '{"keys": [{"kty": "oct", "k": "' + "A" * 43 + '"}]}'
+    issuer = f"tokenguard.Issuer('me', jwks={secret}, algorithms=['HS256'])"
+    assert loaded_by(f"import tokenguard; tokenguard.TokenValidator({issuer}, 'api')") == set()
+
+
+def test_public_names():
+    assert set(tokenguard.__all__) >= PUBLIC
+    assert sorted(tokenguard.__all__) == tokenguard.__all__
+    for name in tokenguard.__all__:
+        assert getattr(tokenguard, name).__doc__, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenguard.asgi.BearerMiddleware",
+        "tokenguard.wsgi.BearerMiddleware",
+        "tokenguard.starlette.require_scope",
+        "tokenguard.fastapi.BearerToken",
+        "tokenguard.fastapi.add_error_handler",
+        "tokenguard.flask.TokenGuard",
+        "tokenguard.flask.require_scope",
+        "tokenguard.flask.current_token",
+        "tokenguard.challenge.reject",
+        "tokenguard.challenge.Rejection",
+        "tokenguard.testing.FakeIssuer",
+    ],
+)
+def test_names_of_submodules(name):
+    module, _, attribute = name.rpartition(".")
+    assert hasattr(import_module(module), attribute)
+    assert attribute in import_module(module).__all__
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return Path(next(iter(WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("dist"))))))
+
+
+def test_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert wheel.name.startswith("tokenguard_oauth-")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert "tokenguard/py.typed" in names
+    assert "tokenguard/testing/plugin.py" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert all(name.startswith(("tokenguard/", "tokenguard_oauth-")) for name in names)
+
+
+def test_wheel_is_enough_by_itself(wheel, tmp_path):
+    """Unpacked somewhere else, with this environment's dependencies but not this tree."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = "import tokenguard, tokenguard.asgi, tokenguard.testing; print(tokenguard.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=clean({"PYTHONPATH": str(tmp_path)}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+def test_metadata():
+    about = metadata("tokenguard-oauth")
+    assert about["Requires-Python"] == ">=3.11"
+    assert about["License-Expression"] == "Apache-2.0"
+    assert set(about.get_all("Provides-Extra")) == {"starlette", "fastapi", "flask", "redis", "otel", "cli", "all"}
+    required = {line for line in about.get_all("Requires-Dist") if "extra ==" not in line}
+    assert {line.partition(">")[0].lower() for line in required} == {
+        "pyjwt[crypto]",
+        "cryptography",
+        "httpx",
+        "cachetools",
+    }
+    plugins = [found.value for found in entry_points(group="pytest11") if found.name == "tokenguard"]
+    assert plugins == ["tokenguard.testing.plugin"]
+
+
+def test_every_dependency_is_locked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    locked = (ROOT / "dev.lock").read_text("utf-8").lower()
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    for extra in project["project"]["optional-dependencies"].values():
+        wanted.extend(extra)
+    for requirement in wanted:
+        name = requirement.partition(";")[0].partition(">")[0].partition("[")[0].strip().lower()
+        assert name == "tokenguard-oauth" or f"\n{name}==" in locked, f"{name}: run `make lock KEEP=1`"

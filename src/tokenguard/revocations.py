@@ -10,11 +10,11 @@ function. Readers take no lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from math import inf, isfinite
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from tokenguard._flows.effects import Call, Flow
+from tokenguard._rules.calls import Call
 from tokenguard._rules.settings import whole
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
 
@@ -158,7 +158,7 @@ class RevocationList:
         issued_at: float | None,
         now: float,
         leeway: float,
-    ) -> Flow[bool]:
+    ) -> Generator[Call, Any, bool]:
         """Whether a judged token is refused. At most one round trip. Raises `IntrospectionUnavailableError`."""
         store = self._store
         if store is None:

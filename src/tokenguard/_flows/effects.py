@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from tokenguard._rules.calls import Call
 from tokenguard._rules.messages import Request, Response
 
 __all__ = ["Call", "Effect", "ExchangeError", "Flight", "Flow", "Join", "Request", "Response", "Send", "Start"]
@@ -97,15 +98,6 @@ class Join:
     abandoned."""
 
     flight: Flight[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Call a store that exists in both worlds: `sync()` from threads, `await async_()` from loops. Result: its
-    value."""
-
-    sync: Callable[[], Any]
-    async_: Callable[[], Awaitable[Any]]
 
 
 Effect = Send | Start | Join | Call

@@ -193,7 +193,7 @@ class Introspection:
         if not callable(value):
             return value
         try:
-            return value()  # type: ignore[no-any-return]
+            return value()
         except Exception as error:
             raise ConfigurationError(f"the callable given as {name} raised; see the cause") from error
 

@@ -93,7 +93,7 @@ types: $(STAMP) ## mypy and pyright, both strict
 
 .PHONY: contracts
 contracts: $(STAMP) ## The import contracts of pyproject.toml
-	@NO_COLOR=1 $(BIN)/lint-imports --no-logo > $(VENV)/contracts.log 2>&1 || { cat $(VENV)/contracts.log; exit 1; }
+	@NO_COLOR=1 $(BIN)/lint-imports --no-logo --no-cache > $(VENV)/contracts.log 2>&1 || { cat $(VENV)/contracts.log; exit 1; }
 	@echo "contracts: ok"
 
 .PHONY: fix

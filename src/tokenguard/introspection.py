@@ -161,10 +161,10 @@ class Introspection:
                     return client_auth.tls(client_id)
                 case "bearer":
                     return client_auth.bearer(self._read_text("bearer_token"))
-                case "private_key_jwt":
-                    audience = self.assertion_audience or issuer
+                case _:  # private_key_jwt
+                    key, audience = self._key(), self.assertion_audience or issuer
                     return client_auth.assertion(
-                        client_id, self._key(), key_id=self.private_key_id, audience=audience, now=now, jti=jti
+                        client_id, key, key_id=self.private_key_id, audience=audience, now=now, jti=jti
                     )
         except UnusableSecretError as error:
             name = "bearer_token" if self.client_auth == "bearer" else "private_key"

@@ -78,7 +78,7 @@ check: format lint types contracts coverage ## Everything: format, lint, types, 
 
 .PHONY: format
 format: $(STAMP) ## Fail on unformatted code (`make fix` formats)
-	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/ruff format --check --quiet .
 	@echo "format: ok"
 
 .PHONY: lint

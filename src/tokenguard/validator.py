@@ -123,8 +123,8 @@ class TokenValidator:
             from tokenguard._io.http import default_ssl_context
 
             ssl_context = default_ssl_context()
-        self._threads = Threads(transport, ssl_context)  # type: ignore[arg-type]
-        self._loops = Loops(transport, ssl_context)  # type: ignore[arg-type]
+        self._threads = Threads(transport, ssl_context)
+        self._loops = Loops(transport, ssl_context)
         self._authorities = tuple(authorities.values())
         self._memory: Memory[Verdict] = Memory(token_cache_size)
         self._revocations = revocations
@@ -132,7 +132,6 @@ class TokenValidator:
             authorities,
             leeway=self._leeway,
             checks=_checks(checks),
-            max_token_bytes=max_token_bytes,
             memory=self._memory,
             revocations=revocations,
         )
@@ -149,12 +148,13 @@ class TokenValidator:
 
         `ISSUER`, `AUDIENCE`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`, `TOKEN_CACHE_SIZE`,
         `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`, and
-        `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`, `_NEGATIVE_TTL`,
-        `_STALE_TTL`, `_REQUIRE_AUDIENCE`. Raises `ConfigurationError` naming the variable, also for an unknown name.
+        `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
+        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. Raises `ConfigurationError` naming the variable, also for
+        an unknown name.
         """
         return cls(**{**_environment.read(mapping, prefix), **settings})
 
-    # -- judging ---------------------------------------------------------------------------------------------------------
+    # -- judging -------------------------------------------------------------------------------------------------------
 
     def validate(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
         """Judge a token from a thread. `scope`: space-delimited or iterable, all of them are required.
@@ -163,7 +163,8 @@ class TokenValidator:
         Nothing else leaves it, whatever `raw` is.
         """
         judged = self._begin(raw, scope)
-        return judged if judged.__class__ is AccessToken else self._finish(judged)  # type: ignore[return-value, arg-type]
+        return judged if judged.__class__ is AccessToken else self._finish(judged)  # type: ignore[return-value,
+        arg-type]
 
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
@@ -173,9 +174,9 @@ class TokenValidator:
             )
         judged = self._begin(raw, scope)
         if judged.__class__ is AccessToken:
-            return judged  # type: ignore[return-value]
+            return judged
         try:
-            return await self._loops.run(judged)  # type: ignore[arg-type]
+            return await self._loops.run(judged)
         except TokenGuardError:
             raise
         except Exception as error:
@@ -196,12 +197,13 @@ class TokenValidator:
         """A remembered token at once, else the flow that judges. No lock, no generator, no await on the first way."""
         try:
             required = scope if scope.__class__ is RequiredScope else prepare(scope)
-            verdict = None
-            digest = b""
-            if isinstance(raw, str) and len(raw) <= self._max_token_bytes:
-                digest = sha256(str.encode(raw)).digest()
-                memory = self._memory
-                verdict = memory.young.get(digest) or memory.get_old(digest)
+            # The cap comes before anything whose cost grows with the size.
+            if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
+                raise InvalidTokenError(reason=Reason.MALFORMED)
+            text = str.encode(raw)
+            digest = sha256(text).digest()
+            memory = self._memory
+            verdict = memory.young.get(digest) or memory.get_old(digest)
             now = self._clock()
             mono = self._monotonic()
             if (
@@ -213,20 +215,18 @@ class TokenValidator:
                 and verdict.starts <= now + self._leeway
             ):
                 token = verdict.token
-                if required.members <= token.scopes:  # type: ignore[union-attr]
+                if required.members <= token.scopes:
                     return token
-                raise InsufficientScopeError(required.names)  # type: ignore[union-attr]
+                raise InsufficientScopeError(required.names)
             if not _is_time(now) or not _is_time(mono):
                 raise ConfigurationError("clock and monotonic must return a finite number of seconds")
-            return self._validation.judge(raw, digest, verdict, now, mono, required)  # type: ignore[arg-type]
+            return self._validation.judge(text, digest, verdict, now, mono, required)
         except TokenGuardError:
             raise
-        except UnicodeEncodeError:
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
         except Exception as error:
             raise _unexpected(error) from error
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life ----------------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
         """Fetch what every issuer needs, then raise the first `KeysUnavailableError`, if any."""
@@ -298,7 +298,7 @@ class TokenValidator:
         if self._revocations is not None:
             self._revocations.after_fork()
 
-    # -- construction ----------------------------------------------------------------------------------------------------
+    # -- construction --------------------------------------------------------------------------------------------------
 
     def _authority(self, issuer: Issuer, audiences: frozenset[str]) -> Authority:
         self._refuse_http(issuer)

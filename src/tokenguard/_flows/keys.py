@@ -4,7 +4,8 @@ Owns: when a fetch is made, by whom it is waited for, what it replaces. Must not
 
 Three clocks of attempts (contract section 3), all on the injected monotonic clock:
   scheduled   once the set is past its freshness; after a failure spaced by `cooldown`
-  forced      for a key that the set does not have, or whose signature failed; one per `cooldown`, used up by failures of
+  forced      for a key that the set does not have, or whose signature failed; one per `cooldown`, used up by failures
+  of
               any kind, not by a scheduled fetch that succeeded: that is what accepts a key rotated in right after one
   cold        with nothing to serve; spaced 1 s, doubling up to `cooldown`
 Every fetch is a flight of its own. Callers only join it, so none of them can cancel, restart or multiply it.
@@ -36,7 +37,8 @@ State = Literal["static", "cold", "fresh", "stale", "expired"]
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What a key source knows at one moment, for people and metrics. Ages and delays in seconds, None where not known."""
+    """What a key source knows at one moment, for people and metrics. Ages and delays in seconds, None where not
+    known."""
 
     state: State
     fetching: bool
@@ -139,8 +141,8 @@ class KeySource:
     def refetch(self) -> Flow[bool]:
         """Ask once more for a set that lacked a key, or held one whose signature failed.
 
-        Joins a fetch under way, or makes one if the cool-down allows. Result: whether there was one to wait for, so that
-        another look is worth it.
+        Joins a fetch under way, or makes one if the cool-down allows. Result: whether there was one to wait for, so
+        that another look is worth it.
         """
         if self._static:
             return False
@@ -190,7 +192,7 @@ class KeySource:
                 failures=self._failures,
             )
 
-    # -- under the lock --------------------------------------------------------------------------------------------------
+    # -- under the lock ------------------------------------------------------------------------------------------------
 
     def _current(self) -> Flight[bool] | None:
         flight = self._flight
@@ -224,10 +226,11 @@ class KeySource:
         unavailable.__cause__ = self._error
         return unavailable
 
-    # -- the flight ------------------------------------------------------------------------------------------------------
+    # -- the flight ----------------------------------------------------------------------------------------------------
 
     def _refresh(self, *, forced: bool) -> Flow[bool]:
-        """One attempt. Its value is whether it succeeded; it never raises for a reason that lies outside this process."""
+        """One attempt. Its value is whether it succeeded; it never raises for a reason that lies outside this
+        process."""
         try:
             request = yield from self._request(forced)
             answer: Response = yield Send(request)
@@ -301,4 +304,4 @@ def _word(error: BaseException) -> str:
 def _read(answer: Response, previous: KeySet | None) -> KeySet:
     if answer.status != 200:
         raise ExchangeError(f"status_{answer.status}")
-    return import_set(strict_json.parse(answer.body), previous=previous)
+    return import_set(strict_json.parse_object(answer.body), previous=previous)

@@ -19,7 +19,7 @@ from tokenguard._rules.jwk import Key, KeySet
 from tokenguard._rules.scope import RequiredScope
 from tokenguard.errors import ConfigurationError, InsufficientScopeError, InvalidTokenError, Reason, RejectedError
 from tokenguard.revocations import RevocationList
-from tokenguard.token import AccessToken
+from tokenguard.token import AccessToken, judged
 
 Check = Callable[[Mapping[str, Any], float], None]
 
@@ -55,7 +55,6 @@ class Validation:
         *,
         leeway: float,
         checks: tuple[Check, ...],
-        max_token_bytes: int,
         memory: Memory[Verdict],
         revocations: RevocationList | None,
     ) -> None:
@@ -63,7 +62,6 @@ class Validation:
         self._algorithms = frozenset[str]().union(*(authority.algorithms for authority in authorities.values()))
         self._leeway = leeway
         self._checks = checks
-        self._max_token_bytes = max_token_bytes
         self._memory = memory
         self._revocations = revocations
         self._headers: dict[bytes, jws.Header] = {}
@@ -73,46 +71,29 @@ class Validation:
         self._opaque = opaque[0] if len(opaque) == 1 else None
 
     def judge(
-        self, raw: object, digest: bytes, verdict: Verdict | None, now: float, mono: float, required: RequiredScope
-    ) -> Flow[AccessToken]:
-        """The token, or a `TokenGuardError`. `digest` is the SHA-256 of `raw`, `verdict` what is remembered under it."""
-        if verdict is not None:
-            keys = yield from self._keys(verdict.source, mono)
-            if verdict.keys is not keys:
-                if verdict.key not in keys.keys:
-                    self._memory.forget(digest)
-                    verdict = None
-                else:
-                    verdict.keys = keys
-        token_bytes = jws.encode(raw, self._max_token_bytes)
-        if verdict is not None:
-            token = verdict.token
-            rules.check_times(token.claims, now, self._leeway)
-            if not verdict.plain:
-                self._run_checks(token.claims, now)
-                yield from self._check_revoked(verdict.authority, token.claims, token_bytes, digest, now)
-        else:
-            try:
-                unverified = jws.parse(token_bytes, self._algorithms, self._headers)
-            except InvalidTokenError as error:
-                if self._opaque is None or error.reason is not Reason.MALFORMED or not jws.is_opaque(token_bytes):
-                    raise
-                unverified = None
-            if unverified is None:
-                token = yield from self._judge_opaque(self._opaque, token_bytes, digest, now)
-            else:
-                token = yield from self._judge_jwt(unverified, token_bytes, digest, now, mono)
-        if not required.members <= token.scopes:
-            raise InsufficientScopeError(required.names)
-        return token
+        self, raw: bytes, digest: bytes, verdict: Verdict | None, now: float, mono: float, required: RequiredScope
+    ) -> AccessToken | Flow[AccessToken]:
+        """The token at once where nothing has to be waited for, else the flow that goes on from there.
 
-    # -- JWTs ------------------------------------------------------------------------------------------------------------
+        `digest` is the SHA-256 of `raw`, `verdict` what is remembered under it. Raises a `TokenGuardError`, or the flow
+        does.
+        """
+        if verdict is not None:
+            return self._judge_again(raw, digest, verdict, now, mono, required)
+        try:
+            unverified = jws.parse(raw, self._algorithms, self._headers)
+        except InvalidTokenError as error:
+            if self._opaque is None or error.reason is not Reason.MALFORMED or not jws.is_opaque(raw):
+                raise
+            unverified = None
+        if unverified is None:
+            return self._judge_opaque(self._opaque, raw, digest, now, required)
 
-    def _judge_jwt(
-        self, unverified: jws.Unverified, token_bytes: bytes, digest: bytes, now: float, mono: float
-    ) -> Flow[AccessToken]:
         header, claims = unverified.header, unverified.claims
-        authority = self._select(claims)
+        issuer = claims.get("iss")
+        authority = self._authorities.get(issuer) if isinstance(issuer, str) else None
+        if authority is None:
+            raise InvalidTokenError(reason=Reason.ISSUER)
         if header.alg not in authority.algorithms:
             raise InvalidTokenError(reason=Reason.ALGORITHM)
         if authority.types is not None and header.typ not in authority.types:
@@ -120,13 +101,54 @@ class Validation:
 
         source = authority.keys
         keys = source.keys
-        if keys is None or mono >= source.quiet_until:
-            keys = yield from source.attend()
-        key = keys.certain(header.kid, header.alg)
-        if key is None or not key.verifies(header.alg, unverified.signing_input, unverified.signature):
-            key, keys = yield from _resolve(unverified, source, keys, key)
-        self._remember_header(unverified)
+        key = None
+        if keys is not None and mono < source.quiet_until:
+            key = keys.certain(header.kid, header.alg)
+            if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
+                if self._revocations is not None or authority.introspects_all:
+                    return self._conclude(unverified, raw, digest, authority, key, keys, now, required)
+                frozen, audience = self._check(unverified, authority, now)
+                return self._accept(frozen, audience, digest, authority, key, keys, required)
+        return self._find_key(unverified, raw, digest, authority, key, now, required)
 
+    # -- JWTs ----------------------------------------------------------------------------------------------------------
+
+    def _find_key(
+        self,
+        unverified: jws.Unverified,
+        raw: bytes,
+        digest: bytes,
+        authority: Authority,
+        failed: Key | None,
+        now: float,
+        required: RequiredScope,
+    ) -> Flow[AccessToken]:
+        """The slow way to a key: the keys want attention, or no single one fits, or the one that does not verify."""
+        keys = yield from authority.keys.attend()
+        key, keys = yield from _resolve(unverified, authority.keys, keys, failed)
+        return (yield from self._conclude(unverified, raw, digest, authority, key, keys, now, required))
+
+    def _conclude(
+        self,
+        unverified: jws.Unverified,
+        raw: bytes,
+        digest: bytes,
+        authority: Authority,
+        key: Key,
+        keys: KeySet,
+        now: float,
+        required: RequiredScope,
+    ) -> Flow[AccessToken]:
+        frozen, audience = self._check(unverified, authority, now)
+        yield from self._check_revoked(authority, frozen, raw, digest, now)
+        return self._accept(frozen, audience, digest, authority, key, keys, required)
+
+    def _check(
+        self, unverified: jws.Unverified, authority: Authority, now: float
+    ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """Steps 5 to 7 but for revocation, for a token whose signature held: its claims, frozen, and its audience."""
+        claims = unverified.claims
+        self._remember_header(unverified)
         rules.require(claims, authority.required_claims)
         audience = rules.audience(claims, authority.audiences)
         rules.check_types(claims)
@@ -136,25 +158,42 @@ class Validation:
         frozen = rules.freeze(claims)
         if self._checks:
             self._run_checks(frozen, now)
+        return frozen, audience
+
+    def _accept(
+        self,
+        claims: Mapping[str, Any],
+        audience: tuple[str, ...],
+        digest: bytes,
+        authority: Authority,
+        key: Key,
+        keys: KeySet,
+        required: RequiredScope,
+    ) -> AccessToken:
+        token = _access_token(authority, claims, audience)
         plain = not self._checks and self._revocations is None and not authority.introspects_all
-        if self._revocations is not None or authority.introspects_all:
-            yield from self._check_revoked(authority, frozen, token_bytes, digest, now)
-        token = _access_token(authority, frozen, audience)
         self._memory.put(digest, Verdict(token, authority, key, keys, plain=plain))
-        return token
+        return _with_scope(token, required)
 
-    def _select(self, claims: Mapping[str, Any]) -> Authority:
-        issuer = claims.get("iss")
-        authority = self._authorities.get(issuer) if isinstance(issuer, str) else None
-        if authority is None:
-            raise InvalidTokenError(reason=Reason.ISSUER)
-        return authority
-
-    def _keys(self, source: KeySource, mono: float) -> Flow[KeySet]:
+    def _judge_again(
+        self, raw: bytes, digest: bytes, verdict: Verdict, now: float, mono: float, required: RequiredScope
+    ) -> Flow[AccessToken]:
+        """What a remembered verdict does not stand for: its key, times, extra checks, revocation, scope."""
+        authority, source = verdict.authority, verdict.source
         keys = source.keys
         if keys is None or mono >= source.quiet_until:
             keys = yield from source.attend()
-        return keys
+        if verdict.keys is not keys:
+            if verdict.key not in keys.keys:  # withdrawn: judge the token as if it had never been seen
+                self._memory.forget(digest)
+                judged = self.judge(raw, digest, None, now, mono, required)
+                return judged if isinstance(judged, AccessToken) else (yield from judged)
+            verdict.keys = keys
+        token = verdict.token
+        rules.check_times(token.claims, now, self._leeway)
+        self._run_checks(token.claims, now)
+        yield from self._check_revoked(authority, token.claims, raw, digest, now)
+        return _with_scope(token, required)
 
     def _remember_header(self, unverified: jws.Unverified) -> None:
         # Only once a signature held: then the issuer wrote that header, and strangers cannot fill this.
@@ -179,7 +218,7 @@ class Validation:
                     " not looked at, so False or a coroutine is a mistake"
                 )
 
-    # -- revocation ------------------------------------------------------------------------------------------------------
+    # -- revocation ----------------------------------------------------------------------------------------------------
 
     def _check_revoked(
         self, authority: Authority, claims: Mapping[str, Any], token: bytes, digest: bytes, now: float
@@ -217,8 +256,10 @@ class Validation:
         rules.check_confirmation(answer)
         return audience
 
-    def _judge_opaque(self, authority: Authority, token: bytes, digest: bytes, now: float) -> Flow[AccessToken]:
-        if authority.introspector is None:
+    def _judge_opaque(
+        self, authority: Authority | None, token: bytes, digest: bytes, now: float, required: RequiredScope
+    ) -> Flow[AccessToken]:
+        if authority is None or authority.introspector is None:
             raise InvalidTokenError(reason=Reason.MALFORMED)
         answer = yield from authority.introspector.ask(token, digest, now)
         judge_active(answer)
@@ -226,7 +267,13 @@ class Validation:
         frozen = rules.freeze(answer)
         self._run_checks(frozen, now)
         yield from self._check_denied(authority, frozen, now)
-        return _access_token(authority, frozen, audience)
+        return _with_scope(_access_token(authority, frozen, audience), required)
+
+
+def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:
+    if not required.members <= token.scopes:
+        raise InsufficientScopeError(required.names)
+    return token
 
 
 def _resolve(
@@ -239,6 +286,7 @@ def _resolve(
     """
     header = unverified.header
     tried = set() if failed is None else {failed}
+    fitting: list[Key] = []
     for _ in range(_ROUNDS):
         fitting = keys.fitting(header.kid, header.alg)
         if header.kid is not None and len(fitting) > 1:
@@ -258,15 +306,16 @@ def _resolve(
 
 
 def _access_token(authority: Authority, claims: Mapping[str, Any], audience: tuple[str, ...]) -> AccessToken:
-    return AccessToken(
-        issuer=authority.url,
-        subject=claims.get("sub"),
-        client_id=claims.get("client_id"),
-        audience=audience,
-        scopes=scope.granted(claims),
-        expires_at=claims.get("exp"),
-        issued_at=claims.get("iat"),
-        not_before=claims.get("nbf"),
-        token_id=claims.get("jti"),
-        claims=claims,
+    get = claims.get
+    return judged(
+        authority.url,
+        get("sub"),
+        get("client_id"),
+        audience,
+        scope.granted(claims),
+        get("exp"),
+        get("iat"),
+        get("nbf"),
+        get("jti"),
+        claims,
     )

@@ -1,7 +1,7 @@
 """Signature algorithms (RFC 7518 section 3, RFC 8037, RFC 9864) and what each one demands of a key.
 
-Owns: the names that may be allowed and the binding of an algorithm to a key type and curve. PyJWT's algorithm objects do
-the verifying; which of them is used is decided here, never by a token.
+Owns: the names that may be allowed and the binding of an algorithm to a key type and curve. PyJWT's algorithm objects
+do the verifying; which of them is used is decided here, never by a token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Claims: types first, then values, with the time as an argument (contract steps 5 and 6).
 
-Owns: the built-in claim checks, for JWTs and for introspection answers alike. Must not know: keys, transport, the clock.
-Nothing here can be switched off.
+Owns: the built-in claim checks, for JWTs and for introspection answers alike. Must not know: keys, transport, the
+clock. Nothing here can be switched off.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from tokenguard.errors import InvalidTokenError, Reason
 
 LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so that a broken clock cannot reach it
 
-# Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a refresh token that lasts.
+# Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a refresh token that
+# lasts.
+_CONTAINERS: Final = frozenset({dict, list})
 _OTHER_KINDS: Final = frozenset({"id", "refresh", "offline", "logout"})
 
 
@@ -47,8 +49,8 @@ def check_types(claims: Mapping[str, Any]) -> None:
 def audience(claims: Mapping[str, Any], accepted: frozenset[str], *, required: bool = True) -> tuple[str, ...]:
     """The token's audience, one of which is in `accepted` (RFC 7519 section 4.1.3).
 
-    A string, or a list of strings and nothing else. Raises `audience` where it is absent and `required`, or names none of
-    `accepted`; `invalid_claim` for another type.
+    A string, or a list of strings and nothing else. Raises `audience` where it is absent and `required`, or names none
+    of `accepted`; `invalid_claim` for another type.
     """
     if "aud" not in claims:
         if required:
@@ -67,8 +69,8 @@ def audience(claims: Mapping[str, Any], accepted: frozenset[str], *, required: b
 
 
 def check_kind(claims: Mapping[str, Any]) -> None:
-    """No mark of another kind of token in the payload: Cognito's `token_use`, Keycloak's `typ`, a logout token's `events`
-    (OpenID Connect Back-Channel Logout section 2.4). Raises `type`."""
+    """No mark of another kind of token in the payload: Cognito's `token_use`, Keycloak's `typ`, a logout token's
+    `events` (OpenID Connect Back-Channel Logout section 2.4). Raises `type`."""
     if "token_use" in claims and claims["token_use"] != "access":
         raise _refuse(Reason.TYPE)
     kind = claims.get("typ")
@@ -96,7 +98,7 @@ def start(claims: Mapping[str, Any]) -> float:
     """When the token starts to be good: the later of `nbf` and `iat`, where they are there."""
     begins: float = claims.get("nbf", LONG_AGO)
     issued: float = claims.get("iat", LONG_AGO)
-    return max(begins, issued, LONG_AGO)
+    return begins if begins > issued else issued
 
 
 def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
@@ -113,12 +115,18 @@ def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:
         raise _refuse(Reason.ISSUED_IN_FUTURE)
 
 
-def freeze(value: Any) -> Any:
+def freeze(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     """A deeply read-only copy: mappings and tuples."""
+    copy = dict(claims)
+    for name, value in claims.items():
+        if type(value) in _CONTAINERS:
+            copy[name] = _frozen(value)
+    return MappingProxyType(copy)
+
+
+def _frozen(value: Any) -> Any:
     if type(value) is dict:
-        return MappingProxyType(
-            {name: freeze(item) if type(item) in (dict, list) else item for name, item in value.items()}
-        )
+        return freeze(value)
     if type(value) is list:
-        return tuple([freeze(item) if type(item) in (dict, list) else item for item in value])
+        return tuple([_frozen(item) if type(item) in _CONTAINERS else item for item in value])
     return value

@@ -108,7 +108,8 @@ def import_set(document: Any, *, previous: KeySet | None = None, symmetric: bool
     """The usable keys of a JWK set. Keys that `previous` holds already keep their object.
 
     Unusable members are skipped and logged by position and kid. Symmetric keys are dropped unless `symmetric`, and then
-    only they are kept. Raises `KeySetError` for anything that is no set, has more than 1,000 keys, or not one usable key.
+    only they are kept. Raises `KeySetError` for anything that is no set, has more than 1,000 keys, or not one usable
+    key.
     """
     members = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(members, list | tuple):

@@ -11,7 +11,7 @@ from binascii import a2b_base64
 from typing import Any, Final
 
 from tokenguard._rules import strict_json
-from tokenguard._rules.encoding import ALPHABET, TO_STANDARD, decode_standard
+from tokenguard._rules.encoding import TO_STANDARD, decode_standard
 from tokenguard._rules.strict_json import TOKEN_MEMBERS, MalformedJSONError
 from tokenguard.errors import InvalidTokenError, Reason
 
@@ -48,23 +48,15 @@ class Unverified:
         self.signature = signature
 
 
-def encode(raw: object, max_bytes: int) -> bytes:
-    """The token's bytes, if it is a non-empty ASCII string of at most `max_bytes`. The cap comes before anything else."""
-    if not isinstance(raw, str) or not 0 < str.__len__(raw) <= max_bytes or not str.isascii(raw):
-        raise InvalidTokenError(reason=Reason.MALFORMED) from None
-    return str.encode(raw, "ascii")
-
-
 def parse(token: bytes, algorithms: frozenset[str], remembered: dict[bytes, Header]) -> Unverified:
     """Take a token apart. `remembered` holds headers of tokens whose signature held, by their text.
 
     Raises `InvalidTokenError`: `malformed`, `algorithm` (not in `algorithms`) or `type`.
     """
-    if token.translate(None, ALPHABET) != b"..":
+    segments = token.translate(TO_STANDARD).split(b".", 3)
+    if len(segments) != 3 or b"" in segments:
         raise InvalidTokenError(reason=Reason.MALFORMED)
-    header_text, payload_text, signature_text = token.translate(TO_STANDARD).split(b".")
-    if not (header_text and payload_text and signature_text):
-        raise InvalidTokenError(reason=Reason.MALFORMED)
+    header_text, payload_text, signature_text = segments
     header = remembered.get(header_text)
     try:
         if header is None:

@@ -57,7 +57,8 @@ def fetched_url(name: str, value: object) -> str:
 
 
 def is_fetchable(value: object, *, allow_http: bool) -> bool:
-    """Whether a URL from a server's metadata may be fetched: the rules of `fetched_url`, and https unless `allow_http`."""
+    """Whether a URL from a server's metadata may be fetched: the rules of `fetched_url`, and https unless
+    `allow_http`."""
     try:
         url = fetched_url("url", value)
     except ConfigurationError:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakSet
 
 from tokenguard import _environment
@@ -123,8 +123,8 @@ class TokenValidator:
             from tokenguard._io.http import default_ssl_context
 
             ssl_context = default_ssl_context()
-        self._threads = Threads(transport, ssl_context)
-        self._loops = Loops(transport, ssl_context)
+        self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
+        self._loops = Loops(cast("httpx.AsyncBaseTransport | None", transport), ssl_context)
         self._authorities = tuple(authorities.values())
         self._memory: Memory[Verdict] = Memory(token_cache_size)
         self._revocations = revocations
@@ -163,8 +163,7 @@ class TokenValidator:
         Nothing else leaves it, whatever `raw` is.
         """
         judged = self._begin(raw, scope)
-        return judged if judged.__class__ is AccessToken else self._finish(judged)  # type: ignore[return-value,
-        arg-type]
+        return judged if isinstance(judged, AccessToken) else self._finish(judged)
 
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
@@ -173,7 +172,7 @@ class TokenValidator:
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
         judged = self._begin(raw, scope)
-        if judged.__class__ is AccessToken:
+        if isinstance(judged, AccessToken):
             return judged
         try:
             return await self._loops.run(judged)
@@ -196,7 +195,7 @@ class TokenValidator:
     def _begin(self, raw: object, scope: str | Iterable[str] | RequiredScope) -> AccessToken | Flow[AccessToken]:
         """A remembered token at once, else the flow that judges. No lock, no generator, no await on the first way."""
         try:
-            required = scope if scope.__class__ is RequiredScope else prepare(scope)
+            required = scope if isinstance(scope, RequiredScope) else prepare(scope)
             # The cap comes before anything whose cost grows with the size.
             if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
                 raise InvalidTokenError(reason=Reason.MALFORMED)

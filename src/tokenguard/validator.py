@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -43,8 +44,6 @@ from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
 __all__ = ["IssuerState", "TokenValidator"]
@@ -69,6 +68,7 @@ class TokenValidator:
     `InvalidTokenError` to refuse; nothing removes a built-in check. `max_token_bytes` bounds a token,
     `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for a whole refresh or introspection.
     `transport`: an httpx transport for outbound calls, closed by its owner. `revocations`: a denylist.
+    `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer.
 
     Raises `ConfigurationError`, with what to write instead.
     """
@@ -89,6 +89,7 @@ class TokenValidator:
         transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
         ssl_context: ssl.SSLContext | None = None,
         revocations: RevocationList | None = None,
+        clients: str | Iterable[str] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._leeway = number("leeway", leeway)
@@ -101,6 +102,10 @@ class TokenValidator:
             )
         if not isinstance(allow_insecure_http, bool):
             raise ConfigurationError("allow_insecure_http must be True or False")
+        if not (ssl_context is None or isinstance(ssl_context, ssl.SSLContext)):
+            raise ConfigurationError(
+                "ssl_context must be an ssl.SSLContext, such as ssl.create_default_context(cafile=...)"
+            )
         self._clock, self._monotonic, self._jitter = clock, monotonic, jitter
         self._allow_insecure_http = allow_insecure_http
         if revocations is not None and not isinstance(revocations, RevocationList):
@@ -110,11 +115,12 @@ class TokenValidator:
 
         audiences = frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE))
         issuers = _issuers(issuer)
-        authorities = {one.url: self._authority(one, audiences) for one in issuers}
+        allowed = None if clients is None else frozenset(strings("clients", clients, example='clients={"orders-web"}'))
+        authorities = {one.url: self._authority(one, audiences, allowed) for one in issuers}
         if sum(one.introspection is not None and one.introspection.when == "opaque" for one in issuers) > 1:
             raise ConfigurationError(
-                'only one issuer may have introspection with when="opaque": an opaque token does not tell who issued it,'
-                " and it must never be shown to another server"
+                'only one issuer may have introspection with when="opaque": an opaque token does not tell who issued'
+                " it, and it must never be shown to another server"
             )
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
@@ -146,7 +152,7 @@ class TokenValidator:
     def from_mapping(cls, mapping: Mapping[str, Any], prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
         """A validator from `PREFIX + NAME` entries, strings or typed values; lists are separated by spaces.
 
-        `ISSUER`, `AUDIENCE`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`, `TOKEN_CACHE_SIZE`,
+        `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`, `TOKEN_CACHE_SIZE`,
         `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`, and
         `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
         `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. Raises `ConfigurationError` naming the variable, also for
@@ -299,12 +305,12 @@ class TokenValidator:
 
     # -- construction --------------------------------------------------------------------------------------------------
 
-    def _authority(self, issuer: Issuer, audiences: frozenset[str]) -> Authority:
+    def _authority(self, issuer: Issuer, audiences: frozenset[str], clients: frozenset[str] | None) -> Authority:
         self._refuse_http(issuer)
         introspection = issuer.introspection
         discovery = None
         discovers_keys = issuer.static_keys is None and issuer.jwks_uri is None
-        if discovers_keys or (introspection is not None and introspection.endpoint is None):
+        if _is_discovered(issuer):
             discovery = Discovery(
                 issuer.url,
                 max_age=issuer.jwks_max_age,
@@ -330,12 +336,12 @@ class TokenValidator:
                 introspection, issuer=issuer.url, discovery=discovery, timeout=self._timeout, monotonic=self._monotonic
             )
         own = frozenset(issuer.audience) if issuer.audience is not None else audiences
-        return Authority(issuer, own, keys, discovery, introspector)
+        return Authority(issuer, own, keys, discovery, introspector, clients)
 
     def _refuse_http(self, issuer: Issuer) -> None:
         fetched = {
             "jwks_uri": issuer.jwks_uri,
-            "issuer": issuer.url if issuer.static_keys is None and issuer.jwks_uri is None else None,
+            "issuer": issuer.url if _is_discovered(issuer) else None,
             "introspection endpoint": issuer.introspection.endpoint if issuer.introspection else None,
         }
         for name, url in fetched.items():
@@ -344,6 +350,14 @@ class TokenValidator:
                     f"{name} must be https: over http anyone on the way can replace the keys;"
                     " for development only, set allow_insecure_http=True"
                 )
+
+
+def _is_discovered(issuer: Issuer) -> bool:
+    """Whether anything of this issuer has to be looked up in its metadata."""
+    introspection = issuer.introspection
+    return (issuer.static_keys is None and issuer.jwks_uri is None) or (
+        introspection is not None and introspection.endpoint is None
+    )
 
 
 def _issuers(given: object) -> tuple[Issuer, ...]:
@@ -404,7 +418,7 @@ _validators: WeakSet[TokenValidator] = WeakSet()
 
 def _after_fork_in_child() -> None:
     for validator in list(_validators):
-        validator._after_fork()
+        validator._after_fork()  # noqa: SLF001 - of this very module
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

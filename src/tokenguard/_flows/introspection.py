@@ -88,9 +88,6 @@ class Introspector:
 
         Raises `IntrospectionUnavailableError`; `ConfigurationError` where a secret callable of the application fails.
         """
-        answer = self._answers.find(digest, self._monotonic(), now)
-        if answer is not None:
-            return answer
         landing = yield from self._landing(raw, digest, now)
         if not isinstance(landing, _Failure):
             return landing
@@ -103,10 +100,13 @@ class Introspector:
         raise IntrospectionUnavailableError(retry_after=landing.retry_after) from landing.cause
 
     def _landing(self, raw: str | bytes, digest: bytes, now: float) -> Flow[_Landing]:
-        """Join the flight about this token, or make one as soon as there is room."""
+        """What is remembered; else join the flight about this token, or make one as soon as there is room."""
         patience = time.monotonic() + self._timeout  # real time: how long a caller waits for room
         lost = 0
         while lost < _ROUNDS:
+            answer = self._answers.find(digest, self._monotonic(), now)  # each time: another caller may have asked
+            if answer is not None:
+                return answer
             started = ticket = None
             with self._lock:
                 flight = self._current(digest)

@@ -48,6 +48,7 @@ _Readers = Mapping[str, Callable[[Any], Any]]
 
 _VALIDATOR: _Readers = {
     "AUDIENCE": _words,
+    "CLIENTS": _words,
     "LEEWAY": _number,
     "MAX_TOKEN_BYTES": _number,
     "TOKEN_CACHE_SIZE": _number,

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     ISSUED_IN_FUTURE = "issued_in_future"
+    CLIENT = "client"
     REVOKED = "revoked"
     CONFIRMATION = "confirmation"
     MISSING = "missing"
@@ -65,6 +66,7 @@ _NEXT_STEP = {
     Reason.EXPIRED: "its exp has passed; let the client fetch a new one, and compare clocks if this is frequent",
     Reason.NOT_YET_VALID: "its nbf lies ahead; compare this host's clock with the issuer's",
     Reason.ISSUED_IN_FUTURE: "its iat lies ahead; compare this host's clock with the issuer's",
+    Reason.CLIENT: "its client is not in the allow-list; add it to clients, or let it stay out",
     Reason.REVOKED: "it was revoked, or the introspection endpoint calls it inactive",
     Reason.CONFIRMATION: "it is bound to a key or certificate (cnf) that is not checked here",
     Reason.MISSING: "the request carries none; let the client send Authorization: Bearer",

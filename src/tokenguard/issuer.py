@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from tokenguard._rules import jwk
+from tokenguard._rules import jwk, party
 from tokenguard._rules.algorithms import DEFAULT, SYMMETRIC, allow_list
+from tokenguard._rules.jws import ACCESS_TOKEN_TYPES, RFC9068_TYPES
+from tokenguard._rules.party import MachineSign
 from tokenguard._rules.settings import fetched_url, number, strings
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
+from tokenguard.presets import Presets
 
 __all__ = ["DEFAULT_ALGORITHMS", "Issuer"]
 
@@ -21,15 +25,27 @@ DEFAULT_ALGORITHMS: Final = DEFAULT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Issuer:
+class Issuer(Presets):
     """An authorization server whose access tokens are accepted.
 
-    `url` is the exact `iss` of its tokens: no normalisation, a final slash counts (RFC 7519 section 4.1.1). Keys come from
-    `jwks` (static, RFC 7517), from `jwks_uri`, or are discovered from `url` (RFC 8414 section 3), which then must be an
-    https URL without query and fragment. Ages are seconds: `jwks_max_age` is used where the server gives none,
-    `jwks_max_stale` bounds how long keys outlive their freshness while the server is out of reach, `jwks_cooldown` spaces
-    attempts. `audience` replaces the validator's. `profile="rfc9068"` demands `typ: at+jwt` and the claims of RFC 9068
-    section 2.2. HS* algorithms need a static `jwks` of secrets at least as long as the hash.
+    `url` is the exact `iss` of its tokens: no normalisation, a final slash counts (RFC 7519 section 4.1.1). Keys come
+    from `jwks` (static, RFC 7517), from `jwks_uri`, or are discovered from `url` (RFC 8414 section 3), which then must
+    be an https URL without query and fragment. Ages are seconds: `jwks_max_age` is used where the server gives none,
+    `jwks_max_stale` bounds how long keys outlive their freshness while the server is out of reach, `jwks_cooldown`
+    spaces attempts. `audience` replaces the validator's. `profile="rfc9068"` demands `typ: at+jwt` and the claims of
+    RFC 9068 section 2.2. HS* algorithms need a static `jwks` of secrets at least as long as the hash.
+
+    What a provider says in claims of its own names: `token_types` narrows the accepted header `typ` (None is an absent
+    one). `audience_claims`, `scope_claims` and `client_id_claims` are names of claims, the first one that is there
+    counts; `role_claims` are names, or tuples of names that lead into objects, and all of them count. `machine_signs`
+    tell `AccessToken.is_machine`: tuples `(claim, test, text, verdict)`, the first that fits decides; tests are
+    `present`, `absent`, `is`, `starts`, `ends` and `same_as` (another claim).
+
+    What a token must have besides: `required_claims` are names; `claim_values` maps names to a value or several, one of
+    which the claim must be; `clients` is an allow-list of client ids and replaces the validator's.
+
+    `Issuer.auth0(...)` and its like fill all this in for well-known providers; each takes the settings above as keyword
+    arguments, which go before its own, except that required claims and values add to them. See docs/presets.md.
 
     Raises `ConfigurationError` with what to write instead.
     """
@@ -44,7 +60,17 @@ class Issuer:
     jwks_max_age: float = field(default=600, kw_only=True)
     jwks_max_stale: float = field(default=3600, kw_only=True)
     jwks_cooldown: float = field(default=30, kw_only=True)
+    token_types: Iterable[str | None] | None = field(default=None, kw_only=True, repr=False)
+    audience_claims: str | Iterable[str] = field(default=("aud",), kw_only=True, repr=False)
+    scope_claims: str | Iterable[str] = field(default=("scope", "scp"), kw_only=True, repr=False)
+    role_claims: str | Iterable[str | tuple[str, ...]] = field(default=("roles",), kw_only=True, repr=False)
+    client_id_claims: str | Iterable[str] = field(default=("client_id",), kw_only=True, repr=False)
+    machine_signs: Iterable[MachineSign] = field(default=(), kw_only=True, repr=False)
+    required_claims: str | Iterable[str] = field(default=(), kw_only=True, repr=False)
+    claim_values: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True, repr=False)
+    clients: str | Iterable[str] | None = field(default=None, kw_only=True, repr=False)
     static_keys: jwk.KeySet | None = field(default=None, init=False, repr=False)
+    accepted_types: frozenset[str | None] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.url, str) or not self.url:
@@ -56,10 +82,39 @@ class Issuer:
             raise ConfigurationError('profile must be "jwt" or "rfc9068"')
         if self.introspection is not None and not isinstance(self.introspection, Introspection):
             raise ConfigurationError("introspection must be an Introspection(...)")
+        self._check_claims()
         number("jwks_max_age", self.jwks_max_age, above=True)
         number("jwks_max_stale", self.jwks_max_stale)
         number("jwks_cooldown", self.jwks_cooldown)
         self._choose_keys()
+
+    def _check_claims(self) -> None:
+        self._set("accepted_types", self._narrowed())
+        self._set("audience_claims", party.claim_names("audience_claims", self.audience_claims, may_be_empty=False))
+        for name in ("scope_claims", "client_id_claims", "required_claims"):
+            self._set(name, party.claim_names(name, getattr(self, name)))
+        self._set("role_claims", party.role_paths(self.role_claims))
+        self._set("machine_signs", party.machine_signs(self.machine_signs))
+        self._set("claim_values", MappingProxyType(dict(party.expected_values(self.claim_values))))
+        if self.clients is not None:
+            self._set("clients", frozenset(strings("clients", self.clients, example='clients={"orders-web"}')))
+            if not self.client_id_claims:
+                raise ConfigurationError("clients needs client_id_claims: these tokens name no client")
+
+    def _narrowed(self) -> frozenset[str | None] | None:
+        """The accepted header types in lower case, None for all that an access token may have."""
+        accepted: frozenset[str | None] | None = RFC9068_TYPES if self.profile == "rfc9068" else None
+        if self.token_types is None:
+            return accepted
+        given = list(self.token_types) if isinstance(self.token_types, Iterable) else []
+        types = frozenset(one.lower() if isinstance(one, str) else one for one in given)
+        if isinstance(self.token_types, str) or not types or not types <= ACCESS_TOKEN_TYPES | {None}:
+            raise ConfigurationError(
+                'token_types must hold some of "JWT", "at+jwt", "application/at+jwt", and None for an absent typ'
+            )
+        if accepted is not None and types.isdisjoint(accepted):
+            raise ConfigurationError('profile="rfc9068" accepts at+jwt only, and token_types leaves it out')
+        return types if accepted is None else types & accepted
 
     def _choose_keys(self) -> None:
         if self.jwks is not None:

@@ -19,6 +19,10 @@ class AccessToken:
 
     Times are NumericDate (RFC 7519 section 2) as sent, int or float, or None where the claim is absent. `scopes` is
     empty where the token grants nothing. `claims` holds everything that was sent: mappings and tuples, never lists.
+
+    `roles` come from the issuer's `role_claims`. `is_machine` tells whether a client acts for itself: True or False
+    where the issuer's preset knows the signs, None where it cannot be known. It is good for a policy's default or a
+    log, and proves nothing.
     """
 
     issuer: str
@@ -31,6 +35,8 @@ class AccessToken:
     not_before: float | None = None
     token_id: str | None = None
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    roles: frozenset[str] = frozenset()
+    is_machine: bool | None = None
 
     def has_scope(self, *scopes: str) -> bool:
         """Whether every one of `scopes` was granted: exact, case-sensitive (RFC 6749 section 3.3)."""
@@ -54,6 +60,8 @@ def judged(
     not_before: float | None,
     token_id: str | None,
     claims: Mapping[str, Any],
+    roles: frozenset[str],
+    is_machine: bool | None,  # noqa: FBT001 - in the order of the fields, like the others
 ) -> AccessToken:
     """An `AccessToken` of its fields in order, for the validation alone.
 
@@ -71,6 +79,8 @@ def judged(
     _not_before(token, not_before)
     _token_id(token, token_id)
     _claims(token, claims)
+    _roles(token, roles)
+    _is_machine(token, is_machine)
     return token
 
 
@@ -86,4 +96,6 @@ _new = AccessToken.__new__
     _not_before,
     _token_id,
     _claims,
+    _roles,
+    _is_machine,
 ) = (vars(AccessToken)[field.name].__set__ for field in fields(AccessToken))

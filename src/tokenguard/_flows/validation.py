@@ -13,7 +13,7 @@ from tokenguard._flows.effects import Flow
 from tokenguard._flows.keys import KeySource
 from tokenguard._flows.memory import Memory
 from tokenguard._rules import claims as rules
-from tokenguard._rules import jws, scope
+from tokenguard._rules import jws, party, scope
 from tokenguard._rules.introspection import judge_active
 from tokenguard._rules.jwk import Key, KeySet
 from tokenguard._rules.scope import RequiredScope
@@ -150,11 +150,13 @@ class Validation:
         claims = unverified.claims
         self._remember_header(unverified)
         rules.require(claims, authority.required_claims)
-        audience = rules.audience(claims, authority.audiences)
+        audience = rules.audience(claims, authority.audiences, names=authority.audience_claims)
         rules.check_types(claims)
         rules.check_times(claims, now, self._leeway)
         rules.check_kind(claims)
         rules.check_confirmation(claims)
+        if authority.narrows:
+            authority.check_party(claims)
         frozen = rules.freeze(claims)
         if self._checks:
             self._run_checks(frozen, now)
@@ -234,7 +236,7 @@ class Validation:
             revoked = yield from self._revocations.check(
                 authority.url,
                 claims.get("jti"),
-                claims.get("client_id"),
+                party.client_id(claims, authority.client_id_claims),
                 claims.get("sub"),
                 claims.get("iat"),
                 now,
@@ -249,7 +251,8 @@ class Validation:
         """The claim checks of a JWT for an introspection answer (RFC 7662 section 2.2)."""
         if "iss" in answer and answer["iss"] != authority.url:
             raise InvalidTokenError(reason=Reason.ISSUER)
-        audience = rules.audience(answer, authority.audiences, required=require_audience)
+        names = authority.audience_claims
+        audience = rules.audience(answer, authority.audiences, required=require_audience, names=names)
         rules.check_types(answer)
         rules.check_times(answer, now, self._leeway)
         rules.check_kind(answer)
@@ -264,6 +267,8 @@ class Validation:
         answer = yield from authority.introspector.ask(token, digest, now)
         judge_active(answer)
         audience = self._check_answer(authority, answer, now, require_audience=authority.require_audience)
+        rules.require(answer, tuple(authority.issuer.required_claims))
+        authority.check_party(answer)
         frozen = rules.freeze(answer)
         self._run_checks(frozen, now)
         yield from self._check_denied(authority, frozen, now)
@@ -310,12 +315,14 @@ def _access_token(authority: Authority, claims: Mapping[str, Any], audience: tup
     return judged(
         authority.url,
         get("sub"),
-        get("client_id"),
+        party.client_id(claims, authority.client_id_claims),
         audience,
-        scope.granted(claims),
+        scope.granted(claims, authority.scope_claims),
         get("exp"),
         get("iat"),
         get("nbf"),
         get("jti"),
         claims,
+        party.roles(claims, authority.role_claims),
+        party.is_machine(claims, authority.machine_signs),
     )

@@ -46,17 +46,22 @@ def check_types(claims: Mapping[str, Any]) -> None:
             raise _refuse(Reason.INVALID_CLAIM)
 
 
-def audience(claims: Mapping[str, Any], accepted: frozenset[str], *, required: bool = True) -> tuple[str, ...]:
+def audience(
+    claims: Mapping[str, Any], accepted: frozenset[str], *, required: bool = True, names: tuple[str, ...] = ("aud",)
+) -> tuple[str, ...]:
     """The token's audience, one of which is in `accepted` (RFC 7519 section 4.1.3).
 
     A string, or a list of strings and nothing else. Raises `audience` where it is absent and `required`, or names none
     of `accepted`; `invalid_claim` for another type.
     """
-    if "aud" not in claims:
+    for name in names:
+        if name in claims:
+            break
+    else:
         if required:
             raise _refuse(Reason.AUDIENCE)
         return ()
-    sent = claims["aud"]
+    sent = claims[name]
     if isinstance(sent, str):
         named: tuple[str, ...] = (sent,)
     elif isinstance(sent, list | tuple) and all(isinstance(item, str) for item in sent):

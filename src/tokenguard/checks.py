@@ -1,0 +1,104 @@
+"""Extra checks for `TokenValidator(checks=...)`: frozen callables `(claims, now)` that raise to refuse.
+
+Owns: the few that most APIs need one of. Must not know: keys, transport, the clock. They add to the built-in checks;
+nothing removes one. Write your own as a plain function that raises `InvalidTokenError(reason=Reason.INVALID_CLAIM)`.
+
+For one issuer among several use `Issuer(required_claims=..., claim_values=..., clients=...)`. Those are data, judged
+once for a remembered token; extra checks run on every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tokenguard._rules import claims as rules
+from tokenguard._rules import party
+from tokenguard._rules.settings import number, strings
+from tokenguard.errors import ConfigurationError, InvalidTokenError, Reason
+
+__all__ = ["ClaimEquals", "ClientAllowList", "MaxAge", "RequireClaims"]
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequireClaims:
+    """Each of `names` is in the token; `sub: null` reads as absent. Refuses with `missing_claim`."""
+
+    names: str | Iterable[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", strings("names", self.names, example='RequireClaims(["sub", "jti"])'))
+
+    def __call__(self, claims: Mapping[str, Any], _now: float) -> None:
+        """Refuse, or return."""
+        rules.require(claims, tuple(self.names))
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEquals:
+    """The claim `name` is there and is `value`, or one of several: of the same JSON type, so that true is not 1.
+
+    Refuses with `missing_claim` or `invalid_claim`.
+    """
+
+    name: str
+    value: Value | Iterable[Value]
+
+    def __post_init__(self) -> None:
+        ((_, values),) = party.expected_values({self.name: self.value})
+        object.__setattr__(self, "value", values)
+
+    def __call__(self, claims: Mapping[str, Any], _now: float) -> None:
+        """Refuse, or return."""
+        party.check_values(claims, ((self.name, self.value),))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAllowList:
+    """The token's client is one of `clients`; `claims` are where it may stand, the first that is there counts.
+
+    The same as `TokenValidator(clients=...)`, which knows each issuer's claims. Refuses with `client`.
+    """
+
+    clients: str | Iterable[str]
+    claims: str | Iterable[str] = ("client_id",)
+
+    def __post_init__(self) -> None:
+        allowed = frozenset(strings("clients", self.clients, example='ClientAllowList({"orders-web"})'))
+        object.__setattr__(self, "clients", allowed)
+        object.__setattr__(self, "claims", party.claim_names("claims", self.claims, may_be_empty=False))
+
+    def __call__(self, claims: Mapping[str, Any], _now: float) -> None:
+        """Refuse, or return."""
+        names: tuple[str, ...] = tuple(self.claims)
+        party.check_strings(claims, names)
+        party.check_client(party.client_id(claims, names), self.clients)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class MaxAge:
+    """At most `seconds` have passed since `claim`: `iat`, or `auth_time` for a fresh sign-in (RFC 9470).
+
+    Refuses with `missing_claim`, `invalid_claim`, or `expired`. No leeway: clocks that differ eat into `seconds`.
+    """
+
+    seconds: float
+    claim: str = "iat"
+
+    def __post_init__(self) -> None:
+        number("seconds", self.seconds, above=True)
+        if not isinstance(self.claim, str) or not self.claim:
+            raise ConfigurationError('claim must be the name of a time, such as "auth_time"')
+
+    def __call__(self, claims: Mapping[str, Any], now: float) -> None:
+        """Refuse, or return."""
+        if self.claim not in claims:
+            raise InvalidTokenError(reason=Reason.MISSING_CLAIM)
+        since = claims[self.claim]
+        if not rules.is_numeric_date(since):
+            raise InvalidTokenError(reason=Reason.INVALID_CLAIM)
+        if since < now - self.seconds:
+            raise InvalidTokenError(reason=Reason.EXPIRED)

@@ -40,11 +40,14 @@ _VALUE: Final = re.compile(rb"(-?[0-9.e+-]{1,32}) (-|-?[0-9.e+-]{1,32})", re.ASC
 # A second call only ever strengthens an entry, also when two processes make it at once (`Entry.merged`).
 _KEEP: Final = """
 local untl, before, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local function later(old, new)
+  return tonumber(old) and tonumber(old) < math.huge and tonumber(old) > tonumber(new)
+end
 local old = redis.call('GET', KEYS[1])
 if old then
   local u, b = string.match(old, '^(%S+) (%S+)$')
-  if tonumber(u) and tonumber(u) > tonumber(untl) then untl = u end
-  if b == '-' or (tonumber(b) and before ~= '-' and tonumber(b) > tonumber(before)) then before = b end
+  if later(u, untl) then untl = u end
+  if b == '-' or (before ~= '-' and later(b, before)) then before = b end
   ttl = math.max(ttl, redis.call('PTTL', KEYS[1]))
 end
 redis.call('SET', KEYS[1], untl .. ' ' .. before, 'PX', string.format('%.0f', ttl))

@@ -79,13 +79,10 @@ class Clients:
 
     def for_threads(self) -> redis.Redis:
         """The client that all threads share."""
-        client = self._shared
-        if client is None:
-            with self._lock:
-                if self._shared is None:
-                    self._shared = self._make()
-                client = self._shared
-        return client
+        with self._lock:
+            if self._shared is None:
+                self._shared = self._make()
+            return self._shared
 
     def for_loop(self) -> redis.asyncio.Redis:
         """The client of the running event loop."""

@@ -1,0 +1,502 @@
+"""`RedisStore` against a real redis-server, killed, frozen and restarted mid-run."""
+
+import asyncio
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import redis as redis_py
+from redis_server import RedisServer
+
+from tokenguard._io.threads import Threads
+from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
+from tokenguard.redis import RedisStore
+from tokenguard.revocations import MARGIN, Entry, RevocationList
+from tokenguard.testing import Clock, FakeIssuer
+
+ISSUER = "https://auth.example.com/"
+KEYS = (("jti", ISSUER, "j1"), ("client_id", ISSUER, "c1"), ("sub", ISSUER, "s1"))
+
+
+@pytest.fixture(scope="module")
+def running():
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    with redis_py.Redis(port=running.port) as client:
+        client.flushall()
+    return running
+
+
+@pytest.fixture
+def raw(server):
+    with redis_py.Redis(port=server.port) as client:
+        yield client
+
+
+@pytest.fixture
+def store(server):
+    with RedisStore(server.url) as store:
+        yield store
+
+
+def check(denylist, token_id="j1", client_id="c1", subject="s1", issued_at=None, now=None, issuer=ISSUER):
+    flow = denylist.check(issuer, token_id, client_id, subject, issued_at, time.time() if now is None else now, 30)
+    return Threads(None, None).run(flow)
+
+
+# -- what stands in Redis ----------------------------------------------------------------------------------------------
+
+
+def test_keys_are_digests_and_entries_expire_by_themselves(store, raw):
+    denylist = RevocationList(store)
+    until = time.time() + 300
+    denylist.revoke(ISSUER, "secret-jti", until)
+    denylist.revoke_client(ISSUER, "c1", until - 100, until)
+    store.write_answer(b"\x01" * 32, b'{"active":true}', 12.5)
+    names = sorted(key.decode() for key in raw.keys("*"))
+    assert len(names) == 3
+    for name in names:
+        assert re.fullmatch(r"tokenguard:(deny|answer):[0-9a-f]{64}", name)
+        assert raw.pttl(name) > 0
+    lifetimes = sorted(raw.pttl(name) / 1000 for name in names)
+    assert lifetimes[0] == pytest.approx(12.5, abs=1)
+    assert lifetimes[1:] == pytest.approx([300 + MARGIN] * 2, abs=2)
+    everything = b" ".join([*raw.keys("*"), *[raw.get(name) for name in names]])
+    assert b"secret-jti" not in everything
+    assert b"auth.example.com" not in everything
+
+
+def test_an_entry_that_has_passed_is_kept_for_the_margin(server, raw):
+    with RedisStore(server.url, clock=lambda: 1_000.0) as store:
+        RevocationList(store).revoke(ISSUER, "j1", 10.0)
+    (name,) = raw.keys("*")
+    assert raw.pttl(name) / 1000 == pytest.approx(MARGIN, abs=2)
+
+
+def test_the_far_future_fits(store):
+    denylist = RevocationList(store)
+    denylist.revoke(ISSUER, "j1", 1e300)
+    assert check(denylist) is True
+
+
+def test_a_second_call_only_strengthens(store, raw):
+    denylist = RevocationList(store)
+    now = time.time()
+    denylist.revoke_client(ISSUER, "c1", now - 10.5, now + 300.25)
+    denylist.revoke_client(ISSUER, "c1", now - 100, now + 100)
+    assert store.read_entries(KEYS) == [None, Entry(now + 300.25, now - 10.5), None]
+    assert raw.pttl(raw.keys("*")[0]) / 1000 == pytest.approx(300 + MARGIN, abs=2)
+    denylist.revoke_client(ISSUER, "c1", now, now + 600)
+    assert store.read_entries(KEYS) == [None, Entry(now + 600, now), None]
+    store.keep_entry(KEYS[1], Entry(now))  # everything, for less long
+    assert store.read_entries(KEYS)[1] == Entry(now + 600, None)
+    store.keep_entry(KEYS[1], Entry(now, now))
+    assert store.read_entries(KEYS)[1] == Entry(now + 600, None)
+
+
+def test_what_the_script_merges_is_what_python_merges(store):
+    entries = [Entry(1.5, None), Entry(2.5, 7.25), Entry(2.0, 1e9), Entry(1e-7, 1e22), Entry(3e9, None)]
+    for number, (one, other) in enumerate([(a, b) for a in entries for b in entries]):
+        key = ("jti", ISSUER, str(number))
+        store.keep_entry(key, one)
+        store.keep_entry(key, other)
+        assert store.read_entries((key,)) == [one.merged(other)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"junk", b"1e999 -", b"1 1e999", b"nan -", b"1", b"1 2 3", b"-- -", b"\xff\xff -", b"0x10 -", b"1 - "],
+)
+def test_what_stands_under_our_key_and_is_no_entry_is_unavailable_never_a_pass(store, raw, value):
+    denylist = RevocationList(store)
+    denylist.revoke(ISSUER, "j1", time.time() + 300)
+    raw.set(raw.keys("*")[0], value)
+    with pytest.raises(IntrospectionUnavailableError) as raised:
+        check(denylist)
+    assert isinstance(raised.value.__cause__, ValueError)
+    denylist.revoke(ISSUER, "j1", time.time() + 300)  # and revoking again mends it
+    assert check(denylist) is True
+
+
+def test_answers_come_back_with_the_time_that_is_left(store, raw):
+    key = b"\x02" * 32
+    assert store.read_answer(key) is None
+    store.write_answer(key, b'{"active":true}', 20)
+    raw.pexpire(raw.keys("*")[0], 7_000)
+    body, seconds = store.read_answer(key)
+    assert (body, seconds) == (b'{"active":true}', pytest.approx(7, abs=0.5))
+    store.write_answer(key, b'{"active":false}', 5)
+    assert store.read_answer(key)[0] == b'{"active":false}'
+    raw.persist(raw.keys("*")[0])
+    assert store.read_answer(key) is None  # none of ours lives for ever
+    store.write_answer(key, b"{}", 0.0001)
+    assert raw.ttl(raw.keys("*")[0]) == -1
+
+
+async def test_the_asyncio_client_does_the_same(server, raw):
+    async with RedisStore(server.url) as store:
+        denylist = RevocationList(store)
+        now = time.time()
+        await denylist.revoke_async(ISSUER, "j1", now + 300)
+        await denylist.revoke_client_async(ISSUER, "c1", now, now + 300)
+        await denylist.revoke_subject_async(ISSUER, "s1", now, now + 300)
+        assert await store.read_entries_async(KEYS) == [Entry(now + 300), *[Entry(now + 300, now)] * 2]
+        assert store.read_entries(KEYS) == await store.read_entries_async(KEYS)
+        await store.write_answer_async(b"k", b"{}", 5)
+        await store.write_answer_async(b"l", b"{}", 0)
+        assert (await store.read_answer_async(b"k"))[0] == b"{}"
+        assert await store.read_answer_async(b"l") is None
+
+
+def test_one_round_trip_for_each_request(store, raw):
+    denylist = RevocationList(store)
+    check(denylist)
+    before = raw.info("stats")["total_commands_processed"]
+    for _ in range(10):
+        check(denylist)
+    assert raw.info("stats")["total_commands_processed"] - before == 10 + 1  # our own INFO
+    assert raw.info("commandstats")["cmdstat_mget"]["calls"] >= 11
+
+
+def test_a_prefix_keeps_environments_apart(server):
+    with RedisStore(server.url, prefix="one:") as one, RedisStore(server.url, prefix="two:") as two:
+        RevocationList(one).revoke(ISSUER, "j1", time.time() + 300)
+        assert check(RevocationList(one)) is True
+        assert check(RevocationList(two)) is False
+
+
+def test_names_are_told_apart_whatever_they_hold(store):
+    store.keep_entry(("jti", "a", "bc"), Entry(time.time() + 300))
+    assert store.read_entries((("jti", "ab", "c"), ("jti", "a", "bc\ud800"), ("sub", "a", "bc"))) == [None] * 3
+
+
+# -- local copy --------------------------------------------------------------------------------------------------------
+
+
+def test_a_local_copy_saves_round_trips_for_at_most_its_age(server):
+    clock = Clock()
+    with RedisStore(server.url, local_copy_max_age=10, monotonic=clock) as mine, RedisStore(server.url) as other:
+        denylist, elsewhere = RevocationList(mine), RevocationList(other)
+        reads = count_reads(mine)
+        assert check(denylist) is False
+        elsewhere.revoke(ISSUER, "j1", time.time() + 300)
+        clock.advance(9.9)
+        assert check(denylist) is False
+        assert len(reads) == 1
+        clock.advance(0.2)
+        assert check(denylist) is True
+        assert check(denylist) is True
+        assert check(denylist, token_id="j2") is False  # something not read yet: asked
+        assert len(reads) == 3
+
+
+def test_what_this_process_revokes_is_effective_at_once(server):
+    with RedisStore(server.url, local_copy_max_age=60) as store:
+        denylist = RevocationList(store)
+        assert check(denylist) is False
+        denylist.revoke_subject(ISSUER, "s1", time.time(), time.time() + 300)
+        assert check(denylist) is True
+
+
+def test_a_local_copy_is_bounded(server):
+    with RedisStore(server.url, local_copy_max_age=60, local_copy_size=5) as store:
+        for number in range(50):
+            check(RevocationList(store), token_id=str(number))
+        assert len(store._copy._read) == 5
+
+
+def test_a_local_copy_bridges_an_outage_only_for_its_age(server):
+    clock = Clock()
+    with RedisStore("redis://127.0.0.1:1/0", local_copy_max_age=10, monotonic=clock) as store:
+        store._copy.remember(KEYS, [None, None, None], clock())
+        denylist = RevocationList(store)
+        assert check(denylist) is False
+        clock.advance(11)
+        with pytest.raises(IntrospectionUnavailableError):
+            check(denylist)
+
+
+def count_reads(store):
+    reads, real = [], store.read_entries
+    store.read_entries = lambda keys: (reads.append(keys), real(keys))[1]
+    return reads
+
+
+# -- outages -----------------------------------------------------------------------------------------------------------
+
+
+def test_redis_killed_and_restarted_mid_run():
+    with RedisServer() as server, RedisStore(server.url, timeout=0.5) as store:
+        issuer = FakeIssuer(clock=time.time)
+        denylist = RevocationList(store)
+        validator = issuer.validator(revocations=denylist)
+        token, other = issuer.mint(), issuer.mint()
+        seen = validator.validate(token)
+        denylist.revoke(seen.issuer, seen.token_id, seen.expires_at)
+        with pytest.raises(InvalidTokenError) as refusal:
+            validator.validate(token)
+        assert refusal.value.reason is Reason.REVOKED
+        validator.validate(other)
+        server.kill()
+        for candidate in (token, other):
+            with pytest.raises(IntrospectionUnavailableError) as raised:
+                validator.validate(candidate)
+            assert raised.value.retry_after >= 1
+        with pytest.raises(IntrospectionUnavailableError):
+            denylist.revoke(seen.issuer, seen.token_id, seen.expires_at)
+        server.start()
+        validator.validate(other)  # the first request after it is back, over a connection that was cut
+        denylist.revoke(seen.issuer, seen.token_id, seen.expires_at)
+        with pytest.raises(InvalidTokenError):
+            validator.validate(token)
+
+
+async def test_redis_killed_and_restarted_under_an_event_loop():
+    with RedisServer() as server:
+        async with RedisStore(server.url, timeout=0.5) as store:
+            issuer = FakeIssuer(clock=time.time)
+            denylist = RevocationList(store)
+            async with issuer.validator(revocations=denylist) as validator:
+                token = issuer.mint()
+                await validator.validate_async(token)
+                server.kill()
+                with pytest.raises(IntrospectionUnavailableError):
+                    await validator.validate_async(token)
+                with pytest.raises(IntrospectionUnavailableError):
+                    await denylist.revoke_async(ISSUER, "j", 1)
+                server.start()
+                await validator.validate_async(token)
+
+
+async def test_a_redis_that_hangs_is_given_up_in_time_and_blocks_no_loop(server):
+    async with RedisStore(server.url, timeout=0.2) as store:
+        denylist = RevocationList(store)
+        check(denylist)
+        await store.read_entries_async(KEYS)
+        with server.frozen():
+            started = time.monotonic()
+            with pytest.raises(IntrospectionUnavailableError):
+                check(denylist)
+            flow = denylist.check(ISSUER, "j1", None, None, None, 0, 0)
+            call = next(flow)
+            ticks = 0
+            task = asyncio.ensure_future(call.async_())
+            while not task.done():
+                await asyncio.sleep(0.01)
+                ticks += 1
+            assert isinstance(task.exception(), TimeoutError | redis_py.TimeoutError)
+            assert time.monotonic() - started < 2
+            assert ticks > 5
+            flow.close()
+        assert await store.read_entries_async(KEYS) == [None] * 3
+        assert check(denylist) is False
+
+
+def test_answers_are_asked_for_when_redis_is_out_of_reach_never_passed(caplog):
+    issuer = FakeIssuer(clock=time.time)
+    with RedisServer() as server, RedisStore(server.url, timeout=0.5) as store:
+        validators = [
+            issuer.validator(issuer.as_issuer(introspection=issuer.introspection(store=store))) for _ in range(3)
+        ]
+        good, bad = issuer.mint_opaque(), issuer.mint_opaque()
+        validators[0].validate(good)
+        server.kill()
+        validators[1].validate(good)
+        issuer.revoke(bad)
+        with pytest.raises(InvalidTokenError):
+            validators[1].validate(bad)
+        with issuer.outage(endpoints="introspection"), pytest.raises(IntrospectionUnavailableError):
+            validators[2].validate(good)
+    assert "the server is asked" in caplog.text
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+OTHER_PROCESS = """
+import sys, time
+from tokenguard.redis import RedisStore
+from tokenguard.revocations import RevocationList
+
+with RedisStore(sys.argv[1]) as store:
+    RevocationList(store).revoke(sys.argv[2], sys.argv[3], float(sys.argv[4]))
+"""
+
+
+def test_two_processes_share_a_denylist(server):
+    issuer = FakeIssuer(clock=time.time)
+    with RedisStore(server.url) as store:
+        validator = issuer.validator(revocations=RevocationList(store))
+        token = issuer.mint()
+        seen = validator.validate(token)
+        arguments = [server.url, seen.issuer, seen.token_id, str(seen.expires_at)]
+        subprocess.run([sys.executable, "-c", OTHER_PROCESS, *arguments], check=True, timeout=30)
+        with pytest.raises(InvalidTokenError) as refusal:
+            validator.validate(token)
+        assert refusal.value.reason is Reason.REVOKED
+
+
+def test_two_validators_share_introspection_answers_and_the_promise_of_cache_ttl(server, raw):
+    issuer = FakeIssuer(clock=Clock())
+    with RedisStore(server.url) as store:
+        one, two = (
+            issuer.validator(issuer.as_issuer(introspection=issuer.introspection(store=store))) for _ in range(2)
+        )
+        token = issuer.mint_opaque("orders:read", client_id="shop")
+        first = one.validate(token)
+        second = two.validate(token, scope="orders:read")
+        assert issuer.counters.introspection == 1
+        assert dict(first.claims) == dict(second.claims)
+        (name,) = raw.keys("*")
+        assert token not in name.decode()
+        assert json.loads(raw.get(name))["active"] is True
+        # Process two came 29 s later by Redis' clock: what it remembers may live one second more, not thirty.
+        raw.pexpire(name, 1_000)
+        three = issuer.validator(issuer.as_issuer(introspection=issuer.introspection(store=store)))
+        three.validate(token)
+        issuer.revoke(token)
+        raw.flushall()
+        issuer.clock.advance(1.1)
+        with pytest.raises(InvalidTokenError):
+            three.validate(token)
+        # and a negative answer replaces the positive one for everybody who asks from now on
+        four = issuer.validator(issuer.as_issuer(introspection=issuer.introspection(store=store)))
+        asked = issuer.counters.introspection
+        with pytest.raises(InvalidTokenError):
+            four.validate(token)
+        assert issuer.counters.introspection == asked
+
+
+def test_a_store_survives_a_fork(server):
+    with RedisStore(server.url, local_copy_max_age=60) as store:
+        denylist = RevocationList(store)
+        assert check(denylist) is False
+        parents = store._clients.for_threads()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:  # pragma: no cover - coverage does not follow os.fork
+            try:
+                ours = store._here().for_threads()
+                denylist.revoke(ISSUER, "j1", time.time() + 300)
+                os.write(writing, b"ok" if check(denylist) and ours is not parents else b"no")
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 2) == b"ok"
+        os.close(reading), os.close(writing)
+        assert store._clients.for_threads() is parents
+        assert store.read_entries(KEYS)[0] is not None
+
+
+def test_another_process_makes_clients_of_its_own(server):
+    with RedisStore(server.url) as store:
+        check(RevocationList(store))
+        parents = store._clients
+        parents._pid -= 1
+        assert check(RevocationList(store)) is False
+        assert store._clients is not parents
+        parents.close()
+
+
+def test_threads_and_loops_at_once(server):
+    with RedisStore(server.url, max_connections=8) as store:
+        denylist = RevocationList(store)
+        denylist.revoke(ISSUER, "j1", time.time() + 300)
+        wrong = []
+
+        def in_threads():
+            found = [(check(denylist), check(denylist, token_id="j2")) for _ in range(50)]
+            wrong.extend(pair for pair in found if pair != (True, False))
+
+        def in_a_loop():
+            async def main():
+                found = await asyncio.gather(*[store.read_entries_async(KEYS) for _ in range(100)])
+                if not all(entries[0] is not None for entries in found):
+                    wrong.append("loop")
+                await store._here().aclose()
+
+            asyncio.run(main())
+
+        threads = [threading.Thread(target=work) for work in [in_threads, in_a_loop] * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def test_clients_of_ones_own_and_their_closing(server):
+    made = []
+
+    def make():
+        made.append("threads")
+        return redis_py.Redis(port=server.port)
+
+    def make_async():
+        made.append("loop")
+        return redis_py.asyncio.Redis(port=server.port)
+
+    async def main():
+        async with RedisStore((make, make_async)) as store:
+            await store.read_entries_async(KEYS)
+            await store.read_entries_async(KEYS)
+            store.read_entries(KEYS)
+            await store.aclose()
+            await store.read_entries_async(KEYS)  # a later call opens a new one
+            store.close()
+            await store.aclose()  # closing twice is harmless
+
+    asyncio.run(main())
+    assert made == ["loop", "threads", "loop"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost", "http://localhost", "redis://u:hunter2@host:port/0", 7, None, (1, 2), (print,), [print, print]],
+)
+def test_a_bad_url_is_refused_without_quoting_it(url):
+    with pytest.raises(ConfigurationError) as refusal:
+        RedisStore(url)
+    assert "hunter2" not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"prefix": None},
+        {"prefix": "a\n"},
+        {"prefix": "ä"},
+        {"local_copy_max_age": -1},
+        {"local_copy_size": 0},
+        {"timeout": 0},
+        {"max_connections": 0},
+    ],
+)
+def test_bad_settings_are_refused(setting):
+    with pytest.raises(ConfigurationError):
+        RedisStore("redis://localhost", **setting)
+
+
+def test_s17_repr_hides_the_password():
+    assert "hunter2" not in repr(RedisStore("redis://:hunter2@localhost/0"))
+
+
+def test_without_redis_py_the_import_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "tokenguard._io.redis_clients")
+    monkeypatch.delitem(sys.modules, "tokenguard.redis")
+    with pytest.raises(ImportError, match=r"tokenguard-oauth\[redis\]"):
+        importlib.import_module("tokenguard.redis")

@@ -379,8 +379,9 @@ def test_bad_settings_in_the_config_are_refused_at_construction(config):
 @pytest.mark.parametrize("path", VIEWS)
 @pytest.mark.parametrize("fields", [(), good(), [("Authorization", "Bearer")]])
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
-def test_without_a_validator_the_answer_is_500_and_never_open(path, fields, method):
+def test_without_a_validator_the_answer_is_500_and_never_open(path, fields, method, caplog):
     assert same(ask_wsgi(make(None), method, path, fields=fields), ConfigurationError())
+    assert "no validator is set" in caplog.text
 
 
 def test_a_validator_may_come_later():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._rules.bearer import credential
@@ -78,29 +79,20 @@ class Door:
 
     # ------------------------------------------------------------------------------------------------- credentials
 
-    def asgi_credential(self, scope: Mapping[str, Any]) -> str | None:
-        """The one bearer token of an ASGI request; None only if there is none and `optional` says that this is fine."""
+    def asgi_credential(self, scope: Mapping[str, Any]) -> str:
+        """The one bearer token of an ASGI request. Raises as `_rules.bearer.credential` does."""
         values = [
             value.decode("latin-1")
             for name, value in scope.get("headers") or ()
             if len(name) == 13 and name.lower() == b"authorization"
         ]
         query: bytes = scope.get("query_string") or b""
-        return self._credential(values, query.decode("latin-1"))
+        return credential(values, query.decode("latin-1"))
 
-    def wsgi_credential(self, environ: Mapping[str, Any]) -> str | None:
+    def wsgi_credential(self, environ: Mapping[str, Any]) -> str:
         """The same for a WSGI request (PEP 3333: repeated fields arrive joined by commas)."""
         value = environ.get("HTTP_AUTHORIZATION")
-        return self._credential(() if value is None else (value,), environ.get("QUERY_STRING") or "")
-
-    def _credential(self, values: list[str] | tuple[str, ...], query: str) -> str | None:
-        if self.optional:
-            # Only this MissingTokenError may open the door: one out of a check or a secret callable must not.
-            try:
-                return credential(values, query)
-            except MissingTokenError:
-                return None
-        return credential(values, query)
+        return credential(() if value is None else (value,), environ.get("QUERY_STRING") or "")
 
     # ------------------------------------------------------------------------------------------------------ judging
 
@@ -207,9 +199,15 @@ def _trail(error: BaseException) -> str:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        places.append(f"{type(current).__name__}{place}")
+        # Our own texts are constants and say what to do.
+        ours = type(current) is ConfigurationError and trace is not None and _is_ours(trace)
+        places.append(f"{type(current).__name__}{place}{f' ({current})' if ours else ''}")
         current = current.__cause__
     return ", from ".join(places)
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return str(trace.tb_frame.f_globals.get("__name__")).startswith("tokenguard.")
 
 
 def log_failure(action: str, error: BaseException) -> None:

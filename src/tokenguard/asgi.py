@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenguard._door import DOOR_KEY, TOKEN_KEY, Door, log_failure, usable
 from tokenguard.challenge import Rejection
-from tokenguard.errors import ConfigurationError
+from tokenguard.errors import ConfigurationError, MissingTokenError
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -109,8 +109,14 @@ async def _judge(door: Door, scope: Scope) -> AccessToken | None:
         sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
         if door.is_public(scope["path"], scope.get("root_path") or "", sent.decode("latin-1")):
             return None
-    raw = door.asgi_credential(scope)
-    return None if raw is None else await door.judge_async(raw, door.required)
+    try:
+        raw = door.asgi_credential(scope)
+    except MissingTokenError:
+        # Only this one may open an optional door: one out of a check or a secret callable must not.
+        if door.optional:
+            return None
+        raise
+    return await door.judge_async(raw, door.required)
 
 
 async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:

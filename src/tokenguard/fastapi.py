@@ -22,7 +22,6 @@ from starlette.websockets import WebSocket
 from tokenguard._door import Door, usable
 from tokenguard._rules.scope import RequiredScope, required
 from tokenguard.challenge import Rejection
-from tokenguard.errors import MissingTokenError
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -91,10 +90,7 @@ class BearerToken(SecurityBase):
         path: str = scope.get("path", "")
         try:
             needed: RequiredScope = _required(tuple(security_scopes.scopes))
-            raw = door.asgi_credential(scope)
-            if raw is None:  # only an optional door says so, and this is none
-                raise MissingTokenError
-            token = await door.judge_async(raw, needed)
+            token = await door.judge_async(door.asgi_credential(scope), needed)
             door.note(method, path, token, None)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(method, path, error)

@@ -23,7 +23,7 @@ from werkzeug.local import LocalProxy
 from tokenguard._door import Door, switch, usable
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
 from tokenguard.challenge import checked_realm, checked_resource_metadata
-from tokenguard.errors import ConfigurationError, MissingTokenError, TokenGuardError
+from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -162,10 +162,7 @@ def _judge(door: Door, this: Request, needed: RequiredScope) -> AccessToken:
     path: str = environ.get("PATH_INFO", "")
     try:
         door.ready()  # before the credentials: a request without any must not hide that nothing is guarded
-        raw = door.wsgi_credential(environ)
-        if raw is None:  # only an optional door says so, and this is none
-            raise MissingTokenError
-        token = door.judge(raw, needed)
+        token = door.judge(door.wsgi_credential(environ), needed)
         door.note(method, path, token, None)
     except TokenGuardError as error:
         door.note(method, path, None, error)
@@ -212,4 +209,5 @@ def _bound_token() -> AccessToken:
     return bound[1]
 
 
+# For the view that is running only: unbound before and after it, so in hooks, error handlers and streams too.
 current_token = cast("AccessToken", LocalProxy(_bound_token))

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._door import TOKEN_KEY, Door, usable
+from tokenguard.errors import MissingTokenError
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -80,5 +81,11 @@ def _judge(door: Door, environ: dict[str, Any]) -> AccessToken | None:
         sent = [str(environ.get(name, "")).partition("?")[0] for name in _SENT_PATHS]
         if door.is_public(environ.get("PATH_INFO", ""), "", " ".join(sent)):
             return None
-    raw = door.wsgi_credential(environ)
-    return None if raw is None else door.judge(raw, door.required)
+    try:
+        raw = door.wsgi_credential(environ)
+    except MissingTokenError:
+        # Only this one may open an optional door: one out of a check or a secret callable must not.
+        if door.optional:
+            return None
+        raise
+    return door.judge(raw, door.required)

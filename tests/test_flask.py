@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import threading
@@ -437,7 +438,7 @@ def test_only_functions_can_be_decorated(view):
 
 def test_the_view_keeps_its_name():
     assert APP.view_functions["sync_view"].__name__ == "sync_view"
-    assert asyncio.iscoroutinefunction(APP.view_functions["async_view"])
+    assert inspect.iscoroutinefunction(APP.view_functions["async_view"])
 
 
 # --------------------------------------------------------------------------------------------------------------- errors

@@ -149,7 +149,7 @@ KEYCLOAK: Final = Provider(
     ),
     documentation=(
         "https://www.keycloak.org/docs/latest/server_admin/index.html#_service_accounts",
-        "https://www.keycloak.org/docs/latest/server_admin/index.html#_audience_resolve",
+        "https://www.keycloak.org/docs/latest/server_admin/index.html#_audience",
     ),
 )
 GOOGLE: Final = Provider(

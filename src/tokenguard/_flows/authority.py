@@ -11,7 +11,7 @@ from tokenguard._flows.keys import KeySource
 from tokenguard._rules import party
 from tokenguard.issuer import Issuer
 
-_RFC9068_CLAIMS = ("iss", "exp", "aud", "sub", "client_id", "iat", "jti")  # RFC 9068 section 2.2
+_RFC9068_CLAIMS = ("exp", "sub", "client_id", "iat", "jti")  # RFC 9068 section 2.2; iss and aud have their own checks
 
 
 class Authority:

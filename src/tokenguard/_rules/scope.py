@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from tokenguard.errors import ConfigurationError
@@ -28,11 +29,17 @@ class RequiredScope:
 def required(scope: str | Iterable[str] | RequiredScope) -> RequiredScope:
     """Prepare required scopes: a space-delimited string, or an iterable of such. Every name is required.
 
-    Raises `ConfigurationError` for anything that is not made of scope-tokens (RFC 6749 appendix A.4): such a requirement
-    could never be met, and an empty name is more likely a mistake than a wish for none.
+    Raises `ConfigurationError` for anything that is not made of scope-tokens (RFC 6749 appendix A.4): such a
+    requirement could never be met, and an empty name is more likely a mistake than a wish for none.
     """
+    if isinstance(scope, str):
+        return _from_text(scope)
     if isinstance(scope, RequiredScope):
         return scope
+    return _prepare(scope)
+
+
+def _prepare(scope: str | Iterable[str]) -> RequiredScope:
     try:
         parts = scope.split(" ") if isinstance(scope, str) else list(scope)
     except TypeError:
@@ -51,6 +58,9 @@ def required(scope: str | Iterable[str] | RequiredScope) -> RequiredScope:
             names[name] = None
     return RequiredScope(tuple(names))
 
+
+# Scopes are written in code, so there are few; the bound is for code that makes them up.
+_from_text = lru_cache(maxsize=1_024)(_prepare)
 
 NO_SCOPE = RequiredScope(())
 

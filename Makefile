@@ -101,6 +101,31 @@ fix: $(STAMP) ## Format, and mend what Ruff can mend
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
+# ------------------------------------------------------------------------------------------------------------ measuring
+
+BENCH := bench/.venvs
+# A peer that cannot be installed is left out of the tables, and said so.
+$(BENCH)/%/.stamp: bench/requirements/%.txt | $(STAMP)
+	@echo "installing $* into $(@D)"; rm -rf $(@D); $(BIN)/python -m venv $(@D) \
+	  && { $(@D)/bin/python -m pip --disable-pip-version-check --quiet install -r $< && touch $@ \
+	  || { rm -rf $(@D); echo "make: $* is not available here" >&2; }; }
+
+.PHONY: bench-peers
+bench-peers: $(patsubst bench/requirements/%.txt,$(BENCH)/%/.stamp,$(wildcard bench/requirements/*.txt)) ## Install those that bench compares with
+
+.PHONY: bench
+bench: bench-peers ## Measure everything beside its peers; write bench/results, the plots and docs/performance.md (ARGS="new" for a part)
+	@$(BIN)/python bench/run.py $(ARGS)
+	@$(BENCH)/tools/bin/python bench/report.py
+
+.PHONY: bench-quick
+bench-quick: $(STAMP) ## The same in under a minute, with the peers that are installed; changes no document
+	@$(BIN)/python bench/run.py --quick $(ARGS)
+
+.PHONY: profile
+profile: $(BENCH)/tools/.stamp ## Where the time goes, by pyinstrument (ARGS="new", "remembered" or "starlette")
+	@$(BENCH)/tools/bin/python bench/profiling.py $(ARGS)
+
 # --------------------------------------------------------------------------------------------------------- housekeeping
 
 .PHONY: lock

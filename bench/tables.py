@@ -1,0 +1,335 @@
+"""What the results say, as tables: printed at the end of a run and put into docs/performance.md.
+
+Owns: which figure answers which target of the project. A figure is never rounded in our favour: ratios have two
+decimals, and a target is met only if the median itself meets it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    title: str
+    head: Row
+    rows: list[Row]
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [self.head, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.head))]
+        shown = [
+            "  ".join(
+                cell.ljust(width) if not column else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([self.title, "", shown[0], "-" * len(shown[0]), *shown[1:], ""])
+
+    def markdown(self) -> str:
+        rows = [self.head, tuple(["---"] + ["---:"] * (len(self.head) - 1)), *self.rows]
+        return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Every part that was measured: name to its document."""
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def _spread(figure: dict[str, float], digits: int = 2) -> str:
+    return f"{figure['median']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+
+
+def _new(documents: dict[str, Any]) -> list[Table]:
+    if "new" not in documents:
+        return []
+    found = documents["new"]["results"]
+    names = sorted(
+        {name for contest in found.values() for name in contest},
+        key=lambda name: min(contest[name]["ratio"]["median"] for contest in found.values() if name in contest),
+    )
+    head = (
+        "a new token",
+        *(f"{algorithm}, µs" for algorithm in found),
+        *(f"{algorithm}, ratio" for algorithm in found),
+    )
+    rows = [
+        (
+            name,
+            *(f"{c[name]['microseconds']['median']:.1f}" if name in c else "" for c in found.values()),
+            *(f"{c[name]['ratio']['median']:.2f}" if name in c else "" for c in found.values()),
+        )
+        for name in names
+    ]
+    return [Table("new", "A token never seen before (ratio to the bare verify() of its algorithm)", head, rows)]
+
+
+def _remembered(documents: dict[str, Any]) -> list[Table]:
+    if "remembered" not in documents:
+        return []
+    found = documents["remembered"]["results"]["remembered"]
+    rows = [
+        (name, f"{one['microseconds']['median']:.2f}", f"{one['ratio']['median']:.2f}")
+        for name, one in sorted(found.items(), key=lambda item: item[1]["ratio"]["median"])
+    ]
+    return [
+        Table(
+            "remembered",
+            "The same token again (ratio to one SHA-256 of it; peers remember nothing)",
+            ("the same token again", "µs", "ratio"),
+            rows,
+        )
+    ]
+
+
+def _frameworks(documents: dict[str, Any]) -> list[Table]:
+    if "frameworks" not in documents:
+        return []
+    rows = [
+        (framework, name, f"{one['microseconds']['median']:.1f}", _spread(one["above"]))
+        for framework, found in documents["frameworks"]["results"].items()
+        for name, one in found.items()
+    ]
+    head = ("in process", "guard", "µs a request", "µs above unprotected (quartiles)")
+    return [Table("frameworks", "A whole request in process", head, rows)]
+
+
+def _servers(documents: dict[str, Any]) -> list[Table]:
+    if "servers" not in documents:
+        return []
+    rows = [
+        (
+            framework,
+            name,
+            f"{one['microseconds']['median']:.0f}",
+            f"{one['twin_microseconds']['median']:.0f}",
+            _spread(one["ratio"]),
+        )
+        for framework, found in documents["servers"]["results"].items()
+        for name, one in found.items()
+    ]
+    head = ("server", "guard", "CPU µs a request", "its unprotected twin", "twin / guarded (quartiles)")
+    return [Table("servers", "Server CPU for a request, on one core", head, rows)]
+
+
+def _memory(documents: dict[str, Any]) -> list[Table]:
+    if "memory" not in documents:
+        return []
+    found = documents["memory"]["results"]
+    resident, traced, junk = found["per_token_resident"], found["per_token_traced"], found["junk"]
+    rows: list[Row] = [
+        (f"a remembered token, of {resident['tokens']:,}, resident", f"{resident['bytes']:,.0f} bytes"),
+        (f"a remembered token, of {traced['tokens']:,}, as the allocator counts", f"{traced['bytes']:,.0f} bytes"),
+    ]
+    for flood in (found["flood_default"], found["flood_large"]):
+        about = f"{flood['tokens']:,} distinct tokens, token_cache_size={flood['size']:,}"
+        half = len(flood["resident_megabytes"]) // 2
+        rows += [
+            (
+                f"{about}: resident, half-way and at the end",
+                f"{flood['resident_megabytes'][half]:.0f} and {flood['resident_megabytes'][-1]:.0f} MB",
+            ),
+            (
+                f"{about}: µs a token, first and last step",
+                f"{flood['median_microseconds'][0]:.1f} and {flood['median_microseconds'][-1]:.1f}",
+            ),
+            (
+                f"{about}: the slowest call; the slowest without a garbage collection in it",
+                " and ".join(
+                    f"{max(flood[name]) / 1e3:.1f}"
+                    for name in ("slowest_microseconds", "slowest_uncollected_microseconds")
+                )
+                + " ms",
+            ),
+        ]
+    rows.append(
+        (
+            f"{junk['forged']:,} forged tokens: refused; remembered before and after",
+            f"{junk['refused']:,}; {junk['held_before']:,} and {junk['held_after']:,}",
+        )
+    )
+    return [Table("memory", "Memory", ("memory", "measured"), rows)]
+
+
+def _start(documents: dict[str, Any]) -> list[Table]:
+    if "start" not in documents:
+        return []
+    found = documents["start"]["results"]
+    times, first = found["imports"]["importtime_milliseconds"], found["first_tokens"]
+    rows: list[Row] = [
+        ("`import jwt` with cryptography, ms", _spread(times["peers"], 1)),
+        ("`import tokenguard`, ms", _spread(times["ours"], 1)),
+        ("the difference, ms", _spread(found["imports"]["above_peers_milliseconds"], 1)),
+        *(
+            (
+                f"{algorithm}: first, second, twentieth token after `warm_up`, µs",
+                ", ".join(f"{one['microseconds'][place]:.0f}" for place in (0, 1, 19)),
+            )
+            for algorithm, one in first.items()
+        ),
+    ]
+    return [Table("start", "Starting", ("start", "measured"), rows)]
+
+
+def _growth(documents: dict[str, Any]) -> list[Table]:
+    if "growth" not in documents:
+        return []
+    rows = []
+    for series, lines in documents["growth"]["results"].items():
+        for name, line in lines.items():
+            first, last = line["points"][0], line["points"][-1]
+            rows.append(
+                (
+                    f"{series}: {name}",
+                    f"{first['at']:,.0f} to {last['at']:,.0f}",
+                    f"{first['microseconds']['median']:.2f}",
+                    f"{last['microseconds']['median']:.2f}",
+                    f"{line['last_over_first']:.2f}",
+                )
+            )
+    return [Table("growth", "Growth", ("against", "from, to", "first, µs", "last, µs", "last / first"), rows)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that the project has promised itself: where it stands in the results, and its bound."""
+
+    what: str
+    part: str
+    find: Callable[[Any], float]
+    bound: float
+    unit: str = ""
+    digits: int = 2
+    at_least: bool = False
+
+    def row(self, documents: dict[str, Any]) -> Row | None:
+        if self.part not in documents:
+            return None
+        measured = self.find(documents[self.part]["results"])
+        met = measured >= self.bound if self.at_least else measured <= self.bound
+        asked = f"{'≥' if self.at_least else '≤'} {self.bound:g}{self.unit}"
+        return self.what, f"{measured:.{self.digits}f}", asked, "yes" if met else "no"
+
+
+def _ratio(*path: str) -> Callable[[Any], float]:
+    return lambda found: float(_at(found, path)["ratio"]["median"])
+
+
+def _at(found: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        found = found[name]
+    return found
+
+
+def _async_above(found: Any) -> float:
+    known = found["remembered"]
+    return float(known["tokenguard, async"]["above"]["median"] - known["tokenguard"]["above"]["median"])
+
+
+def _flood(found: Any) -> float:
+    resident = found["flood_default"]["resident_megabytes"]
+    return float(resident[-1] / resident[len(resident) // 2])
+
+
+TARGETS = (
+    *(
+        Target(f"new {algorithm} / bare verify()", "new", _ratio(algorithm, "tokenguard"), bound)
+        for algorithm, bound in (("RS256", 1.7), ("PS256", 1.7), ("ES256", 1.25), ("EdDSA", 1.15))
+    ),
+    Target("remembered / one SHA-256", "remembered", _ratio("remembered", "tokenguard"), 2.5),
+    Target("remembered, with a scope / one SHA-256", "remembered", _ratio("remembered", "tokenguard, with a scope"), 3),
+    Target("validate_async above validate", "remembered", _async_above, 1, " µs"),
+    Target(
+        "8 threads, throughput / 1 thread",
+        "remembered",
+        lambda found: 1 / _ratio("threads", "8 threads")(found),
+        0.9,
+        at_least=True,
+    ),
+    *(
+        Target(
+            f"{framework} in process, remembered, above unprotected",
+            "frameworks",
+            lambda found, framework=framework: found[framework]["tokenguard, remembered"]["above"]["median"],
+            bound,
+            " µs",
+        )
+        for framework, bound in (("starlette", 5), ("fastapi", 8), ("flask", 6))
+    ),
+    *(
+        Target(
+            f"{framework} served, {name}: twin / guarded",
+            "servers",
+            _ratio(framework, f"tokenguard, {name}"),
+            bound,
+            at_least=True,
+        )
+        for framework, name, bound in (
+            ("starlette", "remembered", 0.87),
+            ("starlette", "every token new", 0.45),
+            ("fastapi", "remembered", 0.90),
+            ("fastapi", "every token new", 0.63),
+            ("flask", "remembered", 0.94),
+            ("flask", "every token new", 0.78),
+        )
+    ),
+    Target(
+        "a remembered token, bytes",
+        "memory",
+        lambda found: max(found["per_token_resident"]["bytes"], found["per_token_traced"]["bytes"]),
+        2_500,
+        digits=0,
+    ),
+    Target("flood: resident at the end / half-way", "memory", _flood, 1.1),
+    Target(
+        "import, above jwt with cryptography",
+        "start",
+        lambda found: found["imports"]["above_peers_milliseconds"]["median"],
+        25,
+        " ms",
+        1,
+    ),
+    *(
+        Target(
+            f"first {algorithm} after warm_up / the second",
+            "start",
+            lambda found, algorithm=algorithm: found["first_tokens"][algorithm]["first_over_second"]["median"],
+            1,
+        )
+        for algorithm in ("RS256", "ES256", "EdDSA")
+    ),
+    *(
+        Target(
+            f"growth with {series}, {line}: last / first",
+            "growth",
+            lambda found, series=series, line=line: found[series][line]["last_over_first"],
+            1.1,
+        )
+        for series, line in (
+            ("issuers", "new"),
+            ("issuers", "remembered"),
+            ("keys of the issuer", "new"),
+            ("keys of the issuer", "remembered"),
+            ("remembered tokens", "remembered, a few of them"),
+        )
+    ),
+)
+
+
+def _targets(documents: dict[str, Any]) -> list[Table]:
+    rows = [row for target in TARGETS if (row := target.row(documents)) is not None]
+    return [Table("targets", "Targets", ("target", "measured", "asked", "met"), rows)] if rows else []
+
+
+def tables(documents: dict[str, Any]) -> list[Table]:
+    makers = (_targets, _new, _remembered, _frameworks, _servers, _memory, _start, _growth)
+    return [table for make in makers for table in make(documents)]

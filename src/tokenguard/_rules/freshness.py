@@ -10,10 +10,18 @@ MIN_AGE: Final = 60
 MAX_AGE: Final = 86_400
 JITTER: Final = 0.1  # refreshes come up to a tenth earlier, so that a fleet does not fetch at one moment
 
+_LONGEST: Final = 4_096
+# One element of a list (RFC 9110 section 5.6.1): a token, perhaps `=` and a token or a quoted string, or nothing.
+# Possessive throughout: no field makes it try twice.
 _DIRECTIVE: Final = re.compile(
-    r'\s*(?:([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*(?:"([^"\\]*)"|([^\s",;]*))\s*)?)?(?:,|$)'
+    r"""[ \t]*+
+        (?: ([!\#$%&'*+.^_`|~0-9A-Za-z-]++) [ \t]*+
+            (?: = [ \t]*+ (?: "((?:[^"\\]|\\.)*+)" | ([^ \t",;]*+) ) [ \t]*+ )?+
+        )?+
+        (?:,|$)""",
+    re.VERBOSE,
 )
-_SECONDS: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 
 
 def lifetime(headers: Mapping[str, str], default: float) -> float:
@@ -26,13 +34,13 @@ def lifetime(headers: Mapping[str, str], default: float) -> float:
     if age is None:
         return default
     sent_age = headers.get("age", "").strip()
-    spent = int(sent_age) if _SECONDS.fullmatch(sent_age) else 0
+    spent = int(sent_age) if len(sent_age) <= _LONGEST and _SECONDS.fullmatch(sent_age) else 0
     return float(min(max(age - spent, MIN_AGE), MAX_AGE))
 
 
 def max_age(cache_control: str) -> int | None:
     """The one `max-age` of a `Cache-Control` field, None where there is none that may be used."""
-    if len(cache_control) > 4096:
+    if len(cache_control) > _LONGEST:
         return None
     found: set[str] = set()
     position = 0

@@ -9,17 +9,30 @@ across one.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Generator
-from concurrent.futures import Future
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from tokenguard._rules.calls import Call
 from tokenguard._rules.messages import Request, Response
 
-__all__ = ["Call", "Effect", "ExchangeError", "Flight", "Flow", "Join", "Request", "Response", "Send", "Start"]
+__all__ = [
+    "Call",
+    "Effect",
+    "ExchangeError",
+    "Flight",
+    "Flow",
+    "Join",
+    "Request",
+    "Response",
+    "Send",
+    "Start",
+    "Work",
+    "reading",
+]
 
 if TYPE_CHECKING:
     import ssl
@@ -58,17 +71,18 @@ class Flight(Generic[T]):
 
     def land(self, value: T | None) -> None:
         """Land once; a second landing (a deadline that fired beside the result) is ignored."""
-        with _landing:
-            if not self.future.done():
-                self.future.set_result(value)
+        with suppress(InvalidStateError):
+            self.future.set_result(value)
 
     @property
     def overdue(self) -> bool:
         """Whether nobody will land this flight any more: past its deadline by a second and still in the air."""
         return not self.future.done() and time.monotonic() > self.deadline + 1
 
-
-_landing = threading.Lock()
+    @property
+    def lost(self) -> bool:
+        """Whether this flight was abandoned: landed without a value, or overdue."""
+        return self.future.result() is None if self.future.done() else self.overdue
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +114,23 @@ class Join:
     flight: Flight[Any]
 
 
-Effect = Send | Start | Join | Call
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Compute `function()` where it may take milliseconds: in place by threads, beside the loop by loops. Result: its
+    value."""
+
+    function: Callable[[], Any]
+
+
+Effect = Send | Start | Join | Call | Work
 Flow = Generator[Effect, Any, T]
+
+_SMALL: Final = 16 * 1024
+
+
+def reading(answer: Response, function: Callable[[], T]) -> Flow[T]:
+    """`function()`, which reads the body of `answer`. A large body is read beside the loop: the strict reading of 512
+    KiB can take a tenth of a second."""
+    if len(answer.body) <= _SMALL:
+        return function()
+    return (yield Work(function))  # type: ignore[no-any-return]

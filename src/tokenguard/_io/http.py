@@ -1,7 +1,7 @@
 """httpx, and nothing but httpx: clients, a request in, a bounded answer out.
 
-Owns: how clients are made and closed, the mapping of httpx's errors, the two readers. Must not know: flows, what is fetched.
-Loaded only where something is fetched: `import tokenguard` loads no HTTP client.
+Owns: how clients are made and closed, the mapping of httpx's errors, the two readers. Must not know: flows, what is
+fetched. Loaded only where something is fetched: `import tokenguard` loads no HTTP client.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ssl
 from contextlib import suppress
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
+from importlib import import_module
 from typing import Any
 
 import httpx
@@ -19,7 +20,11 @@ from tokenguard._flows.effects import ExchangeError, Request, Response
 from tokenguard._io.bounds import MAX_BODY, USER_AGENT, Body
 
 _HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
-_STREAM_EVENTS = ("connect_tcp.complete", "start_tls.complete")
+_OPENED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
+
+# httpx loads its backend at the first connection: 15 to 50 ms that belong on no event loop.
+with suppress(ImportError):
+    import_module("anyio._backends._asyncio")
 
 
 @cache
@@ -60,16 +65,18 @@ def _forget_cookies(client: httpx.Client | httpx.AsyncClient) -> None:
 
 
 class Line:
-    """A synchronous client used by one exchange at a time, so that its socket is known and can be cut at a deadline.
+    """A synchronous client used by one exchange at a time, so that its sockets are known and can be cut at a deadline.
 
-    httpx bounds each read, not an exchange: a server that drips bytes would hold it for ever. Cutting is a shutdown, never
-    a close: the number of a closed descriptor may be another connection's by the time that a blocked read returns.
+    httpx bounds each read, not an exchange: a server that drips bytes would hold it for ever. Cutting is a shutdown,
+    never a close: the number of a closed descriptor may be another connection's by the time that a blocked read
+    returns.
     """
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self._client = httpx.Client(**_settings(ssl_context, None if transport is None else _Borrowed(transport)))
         _forget_cookies(self._client)
-        self._socket: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
+        self._is_cut = False
 
     def exchange(self, request: Request, timeout: float) -> Response:
         """Do one exchange. Raises `ExchangeError`."""
@@ -97,14 +104,22 @@ class Line:
         return _response(answer, body.finish())
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
-        if event.endswith(_STREAM_EVENTS):
-            self._socket = info["return_value"].get_extra_info("socket")
+        if not event.endswith(_OPENED):
+            return
+        opened = info["return_value"].get_extra_info("socket")
+        # TLS takes the descriptor over from the socket below it; a closed one has none either.
+        self._sockets = [
+            one for one in (*self._sockets, opened) if isinstance(one, socket.socket) and one.fileno() >= 0
+        ]
+        if self._is_cut:  # the deadline came while a name was looked up or a connection made, which nothing can cut
+            self.cut()
 
     def cut(self) -> None:
-        """Make a blocked read return. Safe from any thread."""
-        if self._socket is not None:
+        """Make a blocked read return, now or as soon as it can be. Safe from any thread. The line is of no use then."""
+        self._is_cut = True
+        for opened in self._sockets:
             with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._client.close()

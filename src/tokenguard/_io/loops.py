@@ -1,7 +1,7 @@
 """The driver for event loops: runs a flow to its end without ever blocking the loop. asyncio, and so uvloop, only.
 
-Owns: tasks, one HTTP client per loop, the deadline of a flight in the asynchronous world. Must not know: what a flow
-decides.
+Owns: tasks, the deadline of a flight in the asynchronous world, what becomes of a flight whose loop ends. Must not
+know: what a flow decides.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import asyncio
 import contextvars
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from weakref import WeakKeyDictionary
 
-from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start
+from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
+from tokenguard._io.shelf import Pools
+from tokenguard._io.threads import Threads, report
 
 if TYPE_CHECKING:
     import ssl
@@ -23,74 +27,72 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# By the TLS context that the flow asked for, None for the validator's own.
-_Clients = dict["ssl.SSLContext | None", "httpx.AsyncClient"]
-
-_CONNECTIONS = 100
-
 
 class Loops:
-    """Runs flows on event loops, any number of them at once. A flight is a task, which no caller's cancellation touches."""
+    """Runs flows on event loops, any number of them at once. A flight is a task, which no caller's cancellation
+    touches.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
-        self._transport = transport
-        self._ssl_context = ssl_context
+    A flight whose loop ends is carried on by a thread of `threads`: programs that call `asyncio.run` again and again
+    would never finish a refresh that no request waits for. Without `threads` (the transport is the caller's, and may be
+    bound to the loop) it is abandoned.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None,
+        ssl_context: ssl.SSLContext | None,
+        threads: Threads | None = None,
+    ) -> None:
+        self._threads = threads
+        self.pools = Pools(transport, ssl_context)
         self.after_fork()
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
+        """The parent's loops do not run here."""
+        self.pools.after_fork()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, flow: Flow[T]) -> T:
         """The value of `flow`."""
-        return await self._drive(flow, None)
+        try:
+            return await self._drive(flow, None)
+        finally:
+            flow.close()
 
     async def aclose(self) -> None:
         """Close this loop's kept connections. A later exchange opens new ones."""
-        with self._lock:
-            clients = self._clients.pop(asyncio.get_running_loop(), {})
-        await _close(clients)
+        await self.pools.aclose()
 
     def close(self) -> None:
         """Close the kept connections of loops that still run, from any thread."""
-        with self._lock:
-            by_loop, self._clients = dict(self._clients), WeakKeyDictionary()
-        for loop, clients in by_loop.items():
-            if loop.is_running():
-                with suppress(RuntimeError):
-                    loop.call_soon_threadsafe(self._close_soon, loop, clients)
-
-    def _close_soon(self, loop: asyncio.AbstractEventLoop, clients: _Clients) -> None:
-        self._keep(loop.create_task(_close(clients)))
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.pools.close()
 
     async def _drive(self, flow: Flow[T], journey: _Journey | None) -> T:
         try:
             effect = flow.send(None)
             while True:
+                if journey is not None:
+                    journey.effect = effect
                 try:
                     value = await self._perform(effect, journey)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - the flow decides what it means
                     effect = flow.throw(error)
                 else:
                     effect = flow.send(value)
         except StopIteration as stop:
             return cast("T", stop.value)
-        finally:
-            flow.close()
 
     async def _perform(self, effect: Effect, journey: _Journey | None) -> Any:
         match effect:
             case Join(joined):
-                return await _join(joined)
+                await _wait(joined.future, joined.deadline + 1 - time.monotonic())
+                return joined.future.result() if joined.future.done() else None
             case Start(started, flow):
                 return self._start(started, flow)
             case Call(_, call):
                 return await call()
+            case Work(function):
+                return await _beside(function)
             case Send():
                 if journey is None:
                     raise RuntimeError("an exchange belongs in a flight: only that bounds it")
@@ -98,82 +100,105 @@ class Loops:
 
     def _start(self, flight: Flight[Any], flow: Flow[Any]) -> None:
         flight.home = threading.get_ident()
-        # An empty context: the request that happens to come first must not lend its context variables to a shared fetch.
-        loop = asyncio.get_running_loop()
-        self._keep(loop.create_task(self._fly(flight, flow), context=contextvars.Context()))
+        journey = _Journey(self.pools, flight)
+        # An empty context: the request that happens to come first must not lend its context variables to a shared
+        # fetch.
+        task = asyncio.get_running_loop().create_task(
+            self._fly(flight, flow, journey), name="tokenguard-flight", context=contextvars.Context()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, flight, flow, journey))
 
-    async def _fly(self, flight: Flight[Any], flow: Flow[Any]) -> None:
-        value = None
-        journey = _Journey(self, flight)
+    async def _fly(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey) -> None:
         try:
-            value = await self._drive(flow, journey)
-        finally:
-            flow.close()  # a task that is cancelled before its first step has not entered the flow
-            flight.land(value)
+            flight.land(await self._drive(flow, journey))
+        except GeneratorExit:  # the loop was closed under its tasks: nothing can be awaited any more
+            raise
+        except BaseException:
+            await journey.aclose()
+            raise
+        else:
             await journey.aclose()
 
-    def client(self, ssl_context: ssl.SSLContext | None) -> httpx.AsyncClient:
-        """A client for one flight."""
-        from tokenguard._io.http import async_client
-
-        return async_client(self._transport, ssl_context or self._ssl_context, 1)
-
-    def pool(self, ssl_context: ssl.SSLContext | None) -> httpx.AsyncClient:
-        """This loop's client, which keeps its connections."""
-        from tokenguard._io.http import async_client
-
-        with self._lock:
-            clients = self._clients.setdefault(asyncio.get_running_loop(), {})
-            client = clients.get(ssl_context)
-            if client is None:
-                client = async_client(self._transport, ssl_context or self._ssl_context, _CONNECTIONS)
-                clients[ssl_context] = client
-        return client
-
-
-async def _close(clients: _Clients) -> None:
-    for client in clients.values():
-        await client.aclose()
+    def _ended(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                report(error)
+        elif self._threads is not None and not flight.future.done():
+            self._threads.start(flight, flow, journey.effect)  # the loop is ending, and cancels what it still runs
+            return
+        flow.close()
+        flight.land(None)
 
 
 class _Journey:
-    """The connection of one flight, made when it is first needed."""
+    """The connection of one flight, made when it is first needed, and what the flow has asked for last."""
 
-    def __init__(self, loops: Loops, flight: Flight[Any]) -> None:
-        self._loops = loops
+    def __init__(self, pools: Pools, flight: Flight[Any]) -> None:
+        self.effect: Effect | None = None
+        self._pools = pools
         self._flight = flight
         self._client: httpx.AsyncClient | None = None
+        self._ssl_context: ssl.SSLContext | None = None
 
     async def send(self, effect: Send) -> Response:
+        """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
         from tokenguard._io.http import exchange
 
         remaining = max(self._flight.deadline - time.monotonic(), 0.001)
-        if effect.pooled:
-            client = self._loops.pool(effect.ssl_context)
-        else:
-            client = self._client = self._client or self._loops.client(effect.ssl_context)
+        client = await self._pools.client(effect.ssl_context) if effect.pooled else await self._own(effect.ssl_context)
         try:
             async with asyncio.timeout(remaining):
                 return await exchange(client, effect.request, remaining)
         except TimeoutError:
             raise ExchangeError("timeout", ends_attempt=True) from None
 
+    async def _own(self, ssl_context: ssl.SSLContext | None) -> httpx.AsyncClient:
+        if self._client is None or self._ssl_context is not ssl_context:
+            await self.aclose()
+            self._client, self._ssl_context = self._pools.fresh(ssl_context), ssl_context
+        return self._client
+
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        """Close the connection of this flight. Pooled ones are not its own."""
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception):
+                await client.aclose()
 
 
-async def _join(flight: Flight[Any]) -> Any:
-    landed = flight.future
-    if not landed.done():
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+async def _wait(landed: Future[Any], seconds: float | None) -> None:
+    """Wait until `landed` is done, at most `seconds`."""
+    if landed.done():
+        return
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
 
-        def wake(_: object) -> None:
-            with suppress(RuntimeError):  # the loop of a waiter that was given up may be closed by now
-                loop.call_soon_threadsafe(lambda: waiter.done() or waiter.set_result(None))
+    def wake() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
 
-        landed.add_done_callback(wake)
-        # wait, not await: a caller that is cancelled leaves, and the flight goes on
-        await asyncio.wait([waiter], timeout=max(0.0, flight.deadline + 1 - time.monotonic()))
-    return landed.result() if landed.done() else None
+    def tell(_: object) -> None:
+        with suppress(RuntimeError):  # the loop of a waiter that was given up may be closed by now
+            loop.call_soon_threadsafe(wake)
+
+    landed.add_done_callback(tell)
+    # wait, not await: a caller that is cancelled leaves, and the flight goes on
+    await asyncio.wait([waiter], timeout=None if seconds is None else max(0.0, seconds))
+
+
+async def _beside(function: Callable[[], T]) -> T:
+    """The value of `function`, computed in a thread. Not in the loop's own threads: the application may fill those."""
+    computed: Future[T] = Future()
+
+    def compute() -> None:
+        try:
+            computed.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for the one who waits
+            computed.set_exception(error)
+
+    threading.Thread(target=compute, name="tokenguard-work", daemon=True).start()
+    await _wait(computed, None)
+    return computed.result()

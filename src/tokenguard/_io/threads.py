@@ -5,12 +5,15 @@ Owns: worker threads, the deadline of a flight in the synchronous world. Must no
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import weakref
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start
+from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
+from tokenguard._io.shelf import Shelf
 
 if TYPE_CHECKING:
     import ssl
@@ -21,38 +24,56 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = logging.getLogger("tokenguard")
+
 
 class Threads:
     """Runs flows for threads. Every flight has a daemon thread of its own, which ends with it."""
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
-        self._transport = transport
-        self._ssl_context = ssl_context
-        self.after_fork()
+        self.shelf = Shelf(transport, ssl_context)
+        weakref.finalize(self, self.shelf.close).atexit = False
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[ssl.SSLContext | None, list[Line]] = {}
+        """Fresh locks, no connection of the parent's."""
+        self.shelf.after_fork()
 
     def run(self, flow: Flow[T]) -> T:
         """The value of `flow`."""
-        return self._drive(flow, None)
+        return self._drive(flow, None, None)
 
     def close(self) -> None:
         """Close kept connections. A later exchange opens new ones."""
-        with self._lock:
-            idle, self._idle = self._idle, {}
-        for lines in idle.values():
-            for line in lines:
-                line.close()
+        self.shelf.close()
 
-    def _drive(self, flow: Flow[T], journey: _Journey | None) -> T:
+    def start(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None = None) -> None:
+        """Run `flow` in a thread of its own and land its value, or nothing. `effect`: what it has asked for already."""
+        flight.home = None
+        thread = threading.Thread(target=self._fly, args=(flight, flow, effect), name="tokenguard-flight", daemon=True)
         try:
-            effect = flow.send(None)
+            thread.start()
+        except RuntimeError:  # no thread to be had: out of them, or the interpreter is going down
+            flow.close()
+            flight.land(None)
+
+    def _fly(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None) -> None:
+        value = None
+        journey = _Journey(self.shelf, flight)
+        try:
+            value = self._drive(flow, journey, effect)
+        except Exception as error:  # noqa: BLE001 - nobody is above a thread to catch it
+            report(error)
+        finally:
+            journey.close()
+            flight.land(value)
+
+    def _drive(self, flow: Flow[T], journey: _Journey | None, effect: Effect | None) -> T:
+        try:
+            effect = effect or flow.send(None)
             while True:
                 try:
                     value = self._perform(effect, journey)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - the flow decides what it means
                     effect = flow.throw(error)
                 else:
                     effect = flow.send(value)
@@ -66,65 +87,30 @@ class Threads:
             case Join(joined):
                 return _join(joined)
             case Start(started, flow):
-                return self._start(started, flow)
+                return self.start(started, flow)
             case Call(sync, _):
                 return sync()
+            case Work(function):
+                return function()
             case Send():
                 if journey is None:
                     raise RuntimeError("an exchange belongs in a flight: only that bounds it")
                 return journey.send(effect)
 
-    def _start(self, flight: Flight[Any], flow: Flow[Any]) -> None:
-        thread = threading.Thread(target=self._fly, args=(flight, flow), name="tokenguard-flight", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no thread to be had: out of them, or the interpreter is going down
-            flow.close()
-            flight.land(None)
-
-    def _fly(self, flight: Flight[Any], flow: Flow[Any]) -> None:
-        value = None
-        journey = _Journey(self, flight)
-        try:
-            value = self._drive(flow, journey)
-        finally:
-            flight.land(value)
-            journey.close()
-
-    def borrow(self, ssl_context: ssl.SSLContext | None) -> Line:
-        """A connection kept from before, or a new one."""
-        from tokenguard._io.http import Line
-
-        with self._lock:
-            kept = self._idle.get(ssl_context)
-            if kept:
-                return kept.pop()
-        return Line(self._transport, ssl_context or self._ssl_context)
-
-    def give_back(self, line: Line, ssl_context: ssl.SSLContext | None) -> None:
-        """Keep a connection for the next exchange."""
-        with self._lock:
-            kept = self._idle.setdefault(ssl_context, [])
-            if len(kept) < _KEPT:
-                kept.append(line)
-                return
-        line.close()
-
-
-_KEPT = 16
-
 
 class _Journey:
     """The connection of one flight."""
 
-    def __init__(self, threads: Threads, flight: Flight[Any]) -> None:
-        self._threads = threads
+    def __init__(self, shelf: Shelf, flight: Flight[Any]) -> None:
+        self._shelf = shelf
         self._flight = flight
         self._line: Line | None = None
+        self._closings = 0
         self._ssl_context: ssl.SSLContext | None = None
         self._keep = False
 
     def send(self, effect: Send) -> Response:
+        """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
         remaining = self._flight.deadline - time.monotonic()
         if remaining <= 0:
             raise ExchangeError("timeout", ends_attempt=True)
@@ -154,17 +140,19 @@ class _Journey:
     def _take(self, effect: Send) -> Line:
         if self._line is None or self._ssl_context is not effect.ssl_context:
             self.close()
-            self._line = self._threads.borrow(effect.ssl_context)
+            self._line, self._closings = self._shelf.take(effect.ssl_context)
             self._ssl_context = effect.ssl_context
         self._keep = False
         return self._line
 
     def close(self) -> None:
-        if self._line is not None:
+        """Let go of the connection: kept for others where its last exchange allowed it."""
+        line, self._line = self._line, None
+        if line is not None:
             if self._keep:
-                self._threads.give_back(self._line, self._ssl_context)
+                self._shelf.give_back(line, self._ssl_context, self._closings)
             else:
-                self._line.close()
+                line.close()
 
 
 def _exchange(line: Line, effect: Send, timeout: float, landed: Future[Response]) -> None:
@@ -175,7 +163,7 @@ def _exchange(line: Line, effect: Send, timeout: float, landed: Future[Response]
             landed.set_exception(error)
         except InvalidStateError:
             raise
-        except BaseException as error:  # a transport that calls sys.exit() must not leave its flight in the air
+        except BaseException as error:  # noqa: BLE001 - a transport that calls sys.exit() must not leave its flight in the air
             landed.set_exception(ExchangeError(type(error).__name__, ends_attempt=True))
     except InvalidStateError:
         line.close()  # the deadline came first, and nobody waits
@@ -190,3 +178,9 @@ def _join(flight: Flight[Any]) -> Any:
         except TimeoutError:
             return None
     return flight.future.result()
+
+
+def report(error: BaseException) -> None:
+    """A flow must not raise in flight. If one does, its callers are told that it was abandoned, and the operator
+    this."""
+    _log.error("a flight ended with an unexpected %s", type(error).__name__)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
 
 from tokenguard import _environment
@@ -23,7 +23,7 @@ from tokenguard._flows.authority import Authority
 from tokenguard._flows.discovery import Discovery
 from tokenguard._flows.effects import Flow
 from tokenguard._flows.introspection import Introspector
-from tokenguard._flows.keys import KeySource, KeyState
+from tokenguard._flows.keys import KeySource, KeyState, warm_up
 from tokenguard._flows.memory import Memory
 from tokenguard._flows.validation import Check, Validation, Verdict
 from tokenguard._io.loops import Loops
@@ -35,7 +35,6 @@ from tokenguard.errors import (
     ConfigurationError,
     InsufficientScopeError,
     InvalidTokenError,
-    KeysUnavailableError,
     Reason,
     TokenGuardError,
 )
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["IssuerState", "TokenValidator"]
+
+T = TypeVar("T")
 
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
@@ -125,12 +126,17 @@ class TokenValidator:
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
         self._sync_only, self._async_only = _worlds(transport)
-        if fetches and transport is None and ssl_context is None:
+        if fetches:  # loads the HTTP client now: it would stop an event loop for a tenth of a second
             from tokenguard._io.http import default_ssl_context
 
-            ssl_context = default_ssl_context()
+            if transport is None and ssl_context is None:
+                ssl_context = default_ssl_context()
         self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
-        self._loops = Loops(cast("httpx.AsyncBaseTransport | None", transport), ssl_context)
+        self._loops = Loops(
+            cast("httpx.AsyncBaseTransport | None", transport),
+            ssl_context,
+            self._threads if transport is None else None,
+        )
         self._authorities = tuple(authorities.values())
         self._memory: Memory[Verdict] = Memory(token_cache_size)
         self._revocations = revocations
@@ -187,10 +193,10 @@ class TokenValidator:
         except Exception as error:
             raise _unexpected(error) from error
 
-    def _finish(self, flow: Flow[AccessToken]) -> AccessToken:
+    def _finish(self, flow: Flow[T]) -> T:
         if self._async_only:
             flow.close()
-            raise ConfigurationError("this transport is asynchronous only: use validate_async")
+            raise ConfigurationError("this transport is asynchronous only: use validate_async or warm_up_async")
         try:
             return self._threads.run(flow)
         except TokenGuardError:
@@ -234,17 +240,8 @@ class TokenValidator:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Fetch what every issuer needs, then raise the first `KeysUnavailableError`, if any."""
-        if self._async_only:
-            raise ConfigurationError("this transport is asynchronous only: use warm_up_async")
-        failures: list[KeysUnavailableError] = []
-        for authority in self._authorities:
-            try:
-                self._threads.run(authority.keys.attend())
-            except KeysUnavailableError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
+        self._finish(warm_up(authority.keys for authority in self._authorities))
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
@@ -252,14 +249,12 @@ class TokenValidator:
             raise ConfigurationError(
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
-        failures: list[KeysUnavailableError] = []
-        for authority in self._authorities:
-            try:
-                await self._loops.run(authority.keys.attend())
-            except KeysUnavailableError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        try:
+            await self._loops.run(warm_up(authority.keys for authority in self._authorities))
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise _unexpected(error) from error
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""

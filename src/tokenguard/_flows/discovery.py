@@ -1,21 +1,28 @@
 """Finding an issuer's endpoints, and remembering them while they are fresh.
 
-Owns: the order of places, what ends an attempt, the memory. Must not know: keys, introspection, how bytes travel.
+Owns: the order of places, what ends an attempt, the memory, one search at a time. Must not know: keys, introspection,
+how bytes travel.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
-from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Request, Send, Start
+from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Request, Response, Send, reading
 from tokenguard._rules import metadata
 from tokenguard._rules.freshness import lifetime
 
+_ACCEPT: Final = ("accept", "application/json")
+_ROUNDS: Final = 3  # searches of others that may come to nothing before this one gives up
+
+_Document = dict[str, Any]
+
 
 class Discovery:
-    """The metadata of one issuer. `find` runs inside a flight; `endpoint` makes one for callers that are in none."""
+    """The metadata of one issuer. `find` runs inside a flight, whose deadline bounds it."""
 
     def __init__(
         self,
@@ -31,72 +38,70 @@ class Discovery:
         self._timeout = timeout
         self._allow_insecure_http = allow_insecure_http
         self._monotonic = monotonic
-        self._document: dict[str, Any] | None = None
+        self._document: _Document | None = None
         self._fresh_until = 0.0
         self.after_fork()
 
     def after_fork(self) -> None:
+        """A child process has its own lock, and the parent's search goes on without it."""
         self._lock = threading.Lock()
-        self._flight: Flight[ExchangeError | dict[str, Any]] | None = None
+        self._search: Flight[ExchangeError | _Document] | None = None
 
     def forget(self) -> None:
         """Look again next time: what the metadata named did not answer."""
         self._document = None
 
     def find(self, name: str) -> Flow[str]:
-        """The endpoint `name`, from memory while fresh. Raises `ExchangeError`."""
-        document = self._remembered()
-        if document is None:
-            document = yield from self._fetch()
-        return self._pick(document, name)
+        """The endpoint `name`, from memory while fresh. Whoever asks while another flight searches waits for its
+        result.
 
-    def endpoint(self, name: str) -> Flow[str]:
-        """Like `find`, in one flight that every caller shares."""
-        document = self._remembered()
-        for _ in range(2):
-            if document is not None:
+        Raises `ExchangeError`.
+        """
+        for _ in range(_ROUNDS):
+            document = self._document
+            if document is not None and self._monotonic() < self._fresh_until:
                 return self._pick(document, name)
             with self._lock:
-                flight, started = self._flight, None
-                if flight is None or flight.future.done() or flight.overdue:
-                    flight = started = self._flight = Flight(self._timeout)
-            if started is not None:
-                yield Start(started, self._landing())
-            landed = yield Join(flight)
+                search, ours = self._search, False
+                if search is None or search.future.done() or search.overdue:
+                    search, ours = Flight(self._timeout), True
+                    self._search = search
+            if ours:
+                return self._pick((yield from self._lead(search)), name)
+            landed: ExchangeError | _Document | None = yield Join(search)
             if isinstance(landed, ExchangeError):
-                raise landed
-            if landed is None:  # nobody will land it, or this thread must not wait for it
-                with self._lock:
-                    self._flight = None if self._flight is flight else self._flight
-            document = landed
+                raise ExchangeError(landed.kind, ends_attempt=landed.ends_attempt)
+            if landed is not None:
+                return self._pick(landed, name)
         raise ExchangeError("timeout", ends_attempt=True)
 
-    def _landing(self) -> Flow[ExchangeError | dict[str, Any]]:
+    def _lead(self, search: Flight[ExchangeError | _Document]) -> Flow[_Document]:
+        landing: ExchangeError | _Document | None = None
         try:
-            return (yield from self._fetch())
+            landing = yield from self._fetch()
+            return landing
         except ExchangeError as error:
-            return error
+            landing = ExchangeError(error.kind, ends_attempt=error.ends_attempt)
+            raise
+        finally:
+            search.land(landing)
 
-    def _remembered(self) -> dict[str, Any] | None:
-        document = self._document
-        return document if document is not None and self._monotonic() < self._fresh_until else None
-
-    def _fetch(self) -> Flow[dict[str, Any]]:
+    def _fetch(self) -> Flow[_Document]:
         for url in metadata.places(self.issuer):
             try:
-                answer = yield Send(Request("GET", url, (("accept", "application/json"),)))
+                answer: Response = yield Send(Request("GET", url, (_ACCEPT,)))
             except ExchangeError as error:
                 if error.ends_attempt:
                     raise
                 continue
-            document = metadata.read(answer.status, answer.body, self.issuer)
+            document = yield from reading(answer, partial(metadata.read, answer.status, answer.body, self.issuer))
             if document is not None:
                 self._fresh_until = self._monotonic() + lifetime(answer.headers, self._max_age)
                 self._document = document
                 return document
         raise ExchangeError("no_metadata_of_this_issuer")
 
-    def _pick(self, document: dict[str, Any], name: str) -> str:
+    def _pick(self, document: _Document, name: str) -> str:
         url = metadata.endpoint(document, name, self.issuer, allow_insecure_http=self._allow_insecure_http)
         if url is None:
             raise ExchangeError(f"metadata_without_usable_{name}")

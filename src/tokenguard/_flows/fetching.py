@@ -1,0 +1,101 @@
+"""One fetch of a key set: what is asked, and how the answer is read.
+
+Owns: the request, conditional requests (RFC 9110 section 13.1.2) and what a 304 means, words for what went wrong.
+Must not know: when to fetch, who waits, what is done with the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from tokenguard._flows.discovery import Discovery
+from tokenguard._flows.effects import ExchangeError, Flow, Request, Response, Send, reading
+from tokenguard._rules import strict_json
+from tokenguard._rules.freshness import lifetime
+from tokenguard._rules.jwk import KeySet, KeySetError, import_set
+
+_ACCEPT: Final = ("accept", "application/jwk-set+json, application/json")
+_LONGEST_ETAG: Final = 256
+_LONGEST_CHAIN: Final = 16  # of causes; an error may be its own cause
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An answer that can be confirmed: by this tag, at this URL, for these very keys."""
+
+    url: str
+    etag: str
+    cache_control: str
+    keys: KeySet
+
+
+class KeyFetch:
+    """Fetches the keys of one issuer, from `jwks_uri` or from where `discovery` finds it. Runs inside a flight."""
+
+    def __init__(self, *, jwks_uri: str | None, discovery: Discovery | None, max_age: float) -> None:
+        self._jwks_uri = jwks_uri
+        self._discovery = discovery
+        self._max_age = max_age
+        self._stored: _Stored | None = None
+
+    def run(self, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
+        """The keys and for how many seconds they are fresh. `previous` is the set in use; what has not changed in it
+        stays the same object.
+
+        Forced: past every cache on the way, and whole. Raises `ExchangeError` or `KeySetError`.
+        """
+        try:
+            url = self._jwks_uri
+            if url is None and self._discovery is not None:
+                url = yield from self._discovery.find("jwks_uri")
+            stored = (
+                self._stored if self._stored and self._stored.url == url and self._stored.keys is previous else None
+            )
+            headers = [_ACCEPT]
+            if forced:
+                headers.append(("cache-control", "no-cache"))
+            elif stored is not None:
+                headers.append(("if-none-match", stored.etag))
+            answer: Response = yield Send(Request("GET", url or "", tuple(headers)))
+            if answer.status == 304 and stored is not None and not forced:
+                # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
+                return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)
+            keys = yield from reading(answer, partial(_read, answer, previous))
+        except Exception:
+            if self._discovery is not None:
+                self._discovery.forget()
+            raise
+        etag = answer.headers.get("etag", "")
+        usable = etag.isascii() and etag.isprintable() and 0 < len(etag) <= _LONGEST_ETAG
+        self._stored = _Stored(url or "", etag, answer.headers.get("cache-control", ""), keys) if usable else None
+        return keys, lifetime(answer.headers, self._max_age)
+
+
+def _read(answer: Response, previous: KeySet | None) -> KeySet:
+    if answer.status != 200:
+        raise ExchangeError(f"status_{answer.status}")
+    try:
+        document = strict_json.parse_object(answer.body)
+    except ValueError:
+        raise KeySetError("not_a_json_object") from None
+    return import_set(document, previous=previous)
+
+
+def word(error: BaseException) -> str:
+    """A constant word for an error: never a library's text, which may quote what was sent."""
+    if isinstance(error, ExchangeError):
+        return error.kind
+    return str(error) if isinstance(error, KeySetError) else type(error).__name__
+
+
+def without_frames(error: Exception) -> Exception:
+    """The error, to be kept for long as a cause, without the frames that it came through: they hold clients and
+    bodies."""
+    link: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if link is not None:
+            link.__traceback__ = None
+            link = link.__cause__ or link.__context__
+    return error

@@ -376,6 +376,42 @@ def test_two_validators_share_introspection_answers_and_the_promise_of_cache_ttl
         assert issuer.counters.introspection == asked
 
 
+ASKING_PROCESS = """
+import sys
+from tokenguard import Introspection, Issuer, TokenValidator
+from tokenguard.redis import RedisStore
+
+url, client_id, secret, redis, audience, token = sys.argv[1:]
+with RedisStore(redis) as store:
+    issuer = Issuer(url, introspection=Introspection(client_id, secret, store=store, cache_ttl=30))
+    with TokenValidator(issuer, audience, allow_insecure_http=True) as validator:
+        print(validator.validate(token).subject)
+"""
+
+
+def test_two_processes_ask_once_and_a_revoked_token_falls_within_cache_ttl_of_the_first_question(server, raw):
+    issuer = FakeIssuer(clock=time.time)
+    mono = Clock()
+    with issuer.serve(), RedisStore(server.url) as store:
+        token = issuer.mint_opaque(sub="alice")
+        arguments = [issuer.url, issuer.client_id, issuer.client_secret, server.url, issuer.audience, token]
+        other = subprocess.run(
+            [sys.executable, "-c", ASKING_PROCESS, *arguments], check=True, timeout=30, capture_output=True, text=True
+        )
+        assert other.stdout == "alice\n"
+        (name,) = raw.keys("*")
+        raw.pexpire(name, 12_000)  # 18 s have passed since the other process asked
+        settings = issuer.introspection(store=store, cache_ttl=30)
+        with issuer.validator(issuer.as_issuer(introspection=settings), monotonic=mono) as validator:
+            assert validator.validate(token).subject == "alice"
+            assert issuer.counters.introspection == 1
+            issuer.revoke(token)
+            raw.delete(name)  # as Redis does when its time has come
+            mono.advance(12.1)
+            with pytest.raises(InvalidTokenError):
+                validator.validate(token)
+
+
 def test_a_store_survives_a_fork(server):
     with RedisStore(server.url, local_copy_max_age=60) as store:
         denylist = RevocationList(store)

@@ -71,6 +71,25 @@ test-all: ## Run the tests on every Python from 3.11 that is here, pyenv's inclu
 test-floor: ## Run the tests with the oldest dependencies that pyproject.toml allows
 	@sh tools/test_floor.sh
 
+# -------------------------------------------------------------------------------------------------- fuzzing, mutation
+
+FUZZ := .venv-fuzz
+SECONDS ?= 60
+
+# atheris is no part of dev.lock: it exists for some Pythons and platforms only.
+$(FUZZ)/.stamp: pyproject.toml | $(BIN)/python
+	@test -x $(FUZZ)/bin/python || $(BIN)/python -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --quiet install -e . "atheris>=3"
+	@touch $@
+
+.PHONY: fuzz
+fuzz: $(FUZZ)/.stamp ## Fuzz the four readers of hostile input, SECONDS=60 each; finds stop it and are written to .fuzz/
+	@$(FUZZ)/bin/python fuzz/seeds.py .fuzz/corpus
+	@for target in token header jwks introspection; do \
+	  $(FUZZ)/bin/python fuzz/fuzz_$$target.py -max_total_time=$(SECONDS) -max_len=18000 -print_final_stats=1 \
+	    -artifact_prefix=.fuzz/$$target- .fuzz/corpus/$$target || exit 1; \
+	done
+
 # ------------------------------------------------------------------------------------------------------------- checks
 
 .PHONY: check

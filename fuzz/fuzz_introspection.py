@@ -1,0 +1,58 @@
+"""The introspection answer: status and content type on the first line, the body behind it.
+
+Holds: an answer or a failure to answer, nothing else; `active` only for JSON true; the claim checks of an active answer
+refuse or pass, nothing else.
+"""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["tokenguard"]):
+    from tokenguard import RejectedError
+    from tokenguard._rules import claims, introspection, scope
+    from tokenguard._rules.messages import Response
+
+from oracles import strict_object
+
+NOW = 1_900_000_000.0
+AUDIENCE = frozenset({"https://api.example.com"})
+
+
+def check_code(code: str | None) -> None:
+    assert code is None or (code.isascii() and code.isprintable() and len(code) <= 64)
+
+
+def one(data: bytes) -> None:
+    head, _, body = data.partition(b"\n")
+    status, _, content_type = head.decode("latin-1").partition(" ")
+    number = int(status) if status.isascii() and status.isdecimal() and len(status) == 3 else 200
+    headers = {"content-type": content_type} if content_type else {}
+    try:
+        answer = introspection.read_answer(Response(number, headers, body))
+    except introspection.AnswerError as error:
+        check_code(error.code)
+        return
+    assert number == 200
+    assert answer == strict_object(body, None)
+    assert "error" not in answer
+    assert 0 <= introspection.time_to_expiry(answer, NOW, 30) <= 30
+    try:
+        introspection.judge_active(answer)
+        assert answer["active"] is True
+        claims.audience(answer, AUDIENCE)
+        claims.check_types(answer)
+        claims.check_times(answer, NOW, 30)
+        claims.check_kind(answer)
+        claims.check_confirmation(answer)
+    except RejectedError:
+        return
+    assert "cnf" not in answer
+    frozen = claims.freeze(answer)
+    assert set(frozen) == set(answer)
+    assert all(isinstance(name, str) for name in scope.granted(frozen))
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()

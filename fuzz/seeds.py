@@ -1,0 +1,84 @@
+"""Write the seeds of every target: `python fuzz/seeds.py DIRECTORY`.
+
+The vectors are the corpus, so a find that became a vector is a seed from then on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+SEPARATOR = b"\n---\n"
+VECTORS = Path(__file__).parent.parent / "tests" / "vectors"
+
+
+def decoded(segment: str) -> bytes:
+    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+
+
+def as_signed(token: str) -> bytes | None:
+    """Header and payload of a vector, to be signed anew with the fuzz target's own secret."""
+    parts = token.split(".")
+    if len(parts) != 3 or not token.isascii():
+        return None
+    try:
+        header, payload = decoded(parts[0]), decoded(parts[1])
+    except ValueError:
+        return None
+    for name in ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"):
+        header = header.replace(f'"{name}"'.encode(), b'"HS256"')
+    for name in ("rsa", "p256", "p384", "p521", "ed"):
+        header = header.replace(f'"kid":"{name}"'.encode(), b'"kid":"oct"')
+    return b"S" + header + SEPARATOR + payload
+
+
+def seeds() -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {"token": [], "header": [], "jwks": [], "introspection": []}
+    for path in sorted(VECTORS.glob("*.json")):
+        file = json.loads(path.read_text())
+        for setting in file["settings"].values():
+            found["jwks"] += [
+                one["served"].encode("utf-8", "surrogatepass") for one in setting["issuers"] if "served" in one
+            ]
+            found["jwks"] += [json.dumps(one["jwks"]).encode() for one in setting["issuers"] if "jwks" in one]
+        for vector in file["vectors"]:
+            if "token" in vector:
+                token = vector["token"]
+                found["token"].append(token.encode("utf-8", "surrogatepass"))
+                found["header"].append(f"Bearer {token}\n".encode("latin-1", "replace"))
+                signed = as_signed(token)
+                if signed is not None:
+                    found["token"].append(signed)
+                    payload = signed.partition(SEPARATOR)[2]
+                    if payload[:1] == b"{":
+                        answer = b'200 application/json\n{"active":true,"token_type":"Bearer",' + payload[1:]
+                        found["introspection"].append(answer)
+            else:
+                values = [*vector["authorization"], vector.get("query", "")]
+                found["header"].append("\n".join(values).encode("latin-1", "replace"))
+    metadata = {"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/jwks"}
+    found["jwks"].append(json.dumps(metadata).encode())
+    for body in (
+        '{"active":false}',
+        '{"active":"true"}',
+        '{"active":1}',
+        "[]",
+        "",
+        '{"error":"invalid_client"}',
+        "<html>",
+    ):
+        found["introspection"] += [f"{status} application/json\n{body}".encode() for status in (200, 401, 500)]
+    return found
+
+
+if __name__ == "__main__":
+    for target, contents in seeds().items():
+        folder = Path(sys.argv[1]) / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for content in contents:
+            if len(content) <= 20_000:
+                (folder / hashlib.sha256(content).hexdigest()[:20]).write_bytes(content)
+        print(target, len(list(folder.iterdir())))

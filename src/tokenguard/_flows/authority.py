@@ -19,7 +19,6 @@ class Authority:
     `introspector`."""
 
     __slots__ = (
-        "_values",
         "algorithms",
         "audience_claims",
         "audiences",
@@ -38,6 +37,7 @@ class Authority:
         "scope_claims",
         "types",
         "url",
+        "values",
     )
 
     def __init__(
@@ -62,8 +62,8 @@ class Authority:
         self.client_id_claims = tuple(issuer.client_id_claims)
         self.machine_signs = tuple(issuer.machine_signs)
         self.clients = clients if issuer.clients is None else frozenset(issuer.clients)
-        self._values = party.expected_values(issuer.claim_values)
-        self.narrows = bool(self._values) or self.clients is not None or self.client_id_claims != ("client_id",)
+        self.values = party.expected_values(issuer.claim_values)
+        self.narrows = bool(self.values) or self.clients is not None or self.client_id_claims != ("client_id",)
         self.keys = keys
         self.discovery = discovery
         self.introspector = introspector
@@ -77,7 +77,7 @@ class Authority:
         Raises `invalid_claim`, `missing_claim`, `client`.
         """
         party.check_strings(claims, self.client_id_claims)
-        party.check_values(claims, self._values)
+        party.check_values(claims, self.values)
         party.check_client(party.client_id(claims, self.client_id_claims), self.clients)
 
     def after_fork(self) -> None:

@@ -61,7 +61,7 @@ def parse(token: bytes, algorithms: frozenset[str], remembered: dict[bytes, Head
     try:
         payload, signature = decode_standard(payload_text), decode_standard(signature_text)  # before what a header says
         if header is None:
-            header = _header(decode_standard(header_text), algorithms)
+            header = read_header(decode_standard(header_text), algorithms)
         claims = strict_json.parse_object(payload, max_members=TOKEN_MEMBERS)
     except ValueError:
         raise InvalidTokenError(reason=Reason.MALFORMED) from None
@@ -71,7 +71,8 @@ def parse(token: bytes, algorithms: frozenset[str], remembered: dict[bytes, Head
     return Unverified(header, header_text, claims, signing_input, signature)
 
 
-def _header(data: bytes, algorithms: frozenset[str]) -> Header:
+def read_header(data: bytes, algorithms: frozenset[str]) -> Header:
+    """A header from its octets. Raises `InvalidTokenError` (`algorithm`) or `MalformedJSONError`."""
     members = strict_json.parse_object(data, max_members=TOKEN_MEMBERS)
     alg = members.get("alg")
     if not isinstance(alg, str):  # before any set look-up: a list would not even be hashable

@@ -15,9 +15,10 @@ import redis as redis_py
 from redis_server import RedisServer
 
 from tokenguard._io.threads import Threads
+from tokenguard._rules.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
 from tokenguard.redis import RedisStore
-from tokenguard.revocations import MARGIN, Entry, RevocationList
+from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import Clock, FakeIssuer
 
 ISSUER = "https://auth.example.com/"

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenguard._rules.calls import Call
+from tokenguard._rules.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
-from tokenguard.revocations import MARGIN, Entry, RevocationList
+from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
 
 ISSUER = "https://auth.example.com/"

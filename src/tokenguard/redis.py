@@ -29,9 +29,9 @@ from typing import Any, Final, Self
 from cachetools import LRUCache
 
 from tokenguard._io.redis_clients import Clients, Factories, factories
+from tokenguard._rules.denylist import MARGIN, Entry, Key
 from tokenguard._rules.settings import number, whole
 from tokenguard.errors import ConfigurationError
-from tokenguard.revocations import MARGIN, Entry, Key
 
 __all__ = ["RedisStore"]
 

@@ -12,41 +12,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 from math import inf, isfinite
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from tokenguard._rules.calls import Call
+from tokenguard._rules.denylist import MARGIN, Entry, Key, any_refuses, name_keys
 from tokenguard._rules.settings import whole
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
 
 __all__ = ["Entry", "Key", "RevocationList", "RevocationStore"]
-
-MARGIN = 3600.0  # seconds that an entry is kept past its `until`, for leeway and for clocks that differ
-
-
-class Entry(NamedTuple):
-    """What was revoked: everything until `until`, or only what was issued before `issued_before`. NumericDate."""
-
-    until: float
-    issued_before: float | None = None
-
-    def refuses(self, issued_at: float | None, now: float, leeway: float) -> bool:
-        """Whether a token is refused. Leeway lengthens the entry as it lengthens the token, so it resurrects none."""
-        if not now - leeway < self.until:
-            return False
-        return self.issued_before is None or issued_at is None or issued_at < self.issued_before
-
-    def merged(self, other: Entry | None) -> Entry:
-        """Both at once: the later of each. An entry is never weakened by a second call."""
-        if other is None:
-            return self
-        before = None
-        if self.issued_before is not None and other.issued_before is not None:
-            before = max(self.issued_before, other.issued_before)
-        return Entry(max(self.until, other.until), before)
-
-
-Key: TypeAlias = tuple[str, str, str]
-"""Kind (`jti`, `client_id` or `sub`), issuer, value."""
 
 
 @runtime_checkable
@@ -146,8 +119,8 @@ class RevocationList:
         self._memory.now = now
         if not entries:
             return False
-        keys = _keys(issuer, token_id, client_id, subject)
-        return _any_refuses([entries.get(key) for key in keys], issued_at, now, leeway)
+        keys = name_keys(issuer, token_id, client_id, subject)
+        return any_refuses([entries.get(key) for key in keys], issued_at, now, leeway)
 
     def check(
         self,
@@ -163,7 +136,7 @@ class RevocationList:
         store = self._store
         if store is None:
             return self.revoked(issuer, token_id, client_id, subject, issued_at, now, leeway)
-        keys = _keys(issuer, token_id, client_id, subject)
+        keys = name_keys(issuer, token_id, client_id, subject)
         if not keys:
             return False
         try:
@@ -172,7 +145,7 @@ class RevocationList:
                 entries = yield Call(lambda: store.read_entries(keys), lambda: store.read_entries_async(keys))
             if len(entries) != len(keys):
                 raise ValueError("a store must give one entry or None for each key")
-            return _any_refuses(entries, issued_at, now, leeway)
+            return any_refuses(entries, issued_at, now, leeway)
         except TokenGuardError:
             raise
         except Exception as error:
@@ -230,15 +203,6 @@ class _Memory:
                         "the revocation list is full and nothing was revoked: raise max_entries, or use a RedisStore"
                     )
             self.entries[key] = entry.merged(self.entries.get(key))
-
-
-def _any_refuses(entries: Sequence[Entry | None], issued_at: float | None, now: float, leeway: float) -> bool:
-    return any(entry is not None and entry.refuses(issued_at, now, leeway) for entry in entries)
-
-
-def _keys(issuer: str, token_id: str | None, client_id: str | None, subject: str | None) -> tuple[Key, ...]:
-    named = (("jti", token_id), ("client_id", client_id), ("sub", subject))
-    return tuple([(kind, issuer, value) for kind, value in named if value])
 
 
 def _key(kind: str, issuer: object, value: object) -> Key:

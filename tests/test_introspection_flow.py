@@ -7,6 +7,8 @@ import time
 from urllib.parse import parse_qs
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tokenguard._flows import answers as answers_module
 from tokenguard._flows.discovery import Discovery
@@ -86,12 +88,12 @@ class Caller:
 
 
 class Stage:
-    def __init__(self, discovery=None, **settings):
+    def __init__(self, discovery=None, **changes):
         self.clock = Clock()
         self.trips = []
-        settings = {"client_id": "api", "client_secret": "s3cret", "endpoint": ENDPOINT} | settings
+        wanted = {"client_id": "api", "client_secret": "s3cret", "endpoint": ENDPOINT} | changes
         self.asker = Introspector(
-            Introspection(**settings), issuer=ISSUER, discovery=discovery, timeout=5, monotonic=self.clock
+            Introspection(**wanted), issuer=ISSUER, discovery=discovery, timeout=5, monotonic=self.clock
         )
 
     def ask(self, token="opaque-1", *answers, **options):
@@ -208,9 +210,9 @@ def test_s13_answers_are_kept_by_the_whole_token(stage):
 # -- one question in flight --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"cache_ttl": 0, "negative_ttl": 0}])
-def test_one_question_in_flight_per_token_even_with_remembering_off(settings):
-    stage = Stage(**settings)
+@pytest.mark.parametrize("chosen", [{}, {"cache_ttl": 0, "negative_ttl": 0}])
+def test_one_question_in_flight_per_token_even_with_remembering_off(chosen):
+    stage = Stage(**chosen)
     callers = [stage.ask("opaque-1") for _ in range(20)]
     assert stage.asked == 1
     stage.trips[0].advance(reply(ACTIVE))
@@ -362,6 +364,57 @@ def test_waiting_callers_fail_fast_when_the_server_is_given_up():
             caller.wake()
     assert stage.asked == 5
     assert all(isinstance(caller.result, IntrospectionUnavailableError) for caller in callers)
+    assert not stage.asker._waiting
+
+
+STEPS = st.tuples(
+    st.sampled_from(["ask", "ask", "ask", "cancel", "wake", "land", "land", "fail", "lose"]), st.integers(0, 7)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 3), st.lists(STEPS, max_size=60))
+def test_in_any_order_of_events_the_bound_holds_and_everybody_is_answered(room, steps):
+    stage = Stage(max_concurrency=room, negative_ttl=0)
+    callers, asked = [], {}
+
+    def fly(number, *answers):
+        trips = [trip for trip in stage.trips if trip.effect is not None]
+        if trips:
+            trip = trips[number % len(trips)]
+            if not answers:
+                trip.flow.close()
+                trip.effect = None
+                trip.flight.land(None)
+            else:
+                trip.advance(answers[0] if isinstance(answers[0], Exception) else reply(ACTIVE | {"sub": trip.token}))
+
+    def run(step, number):
+        if step == "ask":
+            caller = Caller(stage, f"token-{number}")
+            asked[id(caller)] = f"token-{number}"
+            callers.append(caller)
+        elif step == "cancel" and callers:
+            callers.pop(number % len(callers)).flow.close()
+        elif step == "wake":
+            for caller in callers[number:]:
+                caller.wake()
+        elif step == "land":
+            fly(number, ACTIVE)
+        elif step == "fail":
+            fly(number, DOWN)
+        elif step == "lose":
+            fly(number)
+        assert sum(not flight.future.done() for flight in stage.asker._flights.values()) <= room
+
+    for step, number in steps:
+        run(step, number)
+    for _ in range(len(callers) + 1):
+        fly(0, ACTIVE)
+        run("wake", 0)
+    for caller in callers:
+        assert caller.result is not None
+        assert isinstance(caller.result, IntrospectionUnavailableError) or caller.result["sub"] == asked[id(caller)]
     assert not stage.asker._waiting
 
 
@@ -635,8 +688,8 @@ def through(trip, *answers):
     assert not answers
 
 
-def shared(store, token, *answers, **settings):
-    stage = settings.pop("stage", None) or Stage(store=store, **settings)
+def shared(store, token, *answers, **options):
+    stage = options.pop("stage", None) or Stage(store=store, **options)
     caller = stage.ask(token)
     through(stage.trips[-1], *answers)
     return stage, caller.wake()

@@ -10,6 +10,7 @@ import inspect
 import os
 import random
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,11 @@ from tokenguard._flows.memory import Memory
 from tokenguard._flows.validation import Check, Validation, Verdict
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
+from tokenguard._observer import Observer, Observers, tell_token
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope
 from tokenguard._rules.scope import required as prepare
 from tokenguard._rules.settings import is_https, number, strings, whole
+from tokenguard._watch import Watch
 from tokenguard.errors import (
     ConfigurationError,
     InsufficientScopeError,
@@ -147,6 +150,7 @@ class TokenValidator:
             memory=self._memory,
             revocations=revocations,
         )
+        self.observer: Observers | None = None
         _validators.add(self)
 
     @classmethod
@@ -174,6 +178,11 @@ class TokenValidator:
         Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could tell), `ConfigurationError`.
         Nothing else leaves it, whatever `raw` is.
         """
+        if self.observer is not None:
+            with Watch(self.observer, self, raw, self._validation.introspects) as watch:
+                judged = self._begin(raw, scope, watch)
+                watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
+                return watch.token
         judged = self._begin(raw, scope)
         return judged if isinstance(judged, AccessToken) else self._finish(judged)
 
@@ -183,15 +192,13 @@ class TokenValidator:
             raise ConfigurationError(
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
+        if self.observer is not None:
+            with Watch(self.observer, self, raw, self._validation.introspects) as watch:
+                judged = self._begin(raw, scope, watch)
+                watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+                return watch.token
         judged = self._begin(raw, scope)
-        if isinstance(judged, AccessToken):
-            return judged
-        try:
-            return await self._loops.run(judged)
-        except TokenGuardError:
-            raise
-        except Exception as error:
-            raise _unexpected(error) from error
+        return judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
 
     def _finish(self, flow: Flow[T]) -> T:
         if self._async_only:
@@ -204,7 +211,17 @@ class TokenValidator:
         except Exception as error:
             raise _unexpected(error) from error
 
-    def _begin(self, raw: object, scope: str | Iterable[str] | RequiredScope) -> AccessToken | Flow[AccessToken]:
+    async def _finish_async(self, flow: Flow[T]) -> T:
+        try:
+            return await self._loops.run(flow)
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise _unexpected(error) from error
+
+    def _begin(
+        self, raw: object, scope: str | Iterable[str] | RequiredScope, watch: Watch | None = None
+    ) -> AccessToken | Flow[AccessToken]:
         """A remembered token at once, else the flow that judges. No lock, no generator, no await on the first way."""
         try:
             required = scope if isinstance(scope, RequiredScope) else prepare(scope)
@@ -215,6 +232,8 @@ class TokenValidator:
             digest = sha256(text).digest()
             memory = self._memory
             verdict = memory.young.get(digest) or memory.get_old(digest)
+            if watch is not None:
+                watch.note(required.names, remembered=verdict is not None)
             now = self._clock()
             mono = self._monotonic()
             if (
@@ -228,7 +247,9 @@ class TokenValidator:
                 token = verdict.token
                 if required.members <= token.scopes:
                     return token
-                raise InsufficientScopeError(required.names)
+                error = InsufficientScopeError(required.names)
+                tell_token(error, token)
+                raise error
             if not _is_time(now) or not _is_time(mono):
                 raise ConfigurationError("clock and monotonic must return a finite number of seconds")
             return self._validation.judge(text, digest, verdict, now, mono, required)
@@ -249,12 +270,7 @@ class TokenValidator:
             raise ConfigurationError(
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
-        try:
-            await self._loops.run(warm_up(authority.keys for authority in self._authorities))
-        except TokenGuardError:
-            raise
-        except Exception as error:
-            raise _unexpected(error) from error
+        await self._finish_async(warm_up(authority.keys for authority in self._authorities))
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""
@@ -263,6 +279,21 @@ class TokenValidator:
     def is_ready(self) -> bool:
         """Whether keys of every issuer are at hand, for a readiness probe. Never fetches: `warm_up` does."""
         return all(state.keys.state in ("static", "fresh", "stale") for state in self.state())
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Let `observer` watch, for `tokenguard.otel` and `tokenguard.audit`. Result: a function that ends it."""
+        with _observing:
+            self._observed_by((*(() if self.observer is None else self.observer.members), observer))
+
+        def end() -> None:
+            with _observing:
+                members = () if self.observer is None else self.observer.members
+                self._observed_by(tuple(member for member in members if member is not observer))
+
+        return end
+
+    def _observed_by(self, members: tuple[Observer, ...]) -> None:
+        self.observer = self._threads.observer = self._loops.observer = Observers(members) if members else None
 
     def close(self) -> None:
         """Release connections. A later call opens new ones."""
@@ -297,6 +328,8 @@ class TokenValidator:
             authority.after_fork()
         if self._revocations is not None:
             self._revocations.after_fork()
+        if self.observer is not None:
+            self.observer.after_fork()
 
     # -- construction --------------------------------------------------------------------------------------------------
 
@@ -408,6 +441,7 @@ def _unexpected(error: Exception) -> ConfigurationError:
     return ConfigurationError(f"an unexpected {type(error).__name__} stopped the validation: see the cause")
 
 
+_observing = threading.Lock()  # rare, and never held across anything that could fork or wait
 _validators: WeakSet[TokenValidator] = WeakSet()
 
 

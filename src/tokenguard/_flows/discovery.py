@@ -89,7 +89,7 @@ class Discovery:
     def _fetch(self) -> Flow[_Document]:
         for url in metadata.places(self.issuer):
             try:
-                answer: Response = yield Send(Request("GET", url, (_ACCEPT,)))
+                answer: Response = yield Send(Request("GET", url, (_ACCEPT,)), endpoint="discovery", issuer=self.issuer)
             except ExchangeError as error:
                 if error.ends_attempt:
                     raise

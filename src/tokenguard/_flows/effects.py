@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from tokenguard._observer import Endpoint
 from tokenguard._rules.calls import Call
 from tokenguard._rules.messages import Request, Response
 
@@ -90,12 +91,15 @@ class Send:
     """Do one HTTP exchange, within the deadline of the flight it runs in. Result: `Response`. Raises `ExchangeError`.
 
     `pooled` keeps the connection for the next request (introspection); otherwise one connection per flight.
-    `ssl_context` replaces the validator's, for a client certificate (RFC 8705 section 2).
+    `ssl_context` replaces the validator's, for a client certificate (RFC 8705 section 2). `endpoint` and `issuer` say
+    what is asked, for who watches.
     """
 
     request: Request
     pooled: bool = False
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    endpoint: Endpoint = "jwks"
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,11 @@ class _Stored:
 class KeyFetch:
     """Fetches the keys of one issuer, from `jwks_uri` or from where `discovery` finds it. Runs inside a flight."""
 
-    def __init__(self, *, jwks_uri: str | None, discovery: Discovery | None, max_age: float) -> None:
+    def __init__(self, *, jwks_uri: str | None, discovery: Discovery | None, max_age: float, issuer: str = "") -> None:
         self._jwks_uri = jwks_uri
         self._discovery = discovery
         self._max_age = max_age
+        self._issuer = issuer
         self._stored: _Stored | None = None
 
     def run(self, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
@@ -58,7 +59,7 @@ class KeyFetch:
                 headers.append(("cache-control", "no-cache"))
             elif stored is not None:
                 headers.append(("if-none-match", stored.etag))
-            answer: Response = yield Send(Request("GET", url or "", tuple(headers)))
+            answer: Response = yield Send(Request("GET", url or "", tuple(headers)), issuer=self._issuer)
             if answer.status == 304 and stored is not None and not forced:
                 # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
                 return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)

@@ -225,7 +225,8 @@ class Introspector:
             url = yield from self._discovery.find("introspection_endpoint")
         jti = secrets.token_urlsafe(16)
         credentials = self._settings.credentials(issuer=self._issuer, now=now, jti=jti)
-        response: Response = yield Send(build_request(url, raw, credentials), True, self._settings.ssl_context)
+        request = build_request(url, raw, credentials)
+        response: Response = yield Send(request, True, self._settings.ssl_context, "introspection", self._issuer)
         return read_answer(response), response.body
 
     def _failed(self, error: Exception) -> _Failure:

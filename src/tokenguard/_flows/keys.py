@@ -59,7 +59,7 @@ class KeySource:
         self._timeout = timeout
         self._monotonic = monotonic
         self._jitter = jitter
-        self._fetch = KeyFetch(jwks_uri=jwks_uri, discovery=discovery, max_age=max_age)
+        self._fetch = KeyFetch(jwks_uri=jwks_uri, discovery=discovery, max_age=max_age, issuer=name)
         self._schedule = Schedule(max_stale=max_stale, cooldown=cooldown)
         self._error: Exception | None = None
         self._fetches = self._failures = 0

@@ -12,12 +12,20 @@ from tokenguard._flows.authority import Authority
 from tokenguard._flows.effects import Flow
 from tokenguard._flows.keys import KeySource
 from tokenguard._flows.memory import Memory
+from tokenguard._observer import clear, tell, tell_token
 from tokenguard._rules import claims as rules
 from tokenguard._rules import jws, party, scope
 from tokenguard._rules.introspection import judge_active
 from tokenguard._rules.jwk import Key, KeySet
 from tokenguard._rules.scope import RequiredScope
-from tokenguard.errors import ConfigurationError, InsufficientScopeError, InvalidTokenError, Reason, RejectedError
+from tokenguard.errors import (
+    ConfigurationError,
+    InsufficientScopeError,
+    InvalidTokenError,
+    Reason,
+    RejectedError,
+    TokenGuardError,
+)
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken, judged
 
@@ -95,9 +103,9 @@ class Validation:
         if authority is None:
             raise InvalidTokenError(reason=Reason.ISSUER)
         if header.alg not in authority.algorithms:
-            raise InvalidTokenError(reason=Reason.ALGORITHM)
+            raise _refused(authority, Reason.ALGORITHM)
         if authority.types is not None and header.typ not in authority.types:
-            raise InvalidTokenError(reason=Reason.TYPE)
+            raise _refused(authority, Reason.TYPE)
 
         source = authority.keys
         keys = source.keys
@@ -110,6 +118,13 @@ class Validation:
                 frozen, audience = self._check(unverified, authority, now)
                 return self._accept(frozen, audience, digest, authority, key, keys, required)
         return self._find_key(unverified, raw, digest, authority, key, now, required)
+
+    def introspects(self, issuer: str | None, raw: object) -> bool:
+        """Whether the endpoint of `issuer` has a say about `raw`; for who watches."""
+        authority = None if issuer is None else self._authorities.get(issuer)
+        if authority is None or authority.introspector is None or not isinstance(raw, str):
+            return False
+        return authority.introspects_all or jws.is_opaque(raw.encode("utf-8", "replace"))
 
     # -- JWTs ----------------------------------------------------------------------------------------------------------
 
@@ -124,8 +139,12 @@ class Validation:
         required: RequiredScope,
     ) -> Flow[AccessToken]:
         """The slow way to a key: the keys want attention, or no single one fits, or the one that does not verify."""
-        keys = yield from authority.keys.attend()
-        key, keys = yield from _resolve(unverified, authority.keys, keys, failed)
+        try:
+            keys = yield from authority.keys.attend()
+            key, keys = yield from _resolve(unverified, authority.keys, keys, failed)
+        except TokenGuardError as error:
+            tell(error, authority.url)
+            raise
         return (yield from self._conclude(unverified, raw, digest, authority, key, keys, now, required))
 
     def _conclude(
@@ -149,17 +168,21 @@ class Validation:
         """Steps 5 to 7 but for revocation, for a token whose signature held: its claims, frozen, and its audience."""
         claims = unverified.claims
         self._remember_header(unverified)
-        rules.require(claims, authority.required_claims)
-        audience = rules.audience(claims, authority.audiences, names=authority.audience_claims)
-        rules.check_types(claims)
-        rules.check_times(claims, now, self._leeway)
-        rules.check_kind(claims)
-        rules.check_confirmation(claims)
-        if authority.narrows:
-            authority.check_party(claims)
-        frozen = rules.freeze(claims)
-        if self._checks:
-            self._run_checks(frozen, now)
+        try:
+            rules.require(claims, authority.required_claims)
+            audience = rules.audience(claims, authority.audiences, names=authority.audience_claims)
+            rules.check_types(claims)
+            rules.check_times(claims, now, self._leeway)
+            rules.check_kind(claims)
+            rules.check_confirmation(claims)
+            if authority.narrows:
+                authority.check_party(claims)
+            frozen = rules.freeze(claims)
+            if self._checks:
+                self._run_checks(frozen, now)
+        except TokenGuardError as error:
+            _tell(error, authority, claims)
+            raise
         return frozen, audience
 
     def _accept(
@@ -184,7 +207,11 @@ class Validation:
         authority, source = verdict.authority, verdict.source
         keys = source.keys
         if keys is None or mono >= source.quiet_until:
-            keys = yield from source.attend()
+            try:
+                keys = yield from source.attend()
+            except TokenGuardError as error:
+                tell(error, authority.url)
+                raise
         if verdict.keys is not keys:
             if verdict.key not in keys.keys:  # withdrawn: judge the token as if it had never been seen
                 self._memory.forget(digest)
@@ -192,8 +219,12 @@ class Validation:
                 return judged if isinstance(judged, AccessToken) else (yield from judged)
             verdict.keys = keys
         token = verdict.token
-        rules.check_times(token.claims, now, self._leeway)
-        self._run_checks(token.claims, now)
+        try:
+            rules.check_times(token.claims, now, self._leeway)
+            self._run_checks(token.claims, now)
+        except TokenGuardError as error:
+            tell_token(error, token)
+            raise
         yield from self._check_revoked(authority, token.claims, raw, digest, now)
         return _with_scope(token, required)
 
@@ -209,6 +240,7 @@ class Validation:
             try:
                 result: object = check(claims, now)
             except RejectedError as error:
+                clear(error)  # one object may be raised for many tokens
                 raise error from None
             except Exception as error:
                 raise ConfigurationError("an extra check raised an unexpected exception: see the cause") from error
@@ -225,11 +257,15 @@ class Validation:
     def _check_revoked(
         self, authority: Authority, claims: Mapping[str, Any], token: bytes, digest: bytes, now: float
     ) -> Flow[None]:
-        yield from self._check_denied(authority, claims, now)
-        if authority.introspects_all and authority.introspector is not None:
-            answer = yield from authority.introspector.ask(token, digest, now)
-            judge_active(answer)
-            self._check_answer(authority, answer, now, require_audience=False)
+        try:
+            yield from self._check_denied(authority, claims, now)
+            if authority.introspects_all and authority.introspector is not None:
+                answer = yield from authority.introspector.ask(token, digest, now)
+                judge_active(answer)
+                self._check_answer(authority, answer, now, require_audience=False)
+        except TokenGuardError as error:
+            _tell(error, authority, claims)
+            raise
 
     def _check_denied(self, authority: Authority, claims: Mapping[str, Any], now: float) -> Flow[None]:
         if self._revocations is not None:
@@ -264,21 +300,43 @@ class Validation:
     ) -> Flow[AccessToken]:
         if authority is None or authority.introspector is None:
             raise InvalidTokenError(reason=Reason.MALFORMED)
-        answer = yield from authority.introspector.ask(token, digest, now)
-        judge_active(answer)
-        audience = self._check_answer(authority, answer, now, require_audience=authority.require_audience)
-        rules.require(answer, tuple(authority.issuer.required_claims))
-        authority.check_party(answer)
-        frozen = rules.freeze(answer)
-        self._run_checks(frozen, now)
-        yield from self._check_denied(authority, frozen, now)
+        try:
+            answer = yield from authority.introspector.ask(token, digest, now)
+            judge_active(answer)
+        except TokenGuardError as error:
+            tell(error, authority.url)
+            raise
+        try:
+            audience = self._check_answer(authority, answer, now, require_audience=authority.require_audience)
+            rules.require(answer, tuple(authority.issuer.required_claims))
+            authority.check_party(answer)
+            frozen = rules.freeze(answer)
+            self._run_checks(frozen, now)
+            yield from self._check_denied(authority, frozen, now)
+        except TokenGuardError as error:
+            _tell(error, authority, answer)
+            raise
         return _with_scope(_access_token(authority, frozen, audience), required)
 
 
 def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:
     if not required.members <= token.scopes:
-        raise InsufficientScopeError(required.names)
+        error = InsufficientScopeError(required.names)
+        tell_token(error, token)
+        raise error
     return token
+
+
+def _refused(authority: Authority, reason: Reason) -> InvalidTokenError:
+    error = InvalidTokenError(reason=reason)
+    tell(error, authority.url)
+    return error
+
+
+def _tell(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any]) -> None:
+    """Let `error` say whose token it was. Only for claims that hold: of a verified JWT, or an active answer."""
+    client_id: object = party.client_id(claims, authority.client_id_claims)
+    tell(error, authority.url, verified=True, client=client_id, jti=claims.get("jti"))
 
 
 def _resolve(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
 from tokenguard._io.shelf import Pools
 from tokenguard._io.threads import Threads, report
+from tokenguard._observer import Observers, Outbound
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +45,7 @@ class Loops:
         threads: Threads | None = None,
     ) -> None:
         self._threads = threads
+        self.observer: Observers | None = None
         self.pools = Pools(transport, ssl_context)
         self.after_fork()
 
@@ -96,7 +98,12 @@ class Loops:
             case Send():
                 if journey is None:
                     raise RuntimeError("an exchange belongs in a flight: only that bounds it")
-                return await journey.send(effect)
+                if self.observer is None:
+                    return await journey.send(effect)
+                with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
+                    answer = await journey.send(effect)
+                    outbound.status = answer.status
+                    return answer
 
     def _start(self, flight: Flight[Any], flow: Flow[Any]) -> None:
         flight.home = threading.get_ident()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
 from tokenguard._io.shelf import Shelf
+from tokenguard._observer import Observers, Outbound
 
 if TYPE_CHECKING:
     import ssl
@@ -33,6 +34,7 @@ class Threads:
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self.shelf = Shelf(transport, ssl_context)
         weakref.finalize(self, self.shelf.close).atexit = False
+        self.observer: Observers | None = None
 
     def after_fork(self) -> None:
         """Fresh locks, no connection of the parent's."""
@@ -95,7 +97,12 @@ class Threads:
             case Send():
                 if journey is None:
                     raise RuntimeError("an exchange belongs in a flight: only that bounds it")
-                return journey.send(effect)
+                if self.observer is None:
+                    return journey.send(effect)
+                with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
+                    answer = journey.send(effect)
+                    outbound.status = answer.status
+                    return answer
 
 
 class _Journey:

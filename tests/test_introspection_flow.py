@@ -409,7 +409,7 @@ def test_in_any_order_of_events_the_bound_holds_and_everybody_is_answered(room, 
 
     for step, number in steps:
         run(step, number)
-    for _ in range(len(callers) + 1):
+    for _ in range(len(callers) + 2 * room):  # all that is in flight lands, and all that waited for room flies
         fly(0, ACTIVE)
         run("wake", 0)
     for caller in callers:

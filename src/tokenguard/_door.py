@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from tokenguard._asked import AsgiRequest, WsgiRequest
+from tokenguard._observer import Observers, at_a_door, judged, tell_token
 from tokenguard._rules.bearer import credential
 from tokenguard._rules.paths import public_paths, route_path
-from tokenguard._rules.scope import RequiredScope, required
+from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
 from tokenguard.errors import (
     ConfigurationError,
@@ -102,12 +105,22 @@ class Door:
 
     def judge(self, raw: str, scope: RequiredScope) -> AccessToken:
         """`validate`, for threads. Whatever comes back instead of an access token is an error, never an open door."""
-        token: object = self.ready().validate(raw, scope=scope)
+        validator = self.ready()
+        if getattr(validator, "observer", None) is None:
+            token: object = validator.validate(raw, scope=scope)
+        else:
+            with at_a_door(validator):
+                token = validator.validate(raw, scope=scope)
         return token if isinstance(token, AccessToken) else _no_token()
 
     async def judge_async(self, raw: str, scope: RequiredScope) -> AccessToken:
         """`validate_async`, for event loops."""
-        token: object = await self.ready().validate_async(raw, scope=scope)
+        validator = self.ready()
+        if getattr(validator, "observer", None) is None:
+            token: object = await validator.validate_async(raw, scope=scope)
+        else:
+            with at_a_door(validator):
+                token = await validator.validate_async(raw, scope=scope)
         return token if isinstance(token, AccessToken) else _no_token()
 
     def ready(self) -> TokenValidator:
@@ -120,19 +133,39 @@ class Door:
 
     def note(
         self,
-        method: str,  # noqa: ARG002 - method, path and token are for what attaches here: telemetry, audit
-        path: str,  # noqa: ARG002
-        token: AccessToken | None,  # noqa: ARG002
+        request: Mapping[str, Any],
+        token: AccessToken | None,
         error: BaseException | None,
+        required: RequiredScope = NO_SCOPE,
         *,
         name: str = "",
     ) -> None:
         """Every verdict passes here, once: accepted (`token`, or None where none is needed) or ended in `error`.
 
-        `name` is the adapter's, where one works behind another's door. Never raises.
+        `request`: the ASGI scope or WSGI environ. `required`: what was asked of the token. `name` is the adapter's,
+        where one works behind another's door. Never raises.
         """
         if error is not None:
             _record(name or self.name, error)
+        observer: Observers | None = getattr(self.validator, "observer", None)
+        if observer is not None and not (token is None and error is None):
+            observer.judged(
+                judged(
+                    name or self.name,
+                    token,
+                    error,
+                    required.names,
+                    WsgiRequest(request) if "REQUEST_METHOD" in request else AsgiRequest(request),
+                    partial(self._credential_again, request),
+                )
+            )
+
+    def _credential_again(self, request: Mapping[str, Any]) -> str | None:
+        try:
+            read = self.wsgi_credential if "REQUEST_METHOD" in request else self.asgi_credential
+            return read(request)
+        except RejectedError:
+            return None
 
     def reject(self, error: BaseException) -> Rejection:
         """The answer to `error`, with this app's settings. Never raises."""
@@ -143,9 +176,11 @@ class Door:
         except Exception:  # noqa: BLE001 - the last resort must not depend on what went wrong
             return _LAST_RESORT
 
-    def refuse(self, method: str, path: str, error: BaseException, *, name: str = "") -> Rejection:
+    def refuse(
+        self, request: Mapping[str, Any], error: BaseException, required: RequiredScope = NO_SCOPE, *, name: str = ""
+    ) -> Rejection:
         """Note the verdict and answer it."""
-        self.note(method, path, None, error, name=name)
+        self.note(request, None, error, required, name=name)
         return self.reject(error)
 
 
@@ -170,7 +205,9 @@ def enough(token: AccessToken | None, scope: RequiredScope) -> AccessToken:
     if token is None:
         raise MissingTokenError
     if not scope.members <= token.scopes:
-        raise InsufficientScopeError(scope.names)
+        error = InsufficientScopeError(scope.names)
+        tell_token(error, token)
+        raise error
     return token
 
 

@@ -66,7 +66,7 @@ _KEY: Final = "_tokenguard_evidence"
 def tell(
     error: TokenGuardError, issuer: str, *, verified: bool = False, client: object = None, jti: object = None
 ) -> None:
-    """Let `error` carry what is known about its token. Who is nearest to the check speaks first and is not overruled."""
+    """Let `error` carry what is known about its token. Who is nearest to the check speaks first, and stands."""
     if _KEY not in vars(error):
         client_id = client if isinstance(client, str) else None
         vars(error)[_KEY] = Evidence(issuer, verified, client_id, jti if isinstance(jti, str) else None)

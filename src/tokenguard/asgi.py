@@ -84,14 +84,13 @@ class BearerMiddleware:
             raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
         door = self._door
         method: str = scope.get("method", "GET")
-        path: str = scope.get("path", "")
         try:
             token = await _judge(door, scope)
             inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door}
             inner["user"] = inner["auth"] = _NOBODY if token is None else Caller(token)
-            door.note(method, path, token, None)
+            door.note(scope, token, None, door.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-            rejection = door.refuse(method, path, error)
+            rejection = door.refuse(scope, error, door.required)
         else:
             await self.app(inner, receive, send)
             return

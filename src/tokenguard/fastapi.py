@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from tokenguard._door import Door, usable
-from tokenguard._rules.scope import RequiredScope, required
+from tokenguard._rules.scope import NO_SCOPE, required
 from tokenguard.challenge import Rejection
 from tokenguard.token import AccessToken
 
@@ -86,14 +86,13 @@ class BearerToken(SecurityBase):
         """Judge one request. Called by FastAPI."""
         door = self._door
         scope = connection.scope
-        method: str = scope.get("method", "GET")
-        path: str = scope.get("path", "")
+        needed = NO_SCOPE
         try:
-            needed: RequiredScope = _required(tuple(security_scopes.scopes))
+            needed = _required(tuple(security_scopes.scopes))
             token = await door.judge_async(door.asgi_credential(scope), needed)
-            door.note(method, path, token, None)
+            door.note(scope, token, None, needed)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-            rejection = door.refuse(method, path, error)
+            rejection = door.refuse(scope, error, needed)
         else:
             return token
         if isinstance(connection, WebSocket):

@@ -158,17 +158,15 @@ def _door() -> Door:
 
 def _judge(door: Door, this: Request, needed: RequiredScope) -> AccessToken:
     environ = this.environ
-    method: str = environ.get("REQUEST_METHOD", "")
-    path: str = environ.get("PATH_INFO", "")
     try:
         door.ready()  # before the credentials: a request without any must not hide that nothing is guarded
         token = door.judge(door.wsgi_credential(environ), needed)
-        door.note(method, path, token, None)
+        door.note(environ, token, None, needed)
     except TokenGuardError as error:
-        door.note(method, path, None, error)
+        door.note(environ, None, error, needed)
         raise
     except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-        door.note(method, path, None, error)
+        door.note(environ, None, error, needed)
         raise ConfigurationError("the guard failed; the log tells where") from None
     return token
 

@@ -87,15 +87,13 @@ def _judge(connection: HTTPConnection, needed: RequiredScope) -> Rejection | Non
     scope = connection.scope
     found = scope.get(DOOR_KEY)
     door = found if isinstance(found, Door) else UNGUARDED
-    method: str = scope.get("method", "GET")
-    path: str = scope.get("path", "")
     try:
         if door is UNGUARDED:
             raise ConfigurationError("no middleware in front: add tokenguard.asgi.BearerMiddleware to the app")
         token: AccessToken = enough(scope[TOKEN_KEY], needed)
     except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-        return door.refuse(method, path, error, name="starlette")
-    door.note(method, path, token, None, name="starlette")
+        return door.refuse(scope, error, needed, name="starlette")
+    door.note(scope, token, None, needed, name="starlette")
     return None
 
 

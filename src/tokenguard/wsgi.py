@@ -63,12 +63,11 @@ class BearerMiddleware:
         """One request."""
         door = self._door
         method: str = environ.get("REQUEST_METHOD", "")
-        path: str = environ.get("PATH_INFO", "")
         try:
             token = environ[TOKEN_KEY] = _judge(door, environ)
-            door.note(method, path, token, None)
+            door.note(environ, token, None, door.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-            rejection = door.refuse(method, path, error)
+            rejection = door.refuse(environ, error, door.required)
         else:
             return self.app(environ, start_response)
         start_response(f"{rejection.status} {HTTPStatus(rejection.status).phrase}", list(rejection.headers))

@@ -115,6 +115,19 @@ contracts: $(STAMP) ## The import contracts of pyproject.toml
 	@NO_COLOR=1 $(BIN)/lint-imports --no-logo --no-cache > $(VENV)/contracts.log 2>&1 || { cat $(VENV)/contracts.log; exit 1; }
 	@echo "contracts: ok"
 
+DOCS := $(VENV)-docs
+$(DOCS)/.stamp: docs.lock | $(BIN)/python
+	@echo "installing docs.lock into $(DOCS)"
+	@test -x $(DOCS)/bin/python || $(BIN)/python -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r docs.lock
+	@touch $@
+
+.PHONY: docs
+docs: $(DOCS)/.stamp ## Build the documentation site into site/; any warning fails it
+	@$(BIN)/python tools/site.py build/pages
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
+	@echo "docs: ok"
+
 .PHONY: fix
 fix: $(STAMP) ## Format, and mend what Ruff can mend
 	@$(BIN)/ruff format --quiet .
@@ -148,10 +161,12 @@ profile: $(BENCH)/tools/.stamp ## Where the time goes, by pyinstrument (ARGS="ne
 # --------------------------------------------------------------------------------------------------------- housekeeping
 
 .PHONY: lock
-lock: | $(BIN)/python ## Write dev.lock anew from pyproject.toml (KEEP=1: without upgrades)
+lock: | $(BIN)/python ## Write dev.lock and docs.lock anew from pyproject.toml (KEEP=1: without upgrades)
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev --all-extras \
 	  $(if $(KEEP),,--upgrade) --no-emit-package tokenguard-oauth --custom-compile-command "make lock" -o dev.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group docs \
+	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o docs.lock
 
 .PHONY: dist
 dist: $(STAMP) ## Build the wheel and the sdist into dist/
@@ -160,4 +175,4 @@ dist: $(STAMP) ## Build the wheel and the sdist into dist/
 
 .PHONY: clean
 clean: ## Remove what the targets made
-	@rm -rf .venv .venv-* dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-* dist build site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,6 +7,7 @@ Owns: the names, and turning text into numbers, flags and lists. Must not know: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from tokenguard.errors import ConfigurationError
@@ -79,8 +80,10 @@ _INTROSPECTION: _Readers = {
 def read(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The settings of a `TokenValidator` that `mapping` holds under `prefix`. An empty string reads as absent.
 
-    Raises `ConfigurationError` naming the variable, never its value.
+    Raises `ConfigurationError` naming the variable, never its value; also for a name that is nearly one of these, since
+    a misspelt setting would silently not be set.
     """
+    _check_names(mapping, prefix)
     settings = _section(mapping, prefix, _VALIDATOR)
     issuer_settings = _section(mapping, prefix, _ISSUER)
     introspection = _section(mapping, prefix, _INTROSPECTION, strip="INTROSPECTION_")
@@ -103,6 +106,16 @@ def read(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         raise ConfigurationError(f"{names} can be set for one issuer only: for several write Issuer(...) in code")
     settings["issuer"] = [Issuer(one, **issuer_settings) if isinstance(one, str) else one for one in issuers]
     return settings
+
+
+def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
+    known = ["ISSUER", *_VALIDATOR, *_ISSUER, *_INTROSPECTION]
+    for name in mapping:
+        if not isinstance(name, str) or not name.startswith(prefix) or name.removeprefix(prefix) in known:
+            continue
+        close = get_close_matches(name.removeprefix(prefix), known, n=1, cutoff=0.8)
+        if close and prefix:
+            raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")
 
 
 def _section(mapping: Mapping[str, Any], prefix: str, readers: _Readers, *, strip: str = "") -> dict[str, Any]:

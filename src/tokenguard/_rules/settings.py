@@ -11,7 +11,11 @@ from tokenguard.errors import ConfigurationError
 
 def number(name: str, value: object, *, minimum: float = 0, above: bool = False) -> float:
     """A finite int or float (no bool), at least `minimum`, or more than it if `above`."""
-    if type(value) not in (int, float) or not isfinite(value):  # type: ignore[arg-type]
+    try:
+        finite = type(value) in (int, float) and isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an int that no float can hold
+        finite = False
+    if not finite:
         raise ConfigurationError(f"{name} must be a finite number")
     if value < minimum or (above and value == minimum):  # type: ignore[operator]
         raise ConfigurationError(f"{name} must be {'more than' if above else 'at least'} {minimum}")

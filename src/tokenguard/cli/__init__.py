@@ -1,0 +1,26 @@
+"""`tokenguard`, the command line. Owns: its entry point, and saying what is missing. Everything else is in `app`.
+
+Exit codes, of every command: 0 accepted, or all is well; 1 rejected, or a fault was found; 2 a bad setting or a wrong
+use; 3 could not tell.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_MISSING = 'tokenguard: the command line is an extra: pip install "tokenguard-oauth[cli]"\n'
+
+
+def main() -> None:
+    """Run the command of `sys.argv`, and exit."""
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ModuleNotFoundError:
+        sys.stderr.write(_MISSING)
+        sys.exit(2)
+    from tokenguard.cli.app import app
+
+    app()

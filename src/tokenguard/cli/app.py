@@ -1,0 +1,29 @@
+"""The commands, put together. Owns: their names and order. Must not know: what any of them does."""
+
+from __future__ import annotations
+
+import logging
+
+import typer
+
+from tokenguard.cli.check import check
+from tokenguard.cli.demo import demo
+from tokenguard.cli.doctor import doctor
+from tokenguard.cli.issuer import issuer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="tokenguard",
+    help="Check OAuth 2.0 access tokens, and what checks them.",
+    epilog="Exit codes: 0 accepted or well, 1 rejected or a fault, 2 a bad setting or wrong use, 3 could not tell.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # a traceback with local variables would show tokens and secrets
+)
+for command in (check, doctor, issuer, demo):
+    app.command()(command)
+
+# What the library logs is said by the commands, in order; printed beside them it would be said twice.
+logging.getLogger("tokenguard").addHandler(logging.NullHandler())

@@ -1,0 +1,148 @@
+"""`tokenguard check`: why is this token refused?
+
+Owns: running the real validator, and beside its verdict every check. Must not know: how any check works, how a report
+is shown. The verdict is the validator's; the checks only explain it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokenguard._flows.authority import Authority
+from tokenguard._rules import jws
+from tokenguard._rules.jwk import KeySet
+from tokenguard._rules.scope import RequiredScope
+from tokenguard._rules.scope import required as prepare
+from tokenguard.cli import claims, jose, options, output
+from tokenguard.cli.options import Given
+from tokenguard.cli.record import Record, Step, Surroundings
+from tokenguard.cli.report import Report
+from tokenguard.errors import ConfigurationError, Reason, RejectedError, UnavailableError
+from tokenguard.token import AccessToken
+from tokenguard.validator import TokenValidator
+
+_VARIABLE = "TOKENGUARD_TOKEN"
+
+
+def check(
+    *,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", "-t", help=f"The token in a file, - for standard input. Else {_VARIABLE}, else -."
+        ),
+    ] = None,
+    issuer: options.IssuerOption = None,
+    preset: options.PresetOption = None,
+    audience: options.AudienceOption = None,
+    scope: Annotated[list[str] | None, typer.Option("--scope", "-s", help="Required scope. May be repeated.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Judge at this time: seconds since the epoch, or ISO 8601.")
+    ] = None,
+    jwks: options.JwksOption = None,
+    jwks_uri: options.JwksUriOption = None,
+    algorithm: options.AlgorithmOption = None,
+    profile: options.ProfileOption = None,
+    client: options.ClientOption = None,
+    leeway: options.LeewayOption = None,
+    http_timeout: options.TimeoutOption = None,
+    allow_insecure_http: options.InsecureOption = False,
+    env_file: options.EnvFileOption = None,
+    json: options.JsonOption = False,
+) -> None:
+    """Judge one token, and show every check in order, also past the first that fails.
+
+    What is not given is read from TOKENGUARD_* in the environment. The token is never shown.
+
+    Exit code 0: accepted. 1: rejected. 2: a bad setting. 3: could not tell, because keys or introspection are out of
+    reach.
+    """
+    given = Given(
+        issuer,
+        preset,
+        audience,
+        jwks,
+        jwks_uri,
+        algorithm,
+        profile,
+        client,
+        leeway,
+        http_timeout,
+        allow_insecure_http,
+        env_file,
+    )
+    with output.settings_errors():
+        now = time.time() if at is None else options.moment(at)
+        if str(jwks) == "-" and str(token_file or "-") == "-":
+            raise ConfigurationError("only one of the token and --jwks can come from standard input")
+        with TokenValidator(**given.settings(), clock=lambda: now) as validator:
+            report = _judge(validator, options.secret_from(token_file, _VARIABLE), now, scope or [])
+    if json:
+        output.as_json(report.document())
+    else:
+        report.print()
+    raise typer.Exit(report.exit_code)
+
+
+def _judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> Report:
+    required = prepare(scope)
+    token: AccessToken | None = None
+    error: RejectedError | UnavailableError | None = None
+    try:
+        token = validator.validate(raw, scope=required)
+    except (RejectedError, UnavailableError) as refusal:
+        error = refusal
+
+    around = _surroundings(validator, now, required)
+    told = Record(around)
+    introspects = [one for one in around.authorities.values() if one.introspector is not None]
+    encoded = raw.encode("utf-8", "surrogateescape")
+    if introspects and jws.is_opaque(encoded):
+        told.step("form", "an opaque token, for introspection", lambda: "opaque")
+        told.authority = introspects[0]
+        _explain_introspection(told, error)
+    else:
+        jose.explain(told, raw)
+        claims.explain(told)
+        if told.authority is not None and told.authority.introspects_all:
+            _explain_introspection(told, error)
+    return Report(token, error, told, now)
+
+
+def _surroundings(validator: TokenValidator, now: float, required: RequiredScope) -> Surroundings:
+    def keys(authority: Authority) -> KeySet | None:
+        try:
+            return validator._threads.run(authority.keys.attend())  # noqa: SLF001
+        except UnavailableError:
+            return None
+
+    return Surroundings(
+        authorities={authority.url: authority for authority in validator._authorities},  # noqa: SLF001
+        keys=keys,
+        now=now,
+        leeway=validator._leeway,  # noqa: SLF001
+        max_token_bytes=validator._max_token_bytes,  # noqa: SLF001
+        required=required,
+    )
+
+
+def _explain_introspection(told: Record, error: RejectedError | UnavailableError | None) -> None:
+    """What the authorization server said, from the verdict: it was asked once, by the validator."""
+    expected = "the authorization server calls it active"
+    reason = error.reason if isinstance(error, RejectedError) else None
+    failed_before = any(step.reason is not None for step in told.steps)
+    if isinstance(error, UnavailableError):
+        step = Step("introspection", "unknown", expected, "no answer that can be used")
+    elif reason is Reason.REVOKED:
+        step = Step("introspection", "failed", expected, "inactive: revoked, expired, or not its own", reason)
+    elif failed_before:
+        step = Step("introspection", "not reached", expected)
+    elif reason is not None and reason is not Reason.SCOPE:
+        step = Step("introspection", "failed", expected, f"active, and refused here: {reason}", reason)
+    else:
+        step = Step("introspection", "passed", expected, "active")
+    told.steps.append(step)

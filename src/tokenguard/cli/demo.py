@@ -1,0 +1,28 @@
+"""`tokenguard demo`: what `make demo` runs. Owns: its exit code and its JSON. Must not know: the story."""
+
+from __future__ import annotations
+
+import io
+import sys
+from importlib.util import find_spec
+
+import typer
+
+from tokenguard.cli import output
+from tokenguard.cli.options import JsonOption
+
+
+def demo(*, json: JsonOption = False) -> None:
+    """Start an issuer, two APIs and a worker; send them good and bad tokens, and compare what they say.
+
+    Exit code 0: all as expected. 1: something was not.
+    """
+    if not all(map(find_spec, ("fastapi", "flask", "uvicorn"))):
+        output.complain('the demo needs FastAPI, Flask and uvicorn: pip install "tokenguard-oauth[all]" uvicorn')
+    from tokenguard._demo.story import run
+
+    out = io.StringIO() if json else sys.stdout
+    code = run(out)
+    if isinstance(out, io.StringIO):
+        output.as_json({"as_expected": code == 0, "lines": out.getvalue().splitlines()})
+    raise typer.Exit(code)

@@ -1,0 +1,118 @@
+"""`tokenguard doctor`: is this configuration sound, and what is the next step where it is not?
+
+Owns: the order of the examinations, the verdict. Must not know: what each looks at (`examine`, `connection`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from tokenguard._flows.authority import Authority
+from tokenguard.cli import connection, examine, options, output
+from tokenguard.cli.findings import Finding, Findings
+from tokenguard.cli.options import PREFIX, Given
+from tokenguard.cli.probe import Prober
+from tokenguard.errors import KeysUnavailableError
+from tokenguard.validator import TokenValidator
+
+_NO_AUDIENCE = "audience-not-given"
+
+
+def doctor(
+    *,
+    issuer: options.IssuerOption = None,
+    preset: options.PresetOption = None,
+    audience: options.AudienceOption = None,
+    jwks: options.JwksOption = None,
+    jwks_uri: options.JwksUriOption = None,
+    algorithm: options.AlgorithmOption = None,
+    profile: options.ProfileOption = None,
+    client: options.ClientOption = None,
+    leeway: options.LeewayOption = None,
+    http_timeout: options.TimeoutOption = None,
+    allow_insecure_http: options.InsecureOption = False,
+    env_file: options.EnvFileOption = None,
+    json: options.JsonOption = False,
+) -> None:
+    """Examine a configuration: discovery, keys, caching, clocks, TLS, introspection credentials.
+
+    What is not given is read from TOKENGUARD_* in the environment, introspection credentials included. A made-up token
+    is sent to the introspection endpoint; nothing else is.
+
+    Exit code 0: well, warnings included. 1: a fault. 2: a bad setting.
+    """
+    given = Given(
+        issuer,
+        preset,
+        audience,
+        jwks,
+        jwks_uri,
+        algorithm,
+        profile,
+        client,
+        leeway,
+        http_timeout,
+        allow_insecure_http,
+        env_file,
+    )
+    with output.settings_errors(), TokenValidator(**given.settings(audience=_NO_AUDIENCE)) as validator:
+        findings = [finding for authority in validator._authorities for finding in _examine(validator, authority)]  # noqa: SLF001
+    if not given.mapping().get(f"{PREFIX}AUDIENCE"):
+        step = "give --audience, or set TOKENGUARD_AUDIENCE: a validator does not start without"
+        findings.append(Finding("", "audience", "warning", "no audience is set", step))
+    _report(findings, as_json=json)
+
+
+def _examine(validator: TokenValidator, authority: Authority) -> list[Finding]:
+    found = Findings(authority.url)
+    leeway, timeout, insecure = validator._leeway, validator._timeout, validator._allow_insecure_http  # noqa: SLF001
+    with Prober(timeout) as prober:
+        document = None
+        if authority.discovery is not None:
+            document = examine.discovery(found, prober, authority.url)
+        examine.keys(found, prober, authority, document, allow_insecure_http=insecure)
+        settings = authority.issuer.introspection
+        if settings is not None:
+            with Prober(timeout, settings.ssl_context) as own:
+                examine.introspection(found, own, authority.url, settings, document, allow_insecure_http=insecure)
+                prober.exchanges.extend(own.exchanges)
+        connection.clocks(found, prober.exchanges, leeway)
+        connection.certificates(found, prober.exchanges)
+    try:
+        validator._threads.run(authority.keys.attend())  # noqa: SLF001
+    except KeysUnavailableError as error:
+        found.add("verdict", "fault", "the validator has no keys of this issuer", str(error))
+    else:
+        found.add("verdict", "ok", "the validator has keys of this issuer")
+    return found.found
+
+
+def _report(findings: list[Finding], *, as_json: bool) -> None:
+    faults = sum(finding.status == "fault" for finding in findings)
+    warnings = sum(finding.status == "warning" for finding in findings)
+    verdict = "faults" if faults else "warnings" if warnings else "well"
+    if as_json:
+        listed: list[dict[str, Any]] = [
+            {
+                "issuer": finding.issuer or None,
+                "area": finding.area,
+                "status": finding.status,
+                "finding": finding.text,
+                "next_step": finding.next_step or None,
+            }
+            for finding in findings
+        ]
+        output.as_json({"verdict": verdict, "faults": faults, "warnings": warnings, "findings": listed})
+    else:
+        for issuer in dict.fromkeys(finding.issuer for finding in findings):
+            output.line(issuer or "settings", "bold")
+            own = [finding for finding in findings if finding.issuer == issuer]
+            output.table(
+                ("area", "finding", "next step"), [(one.status, one.area, one.text, one.next_step) for one in own]
+            )
+            output.line()
+        style = "bold red" if faults else "bold yellow" if warnings else "bold green"
+        output.line(f"{verdict}: {faults} faults, {warnings} warnings", style)
+    raise typer.Exit(output.REJECTED if faults else output.ACCEPTED)

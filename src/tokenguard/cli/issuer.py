@@ -1,0 +1,134 @@
+"""`tokenguard issuer`: an authorization server on loopback, for development.
+
+Owns: what is printed about it, and its end. Must not know: how it works (`tokenguard.testing`).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import threading
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from tokenguard.cli import output
+from tokenguard.cli.options import JsonOption
+from tokenguard.testing.issuer import FakeIssuer
+from tokenguard.testing.keys import ALGORITHMS, SYMMETRIC
+
+_SECRET = "TOKENGUARD_CLIENT_SECRET"
+
+
+def issuer(
+    *,
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65_535, help="0: a free one.")] = 0,
+    audience: Annotated[list[str] | None, typer.Option("--audience", "-a", help="The tokens' aud.")] = None,
+    client_id: Annotated[str, typer.Option("--client-id", help=f"Its secret is {_SECRET}, or a new one.")] = "client",
+    scope: Annotated[list[str] | None, typer.Option("--scope", "-s", help="What it may ask for; default any.")] = None,
+    algorithm: Annotated[str, typer.Option("--algorithm", help="What signs.")] = "RS256",
+    opaque: Annotated[bool, typer.Option("--opaque", help="Give out opaque tokens, for introspection.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run the embedded development issuer until it is stopped with Ctrl-C or a signal.
+
+    It prints its endpoints, a client, and curl lines to paste. It listens on loopback only, grants what it is asked
+    for, and forgets everything at its end: never use it in production.
+    """
+    if algorithm not in ALGORITHMS or algorithm in SYMMETRIC:
+        output.complain("--algorithm must be an asymmetric one, such as RS256, ES256 or EdDSA: HS* publishes no key")
+    fake = FakeIssuer(audience=audience or "https://api.example.com", algorithm=algorithm, client_id=client_id)
+    secret = os.environ.get(_SECRET) or None
+    fake.add_client(client_id, secret, scopes=scope, token_format="opaque" if opaque else "jwt")
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
+    server = fake.serve(port=port)
+    try:
+        server.start()
+    except OSError:
+        output.complain("the port cannot be listened on: is it taken?")
+    with server:
+        facts = Facts(fake, client_id, scope or ["orders:read"], given_secret=secret is not None)
+        if json:
+            output.as_json(facts.document())
+        else:
+            facts.print()
+        ending.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one needs to use the issuer. A secret that was given is named, never shown."""
+
+    fake: FakeIssuer
+    client_id: str
+    scope: list[str]
+    given_secret: bool
+
+    def document(self) -> dict[str, Any]:
+        """For machines."""
+        fake = self.fake
+        return {
+            "issuer": fake.url,
+            "metadata": fake.endpoints.url("discovery"),
+            "jwks_uri": fake.jwks_uri,
+            "token_endpoint": fake.token_endpoint,
+            "introspection_endpoint": fake.introspection_endpoint,
+            "revocation_endpoint": fake.revocation_endpoint,
+            "audience": fake.audience,
+            "client_id": self.client_id,
+            "client_secret": None if self.given_secret else fake.client_secret,
+            "environment": self.environment(),
+            "curl": self.curl(),
+        }
+
+    def environment(self) -> dict[str, str]:
+        """The settings of an API that trusts this issuer."""
+        audience = self.fake.audience
+        return {
+            "TOKENGUARD_ISSUER": self.fake.url,
+            "TOKENGUARD_AUDIENCE": audience if isinstance(audience, str) else " ".join(audience),
+            "TOKENGUARD_ALLOW_INSECURE_HTTP": "true",
+        }
+
+    def curl(self) -> dict[str, str]:
+        """Lines for a shell, in order: the first one sets TOKEN."""
+        secret = f'"${_SECRET}"' if self.given_secret else shlex.quote(self.fake.client_secret)
+        client = f"-u {shlex.quote(self.client_id)}:{secret}"
+        scope = shlex.quote(f"scope={' '.join(self.scope)}")
+        field = 'sed -E \'s/.*"access_token": *"([^"]*)".*/\\1/\''
+        token = f"curl -s {client} -d grant_type=client_credentials --data-urlencode {scope} {self.fake.token_endpoint}"
+        posted = '--data-urlencode "token=$TOKEN"'
+        return {
+            "token": f"TOKEN=$({token} | {field})",
+            "call": 'curl -i -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/',
+            "introspect": f"curl -s {client} {posted} {self.fake.introspection_endpoint}",
+            "revoke": f"curl -s {client} {posted} {self.fake.revocation_endpoint}",
+            "metadata": f"curl -s {self.fake.endpoints.url('discovery')}",
+        }
+
+    def print(self) -> None:
+        """For people."""
+        document = self.document()
+        output.line("development issuer, on loopback only, never for production; Ctrl-C stops it", "bold")
+        output.line()
+        for name in (
+            "issuer",
+            "metadata",
+            "jwks_uri",
+            "token_endpoint",
+            "introspection_endpoint",
+            "revocation_endpoint",
+        ):
+            output.line(f"{name:23} {document[name]}")
+        output.line(f"{'audience':23} {self.environment()['TOKENGUARD_AUDIENCE']}")
+        output.line(f"{'client_id':23} {self.client_id}")
+        output.line(f"{'client_secret':23} {document['client_secret'] or 'as in $' + _SECRET}")
+        output.line("\n# for the API")
+        for name, value in self.environment().items():
+            output.line(f"export {name}={shlex.quote(value)}")
+        for name, command in self.curl().items():
+            output.line(f"\n# {name}\n{command}")

@@ -1,0 +1,197 @@
+"""The options that `check` and `doctor` share, and how they become settings of a `TokenValidator`.
+
+Owns: their names, their help, reading files and the environment. Must not know: what is done with the settings.
+Secrets are read from the environment or an environment file only; no option takes one, so none is in a process list.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from tokenguard import _environment
+from tokenguard._rules import strict_json
+from tokenguard.errors import ConfigurationError
+from tokenguard.issuer import Issuer
+
+PREFIX: Final = "TOKENGUARD_"
+PRESETS: Final = (
+    "auth0",
+    "okta",
+    "entra",
+    "cognito",
+    "keycloak",
+    "google",
+    "kubernetes",
+    "github_actions",
+    "pingone",
+    "zitadel",
+)
+_OF_ONE_ISSUER: Final = ("JWKS_URI", "ALGORITHMS", "PROFILE", "JWKS_MAX_AGE", "JWKS_MAX_STALE", "JWKS_COOLDOWN")
+
+IssuerOption = Annotated[list[str] | None, typer.Option("--issuer", "-i", help="The exact iss. May be repeated.")]
+PresetOption = Annotated[
+    str | None,
+    typer.Option("--preset", help=f'Instead of --issuer: "NAME ARGUMENT ...", one of {", ".join(PRESETS)}.'),
+]
+AudienceOption = Annotated[list[str] | None, typer.Option("--audience", "-a", help="Accepted aud. May be repeated.")]
+JwksOption = Annotated[Path | None, typer.Option("--jwks", help="Offline: a JWK set in a file, - for standard input.")]
+JwksUriOption = Annotated[str | None, typer.Option("--jwks-uri", help="Where the keys are, instead of discovery.")]
+AlgorithmOption = Annotated[list[str] | None, typer.Option("--algorithm", help="Allowed alg. May be repeated.")]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="jwt or rfc9068.")]
+ClientOption = Annotated[list[str] | None, typer.Option("--client", help="Accepted client id. May be repeated.")]
+LeewayOption = Annotated[str | None, typer.Option("--leeway", help="Seconds by which clocks may differ; default 30.")]
+TimeoutOption = Annotated[str | None, typer.Option("--http-timeout", help="Seconds for a whole fetch; default 5.")]
+InsecureOption = Annotated[bool, typer.Option("--allow-insecure-http", help="Fetch over http: for development.")]
+EnvFileOption = Annotated[
+    Path | None, typer.Option("--env-file", help="NAME=VALUE lines that go before the environment.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document, for machines.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was given on the command line, unread."""
+
+    issuers: list[str] | None = None
+    preset: str | None = None
+    audience: list[str] | None = None
+    jwks: Path | None = None
+    jwks_uri: str | None = None
+    algorithms: list[str] | None = None
+    profile: str | None = None
+    clients: list[str] | None = None
+    leeway: str | None = None
+    http_timeout: str | None = None
+    allow_insecure_http: bool = False
+    env_file: Path | None = None
+
+    def mapping(self) -> dict[str, Any]:
+        """The environment, the environment file and the options, each going before the last."""
+        lists = {
+            "ISSUER": self.issuers,
+            "AUDIENCE": self.audience,
+            "ALGORITHMS": self.algorithms,
+            "CLIENTS": self.clients,
+        }
+        texts = {
+            "JWKS_URI": self.jwks_uri,
+            "PROFILE": self.profile,
+            "LEEWAY": self.leeway,
+            "HTTP_TIMEOUT": self.http_timeout,
+            "ALLOW_INSECURE_HTTP": "true" if self.allow_insecure_http else None,
+        }
+        given = {name: " ".join(value) for name, value in lists.items() if value}
+        given |= {name: value for name, value in texts.items() if value is not None}
+        mapping: dict[str, Any] = {**os.environ, **(_env_file(self.env_file) if self.env_file else {})}
+        return mapping | {PREFIX + name: value for name, value in given.items()}
+
+    def settings(self, **defaults: str) -> dict[str, Any]:
+        """Settings of a `TokenValidator`, `defaults` where nothing is given. Raises `ConfigurationError`."""
+        mapping = {PREFIX + name.upper(): value for name, value in defaults.items()} | self.mapping()
+        jwks = None if self.jwks is None else _jwks(self.jwks)
+        if self.preset is not None:
+            settings = {} if jwks is None else {"jwks": jwks}
+            mapping[PREFIX + "ISSUER"] = _preset(self.preset, settings)
+        elif jwks is not None:
+            mapping = _offline(mapping, jwks)
+        return _environment.read(mapping, PREFIX)
+
+
+def secret_from(path: Path | None, variable: str) -> str:
+    """A token from `path` (- is standard input), else from the environment, else from standard input.
+
+    `Authorization: Bearer` before it and white space around it are taken off. Raises `ConfigurationError`.
+    """
+    text = os.environ.get(variable) if path is None else None
+    if not text:
+        if path is None and sys.stdin.isatty():  # a terminal would echo it
+            raise ConfigurationError(f"give the token on standard input, in a file (--token-file), or in {variable}")
+        text = _read(path or Path("-"), "the token").decode("utf-8", "surrogateescape")
+    text = text.strip()
+    for before in ("authorization:", "bearer "):
+        if text[: len(before)].lower() == before:
+            text = text[len(before) :].strip()
+    return text
+
+
+def moment(text: str) -> float:
+    """A time as seconds since the epoch, or as ISO 8601, UTC where no zone is given. Raises `ConfigurationError`."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError("--at must be seconds since the epoch, or ISO 8601: 2030-01-31T12:00:00Z") from None
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return typer.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
+    except OSError:
+        raise ConfigurationError(f"{what} cannot be read from the given file") from None
+
+
+def _jwks(path: Path) -> Mapping[str, Any]:
+    try:
+        return strict_json.parse_object(_read(path, "the JWK set"))
+    except ValueError:
+        raise ConfigurationError('the file of --jwks must hold a JWK set: {"keys": [...]}') from None
+
+
+def _env_file(path: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in _read(path, "the environment").decode("utf-8", "replace").splitlines():
+        name, equals, value = text.strip().removeprefix("export ").partition("=")
+        if equals and not name.startswith("#"):
+            found[name.strip()] = value.strip().strip("'\"")
+    return found
+
+
+def _offline(mapping: dict[str, Any], jwks: Mapping[str, Any]) -> dict[str, Any]:
+    """The one issuer with a static key set: nothing of it is fetched, and nobody is asked."""
+    urls = str(mapping.get(PREFIX + "ISSUER", "")).split()
+    if len(urls) != 1:
+        raise ConfigurationError("--jwks needs exactly one --issuer, whose keys it holds")
+    own: dict[str, Any] = {"jwks": jwks}
+    if mapping.get(PREFIX + "ALGORITHMS"):
+        own["algorithms"] = mapping[PREFIX + "ALGORITHMS"].split()
+    if mapping.get(PREFIX + "PROFILE"):
+        own["profile"] = mapping[PREFIX + "PROFILE"]
+    settled = (*(PREFIX + name for name in _OF_ONE_ISSUER), PREFIX + "INTROSPECTION_")
+    kept = {name: value for name, value in mapping.items() if not name.startswith(settled)}
+    return kept | {PREFIX + "ISSUER": Issuer(urls[0], **own)}
+
+
+def _preset(text: str, settings: dict[str, Any]) -> Issuer:
+    try:
+        name, *words = shlex.split(text)
+    except ValueError:
+        name, words = "", []
+    if name not in PRESETS:
+        raise ConfigurationError(f"--preset must begin with one of {', '.join(PRESETS)}")
+    arguments: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key.isidentifier():
+            settings[key] = int(value) if key == "version" and value.isdecimal() else value
+        else:
+            arguments.append(word)
+    try:
+        made: Issuer = getattr(Issuer, name)(*arguments, **settings)
+    except TypeError:
+        raise ConfigurationError(
+            f"the arguments of --preset do not fit: see Issuer.{name} in docs/presets.md"
+        ) from None
+    return made

@@ -1,0 +1,286 @@
+"""`_rules.claims`, `_rules.scope`: types first, then values; nothing is believed that is not what it must be."""
+
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenguard import ConfigurationError, InvalidTokenError, Reason
+from tokenguard._rules import claims as rules
+from tokenguard._rules.scope import NO_SCOPE, RequiredScope, granted, required
+
+NOW = 1_000_000.0
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def outcome(check, *args, **kwargs):
+    try:
+        return check(*args, **kwargs)
+    except InvalidTokenError as error:
+        return error.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        (0, True),
+        (1.5, True),
+        (-1, True),
+        (10**400, True),
+        (1e308, True),
+        (True, False),
+        (False, False),
+        ("1", False),
+        (None, False),
+        ([1], False),
+        (float("nan"), False),
+        (float("inf"), False),
+        (-float("inf"), False),
+    ],
+)
+def test_a_numeric_date_is_an_int_or_a_finite_float(value, good):
+    assert rules.is_numeric_date(value) is good
+    for name in ("exp", "nbf", "iat"):
+        assert outcome(rules.check_types, {name: value}) is (None if good else Reason.INVALID_CLAIM)
+
+
+@pytest.mark.parametrize(
+    ("claims", "good"),
+    [
+        ({}, True),
+        ({"sub": "a"}, True),
+        ({"sub": None}, True),
+        ({"sub": ""}, False),
+        ({"sub": 1}, False),
+        ({"sub": ["a"]}, False),
+        ({"jti": ""}, True),
+        ({"jti": "a"}, True),
+        ({"jti": None}, False),
+        ({"jti": 1}, False),
+        ({"client_id": ""}, True),
+        ({"client_id": None}, False),
+        ({"client_id": {}}, False),
+        ({"client_id": "a"}, True),
+    ],
+)
+def test_identities_are_texts(claims, good):
+    assert outcome(rules.check_types, claims) is (None if good else Reason.INVALID_CLAIM)
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({}, Reason.AUDIENCE),
+        ({"aud": "a"}, ("a",)),
+        ({"aud": "b"}, ("b",)),
+        ({"aud": "c"}, Reason.AUDIENCE),
+        ({"aud": ["x", "a"]}, ("x", "a")),
+        ({"aud": ("a",)}, ("a",)),
+        ({"aud": []}, Reason.AUDIENCE),
+        ({"aud": ["x"]}, Reason.AUDIENCE),
+        ({"aud": ["a", 1]}, Reason.INVALID_CLAIM),
+        ({"aud": None}, Reason.INVALID_CLAIM),
+        ({"aud": {"a": 1}}, Reason.INVALID_CLAIM),
+        ({"aud": 1}, Reason.INVALID_CLAIM),
+        ({"aud": "ab"}, Reason.AUDIENCE),
+    ],
+)
+def test_audience(claims, expected):
+    assert outcome(rules.audience, claims, frozenset({"a", "b"})) == expected
+    if claims:
+        assert outcome(rules.audience, claims, frozenset({"a", "b"}), required=False) == expected
+
+
+def test_audience_may_be_absent_only_where_it_is_not_required():
+    assert rules.audience({}, frozenset({"a"}), required=False) == ()
+    assert rules.audience({"x": "a", "aud": "b"}, frozenset({"a"}), names=("x", "aud")) == ("a",)
+    assert (
+        outcome(rules.audience, {"x": None, "aud": "a"}, frozenset({"a"}), names=("x", "aud")) is Reason.INVALID_CLAIM
+    )
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"token_use": "id"},
+        {"token_use": None},
+        {"token_use": True},
+        {"typ": "ID"},
+        {"typ": "Refresh"},
+        {"typ": "Logout"},
+        {"typ": "Offline"},
+        {"events": {}},
+        {"events": MappingProxyType({})},
+    ],
+)
+def test_other_kinds_of_token(claims):
+    assert outcome(rules.check_kind, claims) is Reason.TYPE
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"token_use": "access"},
+        {"typ": "Bearer"},
+        {"typ": None},
+        {"typ": ["ID"]},
+        {"typ": 1},
+        {"events": []},
+        {"events": None},
+        {"events": "x"},
+    ],
+)
+def test_no_other_kind(claims):
+    assert outcome(rules.check_kind, claims) is None
+
+
+@given(JSON)
+def test_any_cnf_at_all_is_a_binding(value):
+    assert outcome(rules.check_confirmation, {"cnf": value}) is Reason.CONFIRMATION
+    assert outcome(rules.check_confirmation, {"conf": value}) is None
+
+
+def test_required_claims():
+    rules.require({"a": None, "b": 0, "sub": "x"}, ("a", "b", "sub"))
+    assert outcome(rules.require, {"a": 1}, ("a", "b")) is Reason.MISSING_CLAIM
+    assert outcome(rules.require, {"sub": None}, ("sub",)) is Reason.MISSING_CLAIM
+    assert outcome(rules.require, {}, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "leeway", "expected"),
+    [
+        ({"exp": NOW - 30}, 30, Reason.EXPIRED),
+        ({"exp": NOW - 29.5}, 30, None),
+        ({"exp": NOW}, 0, Reason.EXPIRED),
+        ({"exp": NOW + 0.5}, 0, None),
+        ({"nbf": NOW + 30}, 30, None),
+        ({"nbf": NOW + 30.5}, 30, Reason.NOT_YET_VALID),
+        ({"nbf": NOW}, 0, None),
+        ({"iat": NOW + 30}, 30, None),
+        ({"iat": NOW + 30.5}, 30, Reason.ISSUED_IN_FUTURE),
+        ({"iat": NOW + 0.5}, 0, Reason.ISSUED_IN_FUTURE),
+        ({"iat": NOW}, 0, None),
+        ({"exp": 10**400, "nbf": -(10**400), "iat": -(10**400)}, 30, None),
+        ({"exp": -(10**400)}, 30, Reason.EXPIRED),
+        ({"nbf": 10**400}, 30, Reason.NOT_YET_VALID),
+        ({"iat": 10**400}, 30, Reason.ISSUED_IN_FUTURE),
+        ({}, 30, None),
+        ({"exp": 0, "nbf": NOW * 2, "iat": NOW * 2}, 30, Reason.EXPIRED),
+        ({"nbf": NOW * 2, "iat": NOW * 2}, 30, Reason.NOT_YET_VALID),
+    ],
+)
+def test_times(claims, leeway, expected):
+    assert outcome(rules.check_times, claims, NOW, leeway) is expected
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.dictionaries(st.sampled_from(["exp", "nbf", "iat"]), st.floats(0, 2e6)))
+def test_more_leeway_never_refuses_what_less_accepted(less, more, claims):
+    if outcome(rules.check_times, claims, NOW, min(less, more)) is None:
+        assert outcome(rules.check_times, claims, NOW, max(less, more)) is None
+
+
+def test_the_start_of_a_token():
+    assert rules.start({"nbf": 5, "iat": 9}) == 9
+    assert rules.start({"nbf": 9, "iat": 5}) == 9
+    assert rules.start({"iat": 5}) == 5
+    assert rules.start({"nbf": 10**400}) == 10**400
+    assert rules.start({}) == rules.LONG_AGO
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
+def test_freeze_is_deep_and_changes_nothing_else(claims):
+    def thaw(value):
+        if isinstance(value, MappingProxyType):
+            return {name: thaw(item) for name, item in value.items()}
+        return [thaw(item) for item in value] if isinstance(value, tuple) else value
+
+    def containers(value):
+        assert not isinstance(value, dict | list)
+        for item in (
+            value.values() if isinstance(value, MappingProxyType) else value if isinstance(value, tuple) else ()
+        ):
+            containers(item)
+
+    frozen = rules.freeze(claims)
+    containers(frozen)
+    assert thaw(frozen) == claims
+    with pytest.raises(TypeError):
+        frozen["x"] = 1
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({}, set()),
+        ({"scope": "a b"}, {"a", "b"}),
+        ({"scope": " a  b "}, {"a", "b"}),
+        ({"scope": "a\tb"}, {"a\tb"}),
+        ({"scope": "a\u00a0b"}, {"a\u00a0b"}),
+        ({"scope": ["a", "", "b c"]}, {"a", "b c"}),
+        ({"scope": ("a",)}, {"a"}),
+        ({"scope": ["a", 1]}, set()),
+        ({"scope": 1}, set()),
+        ({"scope": True}, set()),
+        ({"scope": {"a": 1}}, set()),
+        ({"scope": None}, set()),
+        ({"scope": None, "scp": "a"}, {"a"}),
+        ({"scp": ["a"]}, {"a"}),
+        ({"scope": "", "scp": "a"}, set()),
+        ({"scope": [], "scp": "a"}, set()),
+        ({"scope": 0, "scp": "a"}, set()),
+        ({"scope": "b", "scp": "a"}, {"b"}),
+        ({"scope": None, "scp": None}, set()),
+    ],
+)
+def test_granted(claims, expected):
+    assert granted(claims) == expected
+
+
+def test_granted_by_other_names():
+    assert granted({"scope": "a", "permissions": ["b"]}, ("permissions",)) == {"b"}
+    assert granted({"scope": "a"}, ()) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        ("", ()),
+        (" ", ()),
+        ("a", ("a",)),
+        ("b a", ("b", "a")),
+        ("a  a", ("a",)),
+        ((), ()),
+        (["a", "b"], ("a", "b")),
+        ({"a": 1}, ("a",)),
+        (iter(["a"]), ("a",)),
+        (["a b", "c"], ("a", "b", "c")),
+        (["!#[]~"], ("!#[]~",)),
+    ],
+)
+def test_required(scope, names):
+    prepared = required(scope)
+    assert prepared.names == names
+    assert prepared.members == frozenset(names)
+    assert required(prepared) is prepared
+    assert repr(prepared) == f"RequiredScope({' '.join(names)!r})"
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [1, None, [1], [None], ["a", b"b"], [""], ["a ", "b"], 'a"b', "a\\b", "é", "a\tb", ["\n"], "a\x7f", ["a", ["b"]]],
+)
+def test_a_requirement_that_nothing_could_meet(scope):
+    with pytest.raises(ConfigurationError, match="scope must"):
+        required(scope)
+
+
+def test_nothing_required():
+    assert NO_SCOPE.names == ()
+    assert isinstance(NO_SCOPE, RequiredScope)

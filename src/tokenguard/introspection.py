@@ -22,7 +22,7 @@ __all__ = ["AnswerStore", "Introspection"]
 Secret: TypeAlias = str | Callable[[], str]
 PrivateKey: TypeAlias = str | bytes | Mapping[str, Any]
 
-# What each method needs; whatever else is given would be ignored silently, so it is refused.
+# What each method needs. Credentials of another method beside them are not looked at.
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "client_secret_basic": ("client_id", "client_secret"),
     "client_secret_post": ("client_id", "client_secret"),
@@ -132,12 +132,6 @@ class Introspection:
             value = getattr(self, name)
             if value is None:
                 continue
-            if name not in needed:
-                fitting = next(method for method, names in _NEEDS.items() if name in names)
-                raise ConfigurationError(
-                    f"{name} is not used by client_auth={self.client_auth!r}:"
-                    f" leave it out, or write client_auth={fitting!r}"
-                )
             if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
                 raise ConfigurationError(f"{name} must be a value or a plain callable, not a coroutine function")
             if name == "private_key" and isinstance(value, Mapping):

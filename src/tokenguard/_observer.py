@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -240,7 +240,7 @@ class Observers:
 
 
 @contextmanager
-def _harmless(member: Observer) -> Iterator[None]:
+def _harmless(member: Observer) -> Generator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
@@ -254,7 +254,7 @@ _asking: ContextVar[object] = ContextVar("tokenguard_asking", default=None)
 
 
 @contextmanager
-def at_a_door(validator: object) -> Iterator[None]:
+def at_a_door(validator: object) -> Generator[None]:
     """While this lasts, an adapter asks `validator` and will report the verdict itself."""
     before = _asking.set(validator)
     try:

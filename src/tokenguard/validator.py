@@ -276,6 +276,11 @@ class TokenValidator:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""
         return tuple(IssuerState(authority.url, authority.keys.state()) for authority in self._authorities)
 
+    @property
+    def issuers(self) -> tuple[Issuer, ...]:
+        """The settings of every issuer, in the order of configuration."""
+        return tuple(authority.issuer for authority in self._authorities)
+
     def is_ready(self) -> bool:
         """Whether keys of every issuer are at hand, for a readiness probe. Never fetches: `warm_up` does."""
         return all(state.keys.state in ("static", "fresh", "stale") for state in self.state())

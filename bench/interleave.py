@@ -61,10 +61,12 @@ def available(venv: str) -> bool:
 
 
 class Team:
-    """The process that runs the contenders of some modules."""
+    """The process that runs the contenders of some modules. `main@/path` is `main` with tokenguard from that path."""
 
     def __init__(self, venv: str, modules: Sequence[str], jwks_base: str, plan: Plan) -> None:
-        path = os.pathsep.join(filter(None, (os.environ.get("BENCH_SOURCE"), str(HERE))))
+        venv, _, source = venv.partition("@")
+        self.mark = " (against)" if source else ""
+        path = os.pathsep.join(filter(None, (source or os.environ.get("BENCH_SOURCE"), str(HERE))))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
         self._process = subprocess.Popen(
             [python(venv), str(HERE / "contest.py")],
@@ -103,17 +105,17 @@ def contest(
     figures: dict[str, Figures] = {}
     for launch in range(plan.launches):
         with ExitStack() as stack:
-            entered: list[tuple[str, Team, int]] = []
+            entered: list[tuple[str, Team, str, int]] = []
             for venv, modules in teams:
                 team = Team(venv, modules, jwks_base, plan)
                 stack.callback(team.close)
                 counts = team.ask(do="enter", workload=workload, milliseconds=plan.milliseconds)
-                entered += [(name, team, count) for name, count in counts.items()]
+                entered += [(name + team.mark, team, name, count) for name, count in counts.items()]
             for round_ in range(plan.rounds):
                 turn = (round_ + launch * 7) % len(entered)
-                for name, team, count in entered[turn:] + entered[:turn]:
+                for shown, team, name, count in entered[turn:] + entered[:turn]:
                     sample = team.ask(do="sample", name=name, samples=count)
-                    taken = figures.setdefault(name, Figures())
+                    taken = figures.setdefault(shown, Figures())
                     taken.wall.append(sample["wall"])
                     taken.cpu.append(sample["cpu"])
     return figures
@@ -127,6 +129,14 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median(values), "low": low, "high": high}
 
 
+def mean(values: Sequence[float]) -> float:
+    """What it costs in the long run: rare dear samples (an eviction of many, a garbage collection) count, as the median
+    would not have it; those that took three times as long as usual are the machine's doing, and do not."""
+    usual = median(values)
+    counted = [value for value in values if value <= 3 * usual]
+    return sum(counted) / len(counted)
+
+
 def summary(figures: dict[str, Figures], yardstick: str) -> dict[str, Any]:
     """Microseconds of each contender, its ratio to the yardstick and how much it is above, all taken round by round."""
     base = figures[yardstick]
@@ -135,6 +145,7 @@ def summary(figures: dict[str, Figures], yardstick: str) -> dict[str, Any]:
             "microseconds": spread([value / 1e3 for value in taken.wall]),
             "ratio": spread([value / unit for value, unit in zip(taken.wall, base.wall, strict=True)]),
             "above": spread([(value - unit) / 1e3 for value, unit in zip(taken.wall, base.wall, strict=True)]),
+            "mean_ratio": mean(taken.wall) / mean(base.wall),
             "cpu_ratio": spread([value / unit for value, unit in zip(taken.cpu, base.cpu, strict=True) if unit]),
             "samples": len(taken.wall),
         }

@@ -3,7 +3,8 @@
 Prints the tables and writes a JSON document for each part: a full run into bench/results, from which
 docs/performance.md is drawn; a quick one into bench/.cache/quick. See docs/decisions/0020-interleaved-measuring.md.
 
-BENCH_SOURCE=/some/tree/src measures another copy of tokenguard.
+BENCH_SOURCE=/some/tree/src measures another copy of tokenguard; BENCH_AGAINST=/some/tree/src measures that one beside
+this one, for the parts new, remembered and frameworks: before and after a change, in one run.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _remembered(plan: Plan, base: str) -> dict[str, Any]:
 
 
 def _frameworks(plan: Plan, base: str) -> dict[str, Any]:
-    teams = [("main", ("frameworks",))]
+    teams = [("main", ("frameworks",)), *_against("frameworks")]
     return {
         name: summary(contest(name, teams, plan, base), "unprotected") for name in ("starlette", "fastapi", "flask")
     }
@@ -103,7 +104,12 @@ def _teams() -> list[tuple[str, tuple[str, ...]]]:
     missing = [venv for venv, _ in TEAMS if not interleave.available(venv)]
     if missing:
         print(f"not here, so not measured: {', '.join(missing)} (make bench-peers installs them)", flush=True)
-    return present
+    return [*present, *_against("ours")]
+
+
+def _against(module: str) -> list[tuple[str, tuple[str, ...]]]:
+    other = os.environ.get("BENCH_AGAINST")
+    return [(f"main@{other}", (module,))] if other else []
 
 
 def _machine() -> dict[str, Any]:

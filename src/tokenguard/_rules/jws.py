@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from binascii import a2b_base64
+from string import ascii_letters, digits
 from typing import Any, Final
 
 from tokenguard._rules import strict_json
@@ -20,6 +21,8 @@ ACCESS_TOKEN_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 RFC9068_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 
 _VSCHAR: Final = bytes(range(0x21, 0x7F))
+_LAX: Final = bytes.maketrans(b"-_", b"+/")
+_JUNK: Final = bytes(set(range(256)) - set((ascii_letters + digits + "-_+/").encode()))
 
 
 class Header:
@@ -97,13 +100,14 @@ def read_header(data: bytes, algorithms: frozenset[str]) -> Header:
 def is_jwt(token: bytes) -> bool:
     """Whether a token is meant as a JWT: two dots, and the first segment decodes to a JSON object.
 
-    Deliberately lax about that JSON: a sloppy JWT must be refused here, not shown to an introspection endpoint.
+    Deliberately lax about base64 (padding, junk) and JSON (encoding, duplicates): a sloppy JWT must be refused here,
+    not shown to an introspection endpoint.
     """
     if token.count(b".") != 2:
         return False
-    first = token.split(b".", 1)[0].translate(TO_STANDARD)
+    first = token.partition(b".")[0].translate(_LAX, _JUNK)
     try:
-        return isinstance(json.loads(str(a2b_base64(first + b"=" * (-len(first) % 4)), "utf-8")), dict)
+        return isinstance(json.loads(a2b_base64(first + b"=" * (-len(first) % 4))), dict)
     except RecursionError:
         return True
     except ValueError:

@@ -1,0 +1,378 @@
+"""`_rules.jwk`, `_rules.algorithms`: which keys can verify, and which one answers.
+
+S20: an import that raises is skipped.
+"""
+
+import logging
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vectors import minting as m
+from vectors.minting import jwk, sign
+
+from tokenguard import ConfigurationError
+from tokenguard._rules import jwk as rules
+from tokenguard._rules.algorithms import ALGORITHMS, DEFAULT, FITTING, SYMMETRIC, allow_list, normalise
+from tokenguard._rules.jwk import KeySetError, UnusableKeyError, import_key, import_set
+
+NAMES = ["rsa", "p256", "p384", "p521", "ed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithms"),
+    [
+        ("rsa", {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+        ("p256", {"ES256"}),
+        ("p384", {"ES384"}),
+        ("p521", {"ES512"}),
+        ("ed", {"EdDSA"}),
+    ],
+)
+def test_a_key_serves_what_its_type_and_curve_can(name, algorithms):
+    key = import_key(jwk(name))
+    assert key.algorithms == algorithms
+    for algorithm in ALGORITHMS:
+        if algorithm in SYMMETRIC:
+            assert not key.verifies(algorithm, b"x", b"y")
+        elif algorithm in algorithms:
+            good = sign(algorithm, name, b"data")
+            assert key.verifies(algorithm, b"data", good)
+            assert not key.verifies(algorithm, b"date", good)
+            assert not key.verifies(algorithm, b"data", good[::-1])
+            assert not key.verifies(algorithm, b"data", b"")
+        else:
+            assert not key.verifies(algorithm, b"data", b"x" * 64)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_a_secret_serves_no_longer_hash(size):
+    key = import_key({"kty": "oct", "k": m.b64(bytes(size))}, symmetric=True)
+    assert key.algorithms == {name for name, digest in (("HS256", 32), ("HS384", 48), ("HS512", 64)) if size >= digest}
+    with pytest.raises(UnusableKeyError):
+        import_key({"kty": "oct", "k": m.b64(bytes(size - 1)), "alg": f"HS{size * 8}"}, symmetric=True)
+
+
+def test_symmetric_and_asymmetric_keys_never_mix():
+    with pytest.raises(UnusableKeyError):
+        import_key(jwk("oct"))
+    with pytest.raises(UnusableKeyError):
+        import_key(jwk("rsa"), symmetric=True)
+    with pytest.raises(KeySetError):
+        import_set({"keys": [jwk("oct")]})
+    with pytest.raises(KeySetError):
+        import_set({"keys": [jwk("rsa")]}, symmetric=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kty": ...},
+        {"kty": None},
+        {"kty": "EC"},
+        {"kty": "oct"},
+        {"kty": ["RSA"]},
+        {"n": ...},
+        {"n": 1},
+        {"n": ""},
+        {"n": "é"},
+        {"n": "AA=="},
+        {"e": ...},
+        {"e": "AQ"},
+        {"e": "AA"},
+        {"e": "Ag"},
+        {"e": None},
+        {"use": "enc"},
+        {"use": ""},
+        {"use": None},
+        {"key_ops": []},
+        {"key_ops": "verify"},
+        {"key_ops": {"verify": 1}},
+        {"key_ops": None},
+        {"key_ops": [["verify"]]},
+        {"alg": None},
+        {"alg": "ES256"},
+        {"alg": "HS256"},
+        {"alg": "none"},
+        {"alg": []},
+        {"alg": {}},
+        {"kid": None},
+        {"kid": 1},
+        {"kid": []},
+    ],
+    ids=str,
+)
+def test_what_is_no_usable_rsa_key(change, caplog):
+    caplog.set_level(logging.DEBUG)
+    bad = jwk("rsa", **change)
+    with pytest.raises(UnusableKeyError) as caught:
+        import_key(bad)
+    assert caught.value.__cause__ is None
+    assert jwk("rsa")["n"][:20] not in str(caught.value)
+    keys = import_set({"keys": [bad, jwk("p256")]})
+    assert [key.kid for key in keys.keys] == ["p256"]
+    assert "is not usable" in caplog.text
+    assert jwk("rsa")["n"][:20] not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "algorithms"),
+    [
+        ({"use": "sig"}, 6),
+        ({"key_ops": ["verify"]}, 6),
+        ({"key_ops": ("sign", "verify")}, 6),
+        ({"alg": "PS512"}, 1),
+        ({"kid": ...}, 6),
+        ({"kid": ""}, 6),
+        ({"x": "y"}, 6),
+        ({"crv": "P-256"}, 6),
+        ({"x5c": 1}, 6),
+        ({"e": "Aw"}, 6),
+    ],
+)
+def test_what_is_a_usable_rsa_key(change, algorithms):
+    key = import_key(MappingProxyType(jwk("rsa", **change)))
+    assert len(key.algorithms) == algorithms
+    assert key.kid == (None if change.get("kid") is ... else change.get("kid", "rsa"))
+
+
+@pytest.mark.parametrize("bits", [1024, 2046])
+def test_a_short_rsa_key(bits):
+    with pytest.raises(UnusableKeyError, match="2048"):
+        import_key(jwk(f"rsa{bits}"))
+
+
+def test_a_huge_rsa_key_is_refused_quickly():
+    with pytest.raises(UnusableKeyError):
+        import_key(jwk("rsa", n=m.number((1 << 16_384) | 1)))
+    with pytest.raises(UnusableKeyError):
+        import_key(jwk("rsa", n=m.number((1 << 100_000) | 1)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crv": "P-384"},
+        {"crv": "secp256k1"},
+        {"crv": ...},
+        {"crv": None},
+        {"crv": ["P-256"]},
+        {"crv": 256},
+        {"x": ...},
+        {"y": ...},
+        {"y": "AA"},
+        {"y": jwk("p256")["x"]},
+        {"x": m.b64(bytes(33))},
+        {"kty": "OKP"},
+        {"alg": "ES384"},
+        {"alg": "RS256"},
+    ],
+    ids=str,
+)
+def test_what_is_no_usable_ec_key(change):
+    with pytest.raises(UnusableKeyError):
+        import_key(jwk("p256", **change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crv": "Ed448"},
+        {"crv": "X25519"},
+        {"x": m.b64(bytes(31))},
+        {"x": m.b64(bytes(33))},
+        {"alg": "ES256"},
+        {"alg": "Ed448"},
+        {"kty": "EC"},
+    ],
+    ids=str,
+)
+def test_what_is_no_usable_okp_key(change):
+    with pytest.raises(UnusableKeyError):
+        import_key(jwk("ed", **change))
+
+
+def test_ed25519_by_either_name():
+    for name in ("EdDSA", "Ed25519"):
+        assert import_key(jwk("ed", alg=name)).algorithms == {"EdDSA"}
+
+
+@pytest.mark.parametrize(
+    "document", [None, [], "keys", {}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"keys": iter([])}]
+)
+def test_what_is_no_set(document):
+    with pytest.raises(KeySetError, match="not_a_key_set"):
+        import_set(document)
+
+
+def test_a_set_needs_one_usable_key_and_has_at_most_a_thousand():
+    for members in ([], [1], [{}], [jwk("rsa1024")]):
+        with pytest.raises(KeySetError, match="no_usable_key"):
+            import_set({"keys": members})
+    assert import_set({"keys": ([{}] * 999 + [jwk("rsa")])}).kids == ("rsa",)
+    with pytest.raises(KeySetError, match="too_many_keys"):
+        import_set({"keys": [{}] * 1_000 + [jwk("rsa")]})
+
+
+class Explosive(dict):
+    def get(self, *args):
+        raise RuntimeError("boom")
+
+
+def test_a_member_that_raises_is_skipped():
+    keys = import_set(
+        {"keys": (jwk("rsa"), Explosive(kty="RSA") if False else {"kty": "RSA", "n": Explosive(), "e": "AQAB"})}
+    )
+    assert keys.kids == ("rsa",)
+    with pytest.raises(UnusableKeyError, match="malformed"):
+        import_key(Explosive())
+
+
+def test_a_kid_chooses_exactly_one_key():
+    keys = import_set({"keys": [jwk(name) for name in NAMES]})
+    assert keys.certain("rsa", "RS256").kid == "rsa"
+    assert keys.certain("rsa", "PS512").kid == "rsa"
+    assert keys.certain("rsa", "ES256") is None
+    assert keys.certain("RSA", "RS256") is None
+    assert keys.certain(None, "RS256").kid == "rsa"
+    assert keys.fitting("rsa", "ES256") == []
+    assert keys.fitting("nobody", "RS256") == []
+    assert keys.kids == tuple(sorted(NAMES))
+
+
+def test_two_keys_of_one_kid_are_both_found_and_neither_is_certain():
+    keys = import_set({"keys": [jwk("rsa", kid="k"), jwk("rsa.2", kid="k"), jwk("p256", kid="k")]})
+    assert keys.certain("k", "RS256") is None
+    assert len(keys.fitting("k", "RS256")) == 2
+    assert keys.certain("k", "ES256").material[0] == "EC"
+
+
+def test_the_same_key_twice_is_one():
+    keys = import_set({"keys": [jwk("rsa"), jwk("rsa"), jwk("rsa", alg="RS256"), jwk("rsa", kid="other")]})
+    assert len(keys.fitting("rsa", "RS256")) == 1
+    assert keys.certain("rsa", "RS256") is not None
+    assert keys.certain("rsa", "PS256") is not None
+    assert keys.certain(None, "RS256") is not None
+
+
+def test_without_kid_the_first_eight_that_fit_are_tried():
+    keys = import_set({"keys": [jwk("rsa"), *(jwk(f"p256.{number}") for number in range(9))]})
+    assert [key.kid for key in keys.fitting(None, "ES256")] == [f"p256.{number}" for number in range(8)]
+    assert [key.kid for key in keys.fitting(None, "RS256")] == ["rsa"]
+    assert keys.certain(None, "ES256") is None
+    assert import_set({"keys": [jwk("rsa", kid=...), jwk("p256")]}).kids == (None, "p256")
+
+
+def test_a_refresh_keeps_the_objects_of_unchanged_keys():
+    first = import_set({"keys": [jwk("rsa"), jwk("p256")]})
+    assert import_set({"keys": [jwk("p256"), jwk("rsa", x="y")]}, previous=first) is first
+    second = import_set({"keys": [jwk("rsa"), jwk("ed")]}, previous=first)
+    assert second.certain("rsa", "RS256") is first.certain("rsa", "RS256")
+    third = import_set({"keys": [jwk("rsa.2", kid="rsa")]}, previous=second)
+    assert third.certain("rsa", "RS256") is not first.certain("rsa", "RS256")
+    bound = import_set({"keys": [jwk("rsa", alg="RS256")]}, previous=first)
+    assert bound.certain("rsa", "RS256") is not first.certain("rsa", "RS256")
+
+
+def test_private_members_are_reported_and_not_read(caplog):
+    numbers = m.private("rsa").private_numbers()
+    whole = jwk("rsa", d=m.number(numbers.d), p=m.number(numbers.p), q=m.number(numbers.q), kid="k\r\n" * 100)
+    key = import_set({"keys": [whole]}).certain(None, "RS256")
+    assert "publishes private members" in caplog.text
+    assert whole["d"][:20] not in caplog.text + repr(key)
+    assert "\r" not in caplog.text
+    assert not hasattr(key._public, "private_numbers")
+
+
+def test_a_key_shows_its_kid_and_type_only():
+    assert repr(import_key(jwk("rsa"))) == "Key(kid='rsa', kty='RSA')"
+
+
+def test_a_library_that_answers_anything_but_true_has_refused(monkeypatch):
+    key = import_key(jwk("rsa"))
+    for answer in (1, "yes", None, False):
+        monkeypatch.setattr(type(ALGORITHMS["RS256"]), "verify", lambda *_, answer=answer: answer)
+        assert key.verifies("RS256", b"x", b"y") is False
+
+    def explode(*_):
+        raise MemoryError("token text")
+
+    monkeypatch.setattr(type(ALGORITHMS["RS256"]), "verify", explode)
+    assert key.verifies("RS256", b"x", b"y") is False
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=6),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["kty", "crv", "n", "e", "x", "y", "k", "kid", "use", "alg", "key_ops", "d", "RSA"]),
+                inner,
+                max_size=6,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_a_key_or_none(value):
+    for symmetric in (True, False):
+        try:
+            assert import_key(value, symmetric=symmetric).algorithms
+        except UnusableKeyError as error:
+            assert error.args  # noqa: PT017 - either way is fine, nothing else is
+        try:
+            assert import_set({"keys": [value, value]}, symmetric=symmetric).keys
+        except KeySetError as error:
+            assert error.args  # noqa: PT017
+
+
+def test_the_default_list_has_every_asymmetric_algorithm_and_no_other():
+    assert set(DEFAULT) == {f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)} | {"EdDSA"}
+    assert set().union(*FITTING.values()) == set(ALGORITHMS)
+    assert normalise("Ed25519") == "EdDSA"
+    assert normalise("ed25519") == "ed25519"
+    assert rules.kind(("HS256",)) == "symmetric"
+    assert rules.kind(("RS256",)) == "asymmetric"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("RS256", ("RS256",)),
+        (["ES256", "RS256"], ("ES256", "RS256")),
+        (("Ed25519", "EdDSA"), ("EdDSA",)),
+        (iter(["RS256"]), ("RS256",)),
+        (["HS256", "HS512"], ("HS256", "HS512")),
+        (["RS256", "RS256"], ("RS256",)),
+    ],
+)
+def test_an_allow_list(names, expected):
+    assert allow_list(names) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "at least one"),
+        ((), "at least one"),
+        (None, "must be a list"),
+        (5, "must be a list"),
+        ([None], "must be among"),
+        ([["RS256"]], "must be among"),
+        ("", "must be among"),
+        ("rs256", "must be among"),
+        ("RS256 ES256", "must be among"),
+        (["RS256", "none"], "unsigned"),
+        (["NONE "], "unsigned"),
+        (["None"], "unsigned"),
+        (["Ed448"], "must be among"),
+        (["ES256K"], "must be among"),
+        (["HS256", "RS256"], "must not mix"),
+        ([b"RS256"], "must be among"),
+    ],
+)
+def test_what_is_no_allow_list(names, says):
+    with pytest.raises(ConfigurationError, match=says):
+        allow_list(names)

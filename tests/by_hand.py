@@ -1,0 +1,141 @@
+"""Flows stepped by hand: no loop, no thread, no mock. What a flow yields is looked at, and answered."""
+
+from __future__ import annotations
+
+import json
+
+from tokenguard._flows.discovery import Discovery
+from tokenguard._flows.effects import Join, Response, Send, Start, Work
+from tokenguard._flows.keys import KeySource
+from tokenguard.testing import Clock, FakeIssuer
+
+ISSUER = "https://issuer.example"
+JWKS_URI = "https://issuer.example/jwks"
+
+
+class Trip:
+    """A flight that was started, with its flow, which runs up to an exchange or a wait for somebody else."""
+
+    def __init__(self, start: Start) -> None:
+        self.flight, self.flow = start.flight, start.flow
+        self.effect = None
+        self.landed = False
+        self._advance(lambda: self.flow.send(None))
+
+    @property
+    def request(self):
+        assert isinstance(self.effect, Send)
+        return self.effect.request
+
+    def header(self, name):
+        return dict(self.request.headers).get(name)
+
+    def answer(self, answer, status=200, **headers):
+        """Answer what it asks for: a `Response`, a document, bytes, or an exception."""
+        if isinstance(answer, dict):
+            answer = json.dumps(answer).encode()
+        if isinstance(answer, bytes):
+            answer = Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, answer)
+        self._advance(lambda: self.flow.throw(answer) if isinstance(answer, Exception) else self.flow.send(answer))
+        return self
+
+    def go_on(self):
+        """Go on after the flight it waits for has landed."""
+        assert isinstance(self.effect, Join)
+        landed = self.effect.flight.future.result()
+        self._advance(lambda: self.flow.send(landed))
+
+    def _advance(self, step) -> None:
+        try:
+            self.effect = step()
+            while isinstance(self.effect, Work):
+                try:
+                    computed = self.effect.function()
+                except Exception as error:  # noqa: BLE001 - the flow decides what it means
+                    self.effect = self.flow.throw(error)
+                else:
+                    self.effect = self.flow.send(computed)
+        except StopIteration as stop:
+            self.effect, self.landed = None, True
+            self.flight.land(stop.value)
+
+
+class Caller:
+    """One call, run until it waits or ends. `result` is its value or its error, `waits_for` a flight."""
+
+    def __init__(self, flow) -> None:
+        self.flow, self.trips = flow, []
+        self.result = self.waits_for = None
+        self.done = False
+        self._advance(None)
+
+    @property
+    def trip(self) -> Trip:
+        [trip] = self.trips
+        return trip
+
+    def go_on(self, value=None):
+        """The flight has landed, or the wait for it is over."""
+        assert self.waits_for is not None
+        self._advance(self.waits_for.future.result() if self.waits_for.future.done() else value)
+        return self
+
+    def _advance(self, value) -> None:
+        self.waits_for = None
+        try:
+            effect = self.flow.send(value)
+            while True:
+                if isinstance(effect, Start):
+                    self.trips.append(Trip(effect))
+                    effect = self.flow.send(None)
+                elif effect.flight.future.done():
+                    effect = self.flow.send(effect.flight.future.result())
+                else:
+                    self.waits_for = effect.flight
+                    return
+        except StopIteration as stop:
+            self.result, self.done = stop.value, True
+        except Exception as error:  # noqa: BLE001 - whatever the call ends with is looked at
+            self.result, self.done = error, True
+
+
+class Stage:
+    """A `KeySource` with a clock in hand. `asks` and `forces` are calls of its two flows."""
+
+    def __init__(self, *, discovered=False, jitter=0.0, **settings) -> None:
+        self.clock = Clock(1000.0)
+        self.issuer = FakeIssuer(ISSUER)
+        discovery = None
+        if discovered:
+            discovery = Discovery(ISSUER, max_age=600, timeout=5, allow_insecure_http=False, monotonic=self.clock)
+        wanted = {"max_age": 600, "max_stale": 3600, "cooldown": 30, "timeout": 5}
+        self.source = KeySource(
+            jwks_uri=None if discovered else JWKS_URI,
+            discovery=discovery,
+            static=None,
+            monotonic=self.clock,
+            jitter=lambda: jitter,
+            name=ISSUER,
+            **(wanted | settings),
+        )
+
+    def asks(self) -> Caller:
+        return Caller(self.source.attend())
+
+    def forces(self) -> Caller:
+        return Caller(self.source.refetch())
+
+    @property
+    def keys(self) -> dict:
+        return self.issuer.jwks()
+
+    @property
+    def state(self):
+        return self.source.state()
+
+    def warm(self, **headers):
+        """Cold, then fetched."""
+        caller = self.asks()
+        caller.trip.answer(self.keys, **headers)
+        assert caller.go_on().result is self.source.keys
+        return self

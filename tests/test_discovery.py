@@ -1,0 +1,289 @@
+"""Discovery: the four places in order, what ends an attempt, what is believed, one search for all who ask."""
+
+import json
+
+import pytest
+from by_hand import ISSUER, Trip
+
+from tokenguard._flows.discovery import Discovery
+from tokenguard._flows.effects import ExchangeError, Flight, Join, Response, Send, Start
+from tokenguard._rules import metadata
+from tokenguard.testing import PLACES, Clock, FakeIssuer, IssuerTransport
+
+TIMEOUT = ExchangeError("timeout", ends_attempt=True)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "places"),
+    [
+        (
+            "https://auth.example",
+            [
+                "https://auth.example/.well-known/oauth-authorization-server",
+                "https://auth.example/.well-known/openid-configuration",
+            ],
+        ),
+        (
+            "https://auth.example:8443/",
+            [
+                "https://auth.example:8443/.well-known/oauth-authorization-server",
+                "https://auth.example:8443/.well-known/openid-configuration",
+            ],
+        ),
+        (
+            "https://auth.example/tenant/1/",
+            [
+                "https://auth.example/.well-known/oauth-authorization-server/tenant/1",
+                "https://auth.example/.well-known/openid-configuration/tenant/1",
+                "https://auth.example/tenant/1/.well-known/openid-configuration",
+                "https://auth.example/tenant/1/.well-known/oauth-authorization-server",
+            ],
+        ),
+    ],
+)
+def test_places(issuer, places):
+    assert list(metadata.places(issuer)) == places
+
+
+def document(**members):
+    return {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/jwks"} | members
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, json.dumps(document()).encode()),
+        (500, json.dumps(document()).encode()),
+        (204, json.dumps(document()).encode()),
+        (301, json.dumps(document()).encode()),
+        (200, b""),
+        (200, b"<h1>hello</h1>"),
+        (200, json.dumps([document()]).encode()),
+        (200, b"\xef\xbb\xbf" + json.dumps(document()).encode()),
+        (200, json.dumps(document()).encode("utf-16")),
+        (200, b'{"issuer": "https://issuer.example", "issuer": "https://issuer.example"}'),
+        (200, b'{"issuer": "https://issuer.example", "x": NaN}'),
+        (200, json.dumps({}).encode()),
+        (200, json.dumps(document(issuer=None)).encode()),
+        (200, json.dumps(document(issuer=[ISSUER])).encode()),
+        # 46: the metadata of another issuer, byte for byte (RFC 8414 section 3.3)
+        (200, json.dumps(document(issuer=ISSUER + "/")).encode()),
+        (200, json.dumps(document(issuer=ISSUER.upper())).encode()),
+        (200, json.dumps(document(issuer=ISSUER + ":443")).encode()),
+        (200, json.dumps(document(issuer="http://issuer.example")).encode()),
+        (200, json.dumps(document(issuer="https://other.example")).encode()),
+    ],
+)
+def test_46_what_is_not_the_metadata_of_this_issuer(status, body):
+    assert metadata.read(status, body, ISSUER) is None
+
+
+@pytest.mark.parametrize(
+    ("jwks_uri", "https_issuer", "http_issuer_with_flag"),
+    [
+        ("https://issuer.example/jwks", True, True),
+        ("https://keys.example/jwks?v=1", True, True),  # another host is fine
+        ("https://keys.example:8443/jwks", True, True),
+        ("http://issuer.example/jwks", False, True),  # another scheme is not
+        ("HTTP://issuer.example/jwks", False, True),
+        ("ftp://issuer.example/jwks", False, False),
+        ("file:///etc/passwd", False, False),
+        ("data:application/json,{}", False, False),
+        ("https://user:secret@issuer.example/jwks", False, False),
+        ("https://issuer.example/jwks#a", False, False),
+        ("https:///jwks", False, False),
+        ("https://issuer.example:port/jwks", False, False),
+        ("https://issuer.example/jw ks", False, False),
+        ("https://issuer.example\\@evil.example/", False, False),
+        ("https://issuer.example/\n", False, False),
+        ("/jwks", False, False),
+        ("", False, False),
+        (None, False, False),
+        (5, False, False),
+        (["https://issuer.example/jwks"], False, False),
+    ],
+)
+def test_s9_which_discovered_jwks_uri_may_be_fetched(jwks_uri, https_issuer, http_issuer_with_flag):
+    """S9, 56: https anywhere; http only where the issuer is http and the flag is set."""
+    named = {"jwks_uri": jwks_uri}
+
+    def usable(issuer, flag):
+        return metadata.endpoint(named, "jwks_uri", issuer, allow_insecure_http=flag) is not None
+
+    assert usable("https://issuer.example", flag=False) is https_issuer
+    assert usable("https://issuer.example", flag=True) is https_issuer
+    assert usable("http://issuer.example", flag=True) is http_issuer_with_flag
+    assert metadata.endpoint({}, "jwks_uri", ISSUER, allow_insecure_http=True) is None
+
+
+class Hand:
+    """A discovery with a clock in hand."""
+
+    def __init__(self, issuer=ISSUER, **settings):
+        self.clock = Clock(1000.0)
+        wanted = {"max_age": 600, "timeout": 5, "allow_insecure_http": False}
+        self.discovery = Discovery(issuer, monotonic=self.clock, **(wanted | settings))
+
+    def finds(self, name="jwks_uri"):
+        return Trip(Start(Flight(5), self._ending(name)))
+
+    def _ending(self, name):
+        try:
+            return (yield from self.discovery.find(name))
+        except ExchangeError as error:
+            return error
+
+
+def landed(trip):
+    assert trip.landed
+    return trip.flight.future.result()
+
+
+def test_the_places_are_asked_in_order_and_the_answer_is_remembered():
+    hand = Hand("https://issuer.example/t")
+    trip, asked = hand.finds(), []
+    for answer in (b"<h1>", json.dumps(document()).encode(), json.dumps(document(issuer="https://issuer.example/t"))):
+        asked.append(trip.request.url)
+        assert trip.header("accept") == "application/json"
+        trip.answer(answer.encode() if isinstance(answer, str) else answer)
+    assert asked == list(metadata.places("https://issuer.example/t"))[:3]
+    assert landed(trip) == f"{ISSUER}/jwks"
+    assert landed(hand.finds()) == f"{ISSUER}/jwks"
+
+
+@pytest.mark.parametrize("kind", ["protocol_error", "too_large", "truncated", "content_encoding"])
+def test_an_answer_that_cannot_be_read_is_an_answer_and_the_next_place_is_asked(kind):
+    trip = Hand().finds()
+    trip.answer(ExchangeError(kind))
+    assert trip.request.url.endswith("/openid-configuration")
+    trip.answer(document())
+    assert landed(trip) == f"{ISSUER}/jwks"
+
+
+@pytest.mark.parametrize("kind", ["timeout", "unreachable"])
+def test_a_timeout_or_a_refused_connection_ends_the_attempt(kind):
+    trip = Hand().finds()
+    trip.answer(ExchangeError(kind, ends_attempt=True))
+    error = landed(trip)
+    assert (error.kind, error.ends_attempt) == (kind, True)
+
+
+def test_no_place_has_it():
+    trip = Hand().finds()
+    trip.answer(b"no", status=404)
+    trip.answer(b"no", status=404)
+    assert landed(trip).kind == "no_metadata_of_this_issuer"
+
+
+def test_s9_metadata_without_a_usable_endpoint_is_a_failure():
+    trip = Hand().finds()
+    trip.answer(document(jwks_uri="http://issuer.example/jwks"))
+    assert landed(trip).kind == "metadata_without_usable_jwks_uri"
+
+
+def test_it_is_remembered_by_the_rules_of_freshness_and_forgotten_on_demand():
+    hand = Hand()
+    hand.finds().answer(document(), cache_control="max-age=100", age="10")
+    hand.clock.advance(89.9)
+    assert hand.finds().landed
+    hand.clock.advance(0.2)
+    again = hand.finds()
+    assert isinstance(again.effect, Send)
+    again.answer(document(jwks_uri="https://keys.example/"))
+    assert landed(hand.finds()) == "https://keys.example/"
+    hand.discovery.forget()
+    assert isinstance(hand.finds().effect, Send)
+
+
+def test_who_asks_meanwhile_waits_for_the_search_under_way():
+    hand = Hand()
+    leader, follower = hand.finds(), hand.finds("introspection_endpoint")
+    assert isinstance(follower.effect, Join)
+    leader.answer(document(introspection_endpoint=f"{ISSUER}/introspect"))
+    follower.go_on()
+    assert landed(follower) == f"{ISSUER}/introspect"
+
+
+def test_who_waited_for_a_search_shares_its_failure():
+    hand = Hand()
+    leader, follower = hand.finds(), hand.finds()
+    leader.answer(TIMEOUT)
+    follower.go_on()
+    error = landed(follower)
+    assert (error.kind, error.ends_attempt) == ("timeout", True)
+    assert error is not landed(leader)
+
+
+def test_a_search_that_is_given_up_is_taken_over():
+    hand = Hand()
+    leader, follower = hand.finds(), hand.finds()
+    leader.flow.close()
+    follower.go_on()
+    follower.answer(document())
+    assert landed(follower) == f"{ISSUER}/jwks"
+
+
+def test_searches_that_come_to_nothing_are_waited_for_three_times():
+    hand = Hand()
+    waiting = [hand.finds() for _ in range(4)]
+    patient = waiting[-1]
+    for _ in range(3):
+        waiting.pop(0).flow.close()  # whoever leads gives up
+        for one in waiting:
+            one.go_on()  # the next one leads, the others wait for it
+    assert landed(patient).kind == "timeout"
+
+
+def test_an_overdue_search_is_not_waited_for():
+    hand = Hand()
+    hand.finds()
+    hand.discovery._search.deadline -= 7
+    assert isinstance(hand.finds().effect, Send)
+
+
+def test_a_child_process_searches_for_itself():
+    hand = Hand()
+    hand.finds()
+    hand.discovery.after_fork()
+    assert isinstance(hand.finds().effect, Send)
+
+
+def test_large_metadata_is_read_beside_the_loop():
+    hand = Hand()
+    trip = hand.finds()
+    trip.answer(document(padding="x" * 20_000))
+    assert landed(trip) == f"{ISSUER}/jwks"
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("url", ["https://issuer.example", "https://issuer.example/tenant/"])
+async def test_every_place_serves_both_worlds(place, url):
+    issuer = FakeIssuer(url, discovery=[place])
+    validator = issuer.validator()
+    token = issuer.mint()
+    assert (await validator.validate_async(token)).issuer == url
+    assert issuer.validator().validate(token).issuer == url
+
+
+def test_keys_may_be_on_another_host():
+    keys = FakeIssuer("https://keys.example")
+    issuer = FakeIssuer(jwks_uri="https://issuer.example/elsewhere")
+    issuer.endpoints.metadata_changes["jwks_uri"] = "https://keys.example/jwks"
+    keys.publish("jwks", issuer.jwks())
+    with issuer.validator(transport=IssuerTransport(issuer, keys)) as validator:
+        validator.validate(issuer.mint())
+    assert keys.counters.jwks == 1
+
+
+def test_58_the_key_url_comes_from_configuration_only():
+    """58: what a token says of its issuer selects a configured one; nothing is ever fetched from what it names."""
+    issuer = FakeIssuer(clock=Clock())
+    with issuer.validator() as validator:
+        for forged in ({"iss": "https://evil.example"}, {"iss": "https://issuer.example/evil"}, {"iss": ISSUER + "/"}):
+            with pytest.raises(Exception, match="issuer"):
+                validator.validate(issuer.mint(**forged))
+    assert issuer.counters.total == 0
+
+
+def test_answers_are_plain():
+    assert "secret" not in repr(Response(200, {"x": "secret"}, b"secret"))

@@ -136,11 +136,38 @@ def async_client(
     return client
 
 
+class _Handshake:
+    """Remembers a connection until it is secured: one whose handshake is cancelled is nobody's else, and stays open."""
+
+    def __init__(self) -> None:
+        self._opened: Any = None
+        self._unsecured: Any = None
+
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        if event.endswith("connect_tcp.complete"):
+            self._opened = info["return_value"]
+        elif event.endswith("start_tls.started"):
+            self._unsecured = self._opened
+        elif event.endswith("start_tls.complete"):
+            self._unsecured = None
+
+    async def aclose(self) -> None:
+        if self._unsecured is not None:
+            with suppress(Exception):
+                await self._unsecured.aclose()
+
+
 async def exchange(client: httpx.AsyncClient, request: Request, timeout: float) -> Response:
     """Do one exchange. The caller bounds it as a whole; `timeout` bounds each of its parts. Raises `ExchangeError`."""
+    handshake = _Handshake()
     try:
         sent = client.build_request(
-            request.method, request.url, headers=list(request.headers), content=request.body, timeout=timeout
+            request.method,
+            request.url,
+            headers=list(request.headers),
+            content=request.body,
+            timeout=timeout,
+            extensions={"trace": handshake.trace},
         )
         answer = await client.send(sent, stream=True)
         try:
@@ -154,6 +181,8 @@ async def exchange(client: httpx.AsyncClient, request: Request, timeout: float) 
             await answer.aclose()
     except Exception as error:
         raise _exchange_error(error) from error
+    finally:
+        await handshake.aclose()
 
 
 def _whole(answer: httpx.Response) -> Response:

@@ -95,15 +95,14 @@ class Loops:
                 return await call()
             case Work(function):
                 return await _beside(function)
-            case Send():
-                if journey is None:
-                    raise RuntimeError("an exchange belongs in a flight: only that bounds it")
-                if self.observer is None:
-                    return await journey.send(effect)
-                with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
-                    answer = await journey.send(effect)
-                    outbound.status = answer.status
-                    return answer
+        if journey is None:
+            raise RuntimeError("an exchange belongs in a flight: only that bounds it")
+        if self.observer is None:
+            return await journey.send(effect)
+        with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
+            answer = await journey.send(effect)
+            outbound.status = answer.status
+            return answer
 
     def _start(self, flight: Flight[Any], flow: Flow[Any]) -> None:
         flight.home = threading.get_ident()
@@ -183,13 +182,9 @@ async def _wait(landed: Future[Any], seconds: float | None) -> None:
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
 
-    def wake() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
     def tell(_: object) -> None:
         with suppress(RuntimeError):  # the loop of a waiter that was given up may be closed by now
-            loop.call_soon_threadsafe(wake)
+            loop.call_soon_threadsafe(waiter.set_result, None)
 
     landed.add_done_callback(tell)
     # wait, not await: a caller that is cancelled leaves, and the flight goes on

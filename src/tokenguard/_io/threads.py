@@ -94,15 +94,14 @@ class Threads:
                 return sync()
             case Work(function):
                 return function()
-            case Send():
-                if journey is None:
-                    raise RuntimeError("an exchange belongs in a flight: only that bounds it")
-                if self.observer is None:
-                    return journey.send(effect)
-                with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
-                    answer = journey.send(effect)
-                    outbound.status = answer.status
-                    return answer
+        if journey is None:
+            raise RuntimeError("an exchange belongs in a flight: only that bounds it")
+        if self.observer is None:
+            return journey.send(effect)
+        with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
+            answer = journey.send(effect)
+            outbound.status = answer.status
+            return answer
 
 
 class _Journey:

@@ -4,16 +4,16 @@ Owns: names of instruments, attributes and spans. Must not know: SDKs and export
 
 Attribute values come from configuration, from `Reason` and from constants here: nothing that a token says can create a
 series. Issuers are the configured ones or "unknown"; a host is a configured one or "_OTHER". Spans are made for
-outbound calls and for refusals only. Semantic conventions: HTTP client metrics and spans, `error.type`, `server.address`.
+outbound calls and for refusals only. Outbound calls follow the semantic conventions for HTTP clients.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from math import isfinite
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
-from weakref import ref
+from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -36,7 +36,8 @@ OTHER: Final = "_OTHER"  # the semantic conventions' word for a value that is no
 _VALIDATION_BOUNDS: Final = tuple(digit * 10.0**power for power in range(-6, 1) for digit in (1, 2.5, 5))
 # https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpclientrequestduration
 _HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_STATES: Final[tuple[State, ...]] = get_args(State)
+_WORSE: Final[tuple[State, ...]] = ("static", "fresh", "stale", "cold", "expired")
+_ISSUER: Final = "tokenguard.issuer"
 _PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -53,18 +54,19 @@ def instrument(
     """
     if validator.observer is not None and any(isinstance(one, _Telemetry) for one in validator.observer.members):
         raise ConfigurationError("this validator is instrumented already: instrument each validator once")
-    telemetry = _Telemetry(validator, meter_provider, tracer_provider)
-    end = validator.observe(telemetry)
+    gauges = _gauges_of(meter_provider)
+    end = validator.observe(_Telemetry(validator, meter_provider, tracer_provider))
+    gauges.validators.add(validator)
 
     def stop() -> None:
-        telemetry.ended = True
+        gauges.validators.discard(validator)
         end()
 
     return stop
 
 
 class _Telemetry:
-    """The observer. OpenTelemetry cannot take a callback back, so `ended` silences the gauges."""
+    """The observer."""
 
     def __init__(
         self,
@@ -72,8 +74,6 @@ class _Telemetry:
         meter_provider: MeterProvider | None,
         tracer_provider: TracerProvider | None,
     ) -> None:
-        self.ended = False
-        self._validator = ref(validator)  # a meter lives as long as the process; a validator need not
         self._issuers = frozenset(issuer.url for issuer in validator.issuers)
         self._hosts = frozenset(_hosts(validator))
         self._tracer = trace.get_tracer("tokenguard", tracer_provider=tracer_provider)
@@ -93,6 +93,71 @@ class _Telemetry:
             description="Duration of HTTP client requests.",
             explicit_bucket_boundaries_advisory=_HTTP_BOUNDS,
         )
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def judged(self, event: Judged) -> None:
+        """Count a verdict; a span for a refusal, in the trace of the request."""
+        attributes = {
+            "tokenguard.door": event.door,
+            _ISSUER: self._issuer(event.evidence.issuer),
+            "tokenguard.outcome": event.outcome,
+        }
+        if event.outcome != "accepted":
+            attributes["tokenguard.reason"] = event.reason
+        self._verdicts.add(1, attributes)
+        if event.outcome != "accepted":
+            span = self._tracer.start_span("tokenguard refuse", attributes={**attributes, "error.type": event.reason})
+            if event.outcome != "rejected":  # a refusal is work well done; this is not
+                span.set_status(StatusCode.ERROR)
+            span.end()
+
+    def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
+        """Record what one validation took."""
+        self._validations.record(seconds, {"tokenguard.way": way, "tokenguard.outcome": outcome})
+
+    def called(self, event: Outbound) -> None:
+        """Record an outbound call, and make a span of it."""
+        url = urlsplit(event.url)
+        status = event.status if event.status is not None and 100 <= event.status <= 599 else None
+        error = event.error or (OTHER if status is None else str(status) if status >= 400 else None)
+        attributes: dict[str, str | int] = {
+            "http.request.method": event.method,
+            "tokenguard.endpoint": event.endpoint,
+            _ISSUER: self._issuer(event.issuer),
+        }
+        if status is not None:
+            attributes["http.response.status_code"] = status
+        if error is not None:
+            attributes["error.type"] = error
+        known = _place(url) in self._hosts
+        self._requests.record(event.seconds, {**attributes, **(_address(url) if known else {"server.address": OTHER})})
+        span = self._tracer.start_span(
+            event.method,
+            kind=SpanKind.CLIENT,
+            attributes={**attributes, **_address(url), "url.full": f"{url.scheme}://{url.netloc}{url.path}"},
+            start_time=event.started_at,
+        )
+        if error is not None:
+            span.set_status(StatusCode.ERROR)
+        span.end(event.started_at + int(event.seconds * 1e9))
+
+    def after_fork(self) -> None:
+        """Nothing of ours to mend; providers look after themselves."""
+
+    def _issuer(self, issuer: str | None) -> str:
+        return issuer if issuer in self._issuers else UNKNOWN
+
+
+class _KeyGauges:
+    """The instruments that are asked for, once for each provider: a second one of the same name would be ignored.
+
+    Where several validators trust one issuer, the gauges tell of the one that is worse off, the counters of all.
+    """
+
+    def __init__(self, provider: MeterProvider | None) -> None:
+        self.validators: WeakSet[TokenValidator] = WeakSet()  # a meter lives as long as the process, they need not
+        meter = metrics.get_meter("tokenguard", meter_provider=provider)
         meter.create_observable_gauge(
             "tokenguard.keys.age",
             [self._ages],
@@ -118,86 +183,50 @@ class _Telemetry:
             description="Attempts that brought no usable keys.",
         )
 
-    # -- events --------------------------------------------------------------------------------------------------------
-
-    def judged(self, event: Judged) -> None:
-        """Count a verdict; a span for a refusal, in the trace of the request."""
-        attributes = {
-            "tokenguard.door": event.door,
-            "tokenguard.issuer": self._issuer(event.evidence.issuer),
-            "tokenguard.outcome": event.outcome,
-        }
-        if event.outcome != "accepted":
-            attributes["tokenguard.reason"] = event.reason
-        self._verdicts.add(1, attributes)
-        if event.outcome != "accepted":
-            span = self._tracer.start_span("tokenguard refuse", attributes={**attributes, "error.type": event.reason})
-            if event.outcome != "rejected":  # a refusal is work well done; this is not
-                span.set_status(StatusCode.ERROR)
-            span.end()
-
-    def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
-        """Record what one validation took."""
-        self._validations.record(seconds, {"tokenguard.way": way, "tokenguard.outcome": outcome})
-
-    def called(self, event: Outbound) -> None:
-        """Record an outbound call, and make a span of it."""
-        url = urlsplit(event.url)
-        status = event.status if event.status is not None and 100 <= event.status <= 599 else None
-        error = event.error or (OTHER if status is None else str(status) if status >= 400 else None)
-        attributes: dict[str, str | int] = {
-            "http.request.method": event.method,
-            "tokenguard.endpoint": event.endpoint,
-            "tokenguard.issuer": self._issuer(event.issuer),
-        }
-        if status is not None:
-            attributes["http.response.status_code"] = status
-        if error is not None:
-            attributes["error.type"] = error
-        known = _place(url) in self._hosts
-        self._requests.record(event.seconds, {**attributes, **(_address(url) if known else {"server.address": OTHER})})
-        span = self._tracer.start_span(
-            event.method,
-            kind=SpanKind.CLIENT,
-            attributes={**attributes, **_address(url), "url.full": f"{url.scheme}://{url.netloc}{url.path}"},
-            start_time=event.started_at,
-        )
-        if error is not None:
-            span.set_status(StatusCode.ERROR)
-        span.end(event.started_at + int(event.seconds * 1e9))
-
-    def after_fork(self) -> None:
-        """Nothing of ours to mend; providers look after themselves."""
-
-    def _issuer(self, issuer: str | None) -> str:
-        return issuer if issuer in self._issuers else UNKNOWN
-
-    # -- callbacks -----------------------------------------------------------------------------------------------------
-
-    def _keys(self) -> Iterator[tuple[dict[str, str], KeyState]]:
-        validator = self._validator()
-        if validator is not None and not self.ended:
+    def _keys(self) -> dict[str, list[KeyState]]:
+        found: dict[str, list[KeyState]] = {}
+        for validator in list(self.validators):
             for state in validator.state():
-                yield {"tokenguard.issuer": state.issuer}, state.keys
+                found.setdefault(state.issuer, []).append(state.keys)
+        for states in found.values():
+            states.sort(key=lambda keys: (_WORSE.index(keys.state), keys.age or 0.0))
+        return found
 
     def _ages(self, _: CallbackOptions) -> Iterable[Observation]:
-        for labels, keys in self._keys():
-            if keys.age is not None and isfinite(keys.age):
-                yield Observation(keys.age, labels)
+        ages = {issuer: states[-1].age for issuer, states in self._keys().items()}
+        return [Observation(age, {_ISSUER: issuer}) for issuer, age in ages.items() if age is not None]
 
     def _states(self, _: CallbackOptions) -> Iterable[Observation]:
-        for labels, keys in self._keys():
-            for state in _STATES:
-                yield Observation(int(keys.state == state), {**labels, "tokenguard.state": state})
+        return [
+            Observation(int(states[-1].state == state), {_ISSUER: issuer, "tokenguard.state": state})
+            for issuer, states in self._keys().items()
+            for state in _WORSE
+        ]
 
     def _counts(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(len(keys.key_ids), labels) for labels, keys in self._keys()]
+        return [Observation(len(states[-1].key_ids), {_ISSUER: issuer}) for issuer, states in self._keys().items()]
 
     def _fetches(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(keys.fetches, labels) for labels, keys in self._keys()]
+        return self._sums(lambda keys: keys.fetches)
 
     def _failures(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(keys.failures, labels) for labels, keys in self._keys()]
+        return self._sums(lambda keys: keys.failures)
+
+    def _sums(self, count: Callable[[KeyState], int]) -> Iterable[Observation]:
+        return [Observation(sum(map(count, states)), {_ISSUER: issuer}) for issuer, states in self._keys().items()]
+
+
+_gauges: WeakKeyDictionary[object, _KeyGauges] = WeakKeyDictionary()
+_registering = threading.Lock()
+
+
+def _gauges_of(provider: MeterProvider | None) -> _KeyGauges:
+    # The process's own provider may be set later: it is known by what stands for it.
+    key: object = metrics if provider is None or provider is metrics.get_meter_provider() else provider
+    with _registering:
+        if key not in _gauges:
+            _gauges[key] = _KeyGauges(provider)
+        return _gauges[key]
 
 
 def _hosts(validator: TokenValidator) -> Iterator[tuple[str | None, int | None]]:

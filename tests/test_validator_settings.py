@@ -1,0 +1,312 @@
+"""What a validator, an issuer and an environment may be, and what of it is refused with what to write instead."""
+
+import asyncio
+import functools
+import ssl
+
+import httpx
+import pytest
+from vectors.minting import jwk
+
+from tokenguard import ConfigurationError, Introspection, Issuer, TokenValidator
+from tokenguard.issuer import DEFAULT_ALGORITHMS
+
+URL, API = "https://issuer.example", "https://api.example.com"
+JWKS = {"keys": [jwk("rsa")]}
+SECRETS = {"keys": [jwk("oct")]}
+SECRET = {"client_id": "c", "client_secret": "s"}
+
+
+async def coroutine(*_):
+    return 1.0
+
+
+class AsyncCallable:
+    async def __call__(self, claims, now):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("issuer", "says"),
+    [
+        (None, "issuer must not be empty"),
+        ([], "issuer must not be empty"),
+        (b"https://i", "issuer must not be empty"),
+        (5, "issuer must not be empty"),
+        ("", "non-empty string"),
+        ([""], "non-empty string"),
+        ([None], "must be a string, an Issuer"),
+        ([[URL]], "must be a string, an Issuer"),
+        ([URL, URL], "given twice"),
+        ([URL, Issuer(URL)], "given twice"),
+        ("http://issuer.example", "must be https"),
+        ("https://u:p@issuer.example", "user information"),
+        ("https://issuer.example?x", "query"),
+        ("https://issuer.example#", "fragment"),
+        ("issuer.example", "https URL"),
+        ("urn:x", "https URL"),
+        (Issuer("http://issuer.example"), "must be https"),
+        (Issuer(URL, jwks_uri="http://issuer.example/jwks"), "must be https"),
+        (Issuer(URL, introspection=Introspection(**SECRET, endpoint="http://issuer.example/i")), "must be https"),
+        (Issuer("http://issuer.example", jwks=JWKS, introspection=Introspection(**SECRET)), "must be https"),
+        (
+            [
+                Issuer(URL, introspection=Introspection(**SECRET)),
+                Issuer(URL + "/2", introspection=Introspection(**SECRET)),
+            ],
+            "opaque",
+        ),
+    ],
+    ids=str,
+)
+def test_an_issuer_that_is_refused(issuer, says):
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        TokenValidator(issuer, API)
+    assert ":p@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("audience", [None, "", [], (), [""], ["a", ""], 5, b"x", [None]], ids=repr)
+def test_an_audience_that_is_refused(audience):
+    with pytest.raises(ConfigurationError, match="audience must"):
+        TokenValidator(URL, audience)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("leeway", value) for value in (-1, float("nan"), float("inf"), "30", None, True, 10**400)),
+        *(("max_token_bytes", value) for value in (0, -1, 1.5, "1", True, None)),
+        *(("token_cache_size", value) for value in (-1, 1.5, None, True)),
+        *(("http_timeout", value) for value in (0, -1, float("nan"), None, "5", 10**400)),
+        ("clock", 5),
+        ("monotonic", None),
+        ("jitter", 1),
+        ("allow_insecure_http", "false"),
+        ("allow_insecure_http", 1),
+        ("allow_insecure_http", None),
+        ("transport", "x"),
+        ("transport", object()),
+        ("ssl_context", "ca.pem"),
+        ("revocations", []),
+        ("revocations", "x"),
+        ("checks", 5),
+        ("checks", [None]),
+        ("checks", "ab"),
+        ("checks", lambda claims, now: None),
+        ("checks", [coroutine]),
+        ("checks", [functools.partial(coroutine, 1)]),
+        ("checks", [AsyncCallable()]),
+    ],
+    ids=repr,
+)
+def test_a_setting_that_is_refused(setting, value):
+    with pytest.raises(ConfigurationError):
+        TokenValidator(URL, API, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"algorithms": []}, "at least one"),
+        ({"algorithms": ["none"]}, "unsigned"),
+        ({"algorithms": ["RS257"]}, "among"),
+        ({"algorithms": ["HS256"]}, "static jwks"),
+        ({"algorithms": ["HS256"], "jwks_uri": "https://i/j"}, "static jwks"),
+        ({"algorithms": ["HS256", "RS256"], "jwks": SECRETS}, "must not mix"),
+        ({"algorithms": ["HS256"], "jwks": JWKS}, "not usable"),
+        ({"algorithms": ["HS256"], "jwks": {"keys": [jwk("oct"), jwk("rsa")]}}, "not usable"),
+        ({"algorithms": ["HS512"], "jwks": {"keys": [jwk("oct", k="AAAA")]}}, "shorter"),
+        ({"algorithms": ["HS512"], "jwks": {"keys": [jwk("oct", alg="HS256")]}}, "fits the allowed"),
+        ({"jwks": SECRETS}, "no usable key"),
+        ({"jwks": {"keys": []}}, "no usable key"),
+        ({"jwks": {"keys": [jwk("rsa1024")]}}, "no usable key"),
+        ({"jwks": {"keys": [{}] * 1_001}}, "1,000"),
+        ({"jwks": {"keys": [jwk("rsa", use="enc")]}}, "no usable key"),
+        ({"jwks": JWKS, "algorithms": ["ES256"]}, "fits the allowed"),
+        ({"jwks": {}}, "must be a JWK set"),
+        ({"jwks": []}, "must be a JWK set"),
+        ({"jwks": jwk("rsa")}, "must be a JWK set"),
+        ({"jwks": '{"keys":[]}'}, "must be a JWK set"),
+        ({"jwks": {"keys": {}}}, "must be a JWK set"),
+        ({"jwks": JWKS, "jwks_uri": "https://i/j"}, "not both"),
+        ({"jwks_uri": "file:///x"}, "https URL"),
+        ({"jwks_uri": "https://u@i/x"}, "user information"),
+        ({"jwks_uri": ""}, "https URL"),
+        ({"jwks_uri": 5}, "https URL"),
+        ({"audience": ""}, "audience must"),
+        ({"audience": []}, "audience must"),
+        ({"profile": "RFC9068"}, "profile must"),
+        ({"profile": None}, "profile must"),
+        ({"introspection": {}}, "Introspection"),
+        ({"jwks_max_age": 0}, "more than 0"),
+        ({"jwks_max_age": -1}, "more than 0"),
+        ({"jwks_max_age": float("inf")}, "finite"),
+        ({"jwks_max_stale": -1}, "at least 0"),
+        ({"jwks_cooldown": "30"}, "finite"),
+        ({"jwks_cooldown": float("nan")}, "finite"),
+    ],
+    ids=str,
+)
+def test_issuer_settings_that_are_refused(settings, says):
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        Issuer(URL, **settings)
+    assert caught.value.__cause__ is None
+    assert jwk("oct")["k"] not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", None, 5, b"https://i", ["https://i"]])
+def test_an_issuer_without_a_name(url):
+    with pytest.raises(ConfigurationError, match="non-empty string"):
+        Issuer(url, jwks=JWKS)
+
+
+@pytest.mark.parametrize(
+    "url", ["urn:x", "issuer", "http://issuer.example", "https://i.example?x#y", "https://u:p@i", "é"]
+)
+def test_with_static_keys_or_a_jwks_uri_the_name_may_be_anything(url):
+    TokenValidator(Issuer(url, jwks=JWKS), API)
+    TokenValidator(Issuer(url, jwks_uri="https://issuer.example/jwks"), API)
+
+
+@pytest.mark.parametrize("url", ["urn:x", "issuer", "https://i.example?x", "https://u:p@i", "https://i.example/#", "é"])
+def test_what_is_discovered_must_be_a_url(url):
+    with pytest.raises(ConfigurationError, match="discovered"):
+        Issuer(url)
+    with pytest.raises(ConfigurationError, match="discovered"):
+        Issuer(url, jwks=JWKS, introspection=Introspection(**SECRET))
+
+
+def test_an_issuer_shows_no_key():
+    shown = repr(Issuer(URL, jwks=SECRETS, algorithms="HS256")) + repr(
+        TokenValidator(Issuer(URL, jwks=SECRETS, algorithms="HS256"), API)
+    )
+    assert jwk("oct")["k"] not in shown
+    assert URL in shown
+    assert "RS256" in DEFAULT_ALGORITHMS
+    assert "HS256" not in DEFAULT_ALGORITHMS
+
+
+def test_http_needs_the_flag():
+    for issuer in ("http://issuer.example", Issuer(URL, jwks_uri="http://issuer.example/jwks")):
+        TokenValidator(issuer, API, allow_insecure_http=True)
+
+
+def test_iterables_are_taken_once():
+    validator = TokenValidator((one for one in (URL, URL + "/2")), (one for one in (API,)), checks=(one for one in ()))
+    assert [state.issuer for state in validator.state()] == [URL, URL + "/2"]
+    assert TokenValidator(URL, API, ssl_context=ssl.create_default_context()).is_ready() is False
+    assert TokenValidator(Issuer(URL, jwks=JWKS), API).is_ready() is True
+
+
+ENV = {"G_ISSUER": URL, "G_AUDIENCE": API}
+
+
+def from_env(prefix="G_", **more):
+    return TokenValidator.from_mapping({**ENV, **more}, prefix=prefix)
+
+
+def test_from_env_reads_the_environment(monkeypatch):
+    monkeypatch.setenv("TOKENGUARD_ISSUER", f"{URL} {URL}/2")
+    monkeypatch.setenv("TOKENGUARD_AUDIENCE", f"{API} other")
+    validator = TokenValidator.from_env()
+    assert [state.issuer for state in validator.state()] == [URL, URL + "/2"]
+    monkeypatch.setenv("X_ISSUER", URL)
+    monkeypatch.setenv("X_AUDIENCE", API)
+    assert len(TokenValidator.from_env("X_").state()) == 1
+    assert len(TokenValidator.from_env("X_", leeway=5).state()) == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"G_JWKS_URI": "https://issuer.example/jwks", "G_ALGORITHMS": "RS256  ES256", "G_PROFILE": "rfc9068"},
+        {"G_LEEWAY": "5"},
+        {"G_LEEWAY": " 0.5 "},
+        {"G_LEEWAY": 5},
+        {"G_MAX_TOKEN_BYTES": "9000", "G_TOKEN_CACHE_SIZE": "0", "G_HTTP_TIMEOUT": "1.5"},
+        {"G_ISSUER": "http://i.example", "G_ALLOW_INSECURE_HTTP": "Yes"},
+        {"G_ALLOW_INSECURE_HTTP": "off"},
+        {"G_ALLOW_INSECURE_HTTP": False},
+        {"G_JWKS_MAX_AGE": "60", "G_JWKS_MAX_STALE": "0", "G_JWKS_COOLDOWN": "1"},
+        {"G_LEEWAY": "", "G_JWKS_URI": ""},
+        {
+            "G_INTROSPECTION_CLIENT_ID": "c",
+            "G_INTROSPECTION_CLIENT_SECRET": "s",
+            "G_INTROSPECTION_CACHE_TTL": "0",
+            "G_INTROSPECTION_REQUIRE_AUDIENCE": "false",
+        },
+        {"G_ISSUER": Issuer(URL)},
+        {"G_ISSUER": [Issuer(URL), "https://i.example"]},
+        {"G_AUDIENCE": [API]},
+        {"OTHER": "x", "G_REALM": "x", "G_TOKEN": "x", 5: 6},
+    ],
+    ids=str,
+)
+def test_an_environment_that_is_fine(more):
+    from_env() if 5 in more else from_env(**more)
+    TokenValidator.from_mapping({**ENV, **more}, prefix="G_")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"G_ISSUER": ""}, "G_ISSUER must be set"),
+        ({"G_ISSUER": "  "}, "G_ISSUER must be set"),
+        ({"G_AUDIENCE": ""}, "G_AUDIENCE must be set"),
+        ({"G_AUDIENCE": " "}, "audience must"),
+        ({"G_LEEWAY": "soon"}, "G_LEEWAY is not readable"),
+        ({"G_LEEWAY": "nan"}, "finite"),
+        ({"G_LEEWAY": "-1"}, "at least 0"),
+        ({"G_LEEWAY": "²"}, "G_LEEWAY is not readable"),
+        ({"G_LEEWAY": "9" * 5_000}, "G_LEEWAY is not readable"),
+        ({"G_MAX_TOKEN_BYTES": "1e4"}, "whole number"),
+        ({"G_ALLOW_INSECURE_HTTP": "maybe"}, "G_ALLOW_INSECURE_HTTP is not readable"),
+        ({"G_ISSUER": f"{URL} {URL}/2", "G_JWKS_URI": "https://i/j"}, "G_JWKS_URI can be set for one issuer only"),
+        ({"G_ISSUER": Issuer(URL), "G_PROFILE": "jwt"}, "one issuer only"),
+        ({"G_ALGORITHMS": "none"}, "unsigned"),
+        ({"G_PROFILE": "x"}, "profile"),
+        ({"G_INTROSPECTION_CLIENT_ID": "c"}, "client_secret"),
+        ({"G_LEEWEY": "5"}, "G_LEEWEY is no setting: write G_LEEWAY"),
+        ({"G_ALGORITHM": "RS256"}, "write G_ALGORITHMS"),
+        ({"G_ISSUERS": URL}, "write G_ISSUER"),
+        ({"G_JWKS_URL": "https://i/j"}, "write G_JWKS_URI"),
+    ],
+    ids=str,
+)
+def test_an_environment_that_is_refused(more, says):
+    with pytest.raises(ConfigurationError, match=says):
+        from_env(**more)
+
+
+def test_without_prefix_foreign_names_are_nobodys_business():
+    TokenValidator.from_mapping({"ISSUER": URL, "AUDIENCE": API, "LEEWEY": "5"}, prefix="")
+
+
+class SyncOnly(httpx.BaseTransport):
+    def handle_request(self, request):
+        return httpx.Response(200, json=JWKS)
+
+
+class AsyncOnly(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request):
+        return httpx.Response(200, json=JWKS)
+
+
+def test_a_transport_for_one_world_only():
+    from vectors.minting import NOW, token
+
+    issuer = Issuer(URL, jwks_uri="https://issuer.example/jwks")
+    one = TokenValidator(issuer, API, transport=SyncOnly(), clock=lambda: NOW)
+    other = TokenValidator(issuer, API, transport=AsyncOnly(), clock=lambda: NOW)
+    with pytest.raises(ConfigurationError, match="synchronous only"):
+        asyncio.run(one.validate_async(token()))
+    with pytest.raises(ConfigurationError, match="synchronous only"):
+        asyncio.run(one.warm_up_async())
+    with pytest.raises(ConfigurationError, match="asynchronous only"):
+        other.validate(token())
+    with pytest.raises(ConfigurationError, match="asynchronous only"):
+        other.warm_up()
+    one.warm_up()
+    asyncio.run(other.warm_up_async())
+    assert one.validate(token()).subject == asyncio.run(other.validate_async(token())).subject == "service-7"
+    assert other.validate(token()).subject == "service-7", "a remembered token needs no transport"

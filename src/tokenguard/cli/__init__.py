@@ -7,6 +7,7 @@ use; 3 could not tell.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 __all__ = ["main"]
 
@@ -15,10 +16,7 @@ _MISSING = 'tokenguard: the command line is an extra: pip install "tokenguard-oa
 
 def main() -> None:
     """Run the command of `sys.argv`, and exit."""
-    try:
-        import rich  # noqa: F401
-        import typer  # noqa: F401
-    except ModuleNotFoundError:
+    if not all(map(find_spec, ("typer", "rich"))):
         sys.stderr.write(_MISSING)
         sys.exit(2)
     from tokenguard.cli.app import app

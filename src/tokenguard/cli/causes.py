@@ -87,20 +87,22 @@ def _of_bounds(data: bytes, value: dict[str, Any]) -> str:
         pass
     else:
         return f"more than {strict_json.TOKEN_MEMBERS:,} members"
-    try:
-        if _depth(value) > strict_json.MAX_DEPTH:
-            return _TOO_DEEP
-        json.dumps(value, allow_nan=False)
-    except RecursionError:
+    if _depth(value) > strict_json.MAX_DEPTH:
         return _TOO_DEEP
+    try:
+        json.dumps(value, allow_nan=False)
     except ValueError:
         return "a number that is not finite"
     return "half of a surrogate pair"
 
 
 def _depth(value: object) -> int:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return 0 if items is None else 1 + max(map(_depth, items), default=0)
+    """How deep objects and arrays nest, level by level: recursion would end where this is needed."""
+    depth, level = 0, [value]
+    while containers := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [item for one in containers for item in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def of_header(members: dict[str, Any]) -> str:
@@ -117,5 +119,5 @@ def of_header(members: dict[str, Any]) -> str:
 
 
 def _kind(value: object) -> str:
-    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    names: dict[type, str] = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")

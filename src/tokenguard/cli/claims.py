@@ -114,9 +114,7 @@ def _party_expected(authority: Authority) -> str:
     return "; ".join(parts) or f"the client is in {', else '.join(authority.client_id_claims) or 'no claim'}"
 
 
-def _party(claims: dict[str, Any], authority: Authority | None) -> str:
-    if authority is None:
-        raise FailedError(Reason.ISSUER, "no issuer")
+def _party(claims: dict[str, Any], authority: Authority) -> str:
     for name, values in authority.values:
         found = f"{name} is {shown(claims[name])}" if name in claims else f"{name} is absent"
         hold(found, party.check_values, claims, ((name, values),))

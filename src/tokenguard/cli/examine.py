@@ -20,7 +20,6 @@ from tokenguard.cli import causes
 from tokenguard.cli.findings import Findings
 from tokenguard.cli.output import duration, shown
 from tokenguard.cli.probe import Exchange, Prober
-from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
 
 _REACH: Final = "check the address, DNS, firewall and proxy between this host and the issuer"
@@ -175,11 +174,7 @@ def introspection(
     if url is None:
         found.add("introspection", "fault", "the metadata names no usable introspection_endpoint", "give endpoint")
         return
-    try:
-        credentials = settings.credentials(issuer=issuer, now=time.time(), jti=secrets.token_urlsafe(16))
-    except ConfigurationError as error:
-        found.add("introspection", "fault", "our credentials cannot be read", str(error))
-        return
+    credentials = settings.credentials(issuer=issuer, now=time.time(), jti=secrets.token_urlsafe(16))
     exchange = prober.send(build_request(url, f"tokenguard-doctor-{secrets.token_urlsafe(24)}", credentials))
     if exchange.response is None:
         found.add("introspection", "fault", f"{url}: {exchange.error}", _REACH)

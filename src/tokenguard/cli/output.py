@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
@@ -79,7 +79,10 @@ def table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
         mark, style = _MARKS[status]
         dim = "dim" if style == "dim" else ""
         shape.add_row(Text(mark, style=style), *(Text(cell, style=dim) for cell in cells))
-    _console().print(shape)
+    console = _console()
+    with console.capture() as captured:
+        console.print(shape)
+    sys.stdout.write("".join(f"{row.rstrip()}\n" for row in captured.get().splitlines()))
 
 
 def _console() -> Console:
@@ -94,7 +97,7 @@ def complain(text: str) -> NoReturn:
 
 
 @contextmanager
-def settings_errors() -> Iterator[None]:
+def settings_errors() -> Generator[None]:
     """A `ConfigurationError` inside becomes a line on standard error and exit code 2. Its text is a constant."""
     try:
         yield

@@ -69,7 +69,7 @@ class Prober:
             with self._client.stream(
                 request.method, request.url, headers=list(request.headers), content=request.body
             ) as answer:
-                seen = time.time()
+                seen, ends = time.time(), _certificate_ends(answer)  # before the body: reading its end may close
                 body = Body(answer.headers.get("content-encoding", ""))
                 for chunk in answer.iter_raw():
                     body.feed(chunk)
@@ -82,7 +82,7 @@ class Prober:
                     request.url,
                     response,
                     offset=_offset(answer.headers.get("date"), seen),
-                    certificate_ends=_certificate_ends(answer),
+                    certificate_ends=ends,
                 )
         except ExchangeError as error:
             return Exchange(request.url, error=error.kind)

@@ -1,0 +1,193 @@
+"""`tokenguard issuer` and `demo`, and the command without its extra: real processes."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from importlib import import_module
+
+import pytest
+from commands import run
+from serving import ROOT, clean
+
+from tokenguard import cli
+from tokenguard.cli import demo as demo_module
+
+COMMAND = [sys.executable, "-m", "tokenguard.cli"]
+
+
+@contextmanager
+def issuer(*arguments, **environment):
+    process = subprocess.Popen(
+        [*COMMAND, "issuer", *arguments],
+        env=clean(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def document(process):
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line == "}\n":
+            return json.loads(text)
+    raise AssertionError(process.stderr.read())
+
+
+def shell(script, **environment):
+    done = subprocess.run(
+        ["sh", "-ec", script], env=clean(environment), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
+def test_the_curl_lines_can_be_pasted_and_a_signal_ends_it():
+    with issuer("--json", "--scope", "orders:read", "--algorithm", "ES256") as process:
+        facts = document(process)
+        curl = facts["curl"]
+        script = (
+            f"{curl['token']}\n{curl['introspect']}\n{curl['revoke']}\necho\n{curl['introspect']}\necho\necho $TOKEN"
+        )
+        before, after, token = shell(script).splitlines()
+        assert json.loads(before)["scope"] == "orders:read"
+        assert json.loads(after) == {"active": False}
+        assert json.loads(shell(curl["metadata"]))["issuer"] == facts["issuer"]
+        ran = run("check", "--scope", "orders:read", token=token, environment=facts["environment"])
+        assert ran.code == 0, ran.out + ran.err
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
+def test_a_given_secret_is_used_and_not_shown():
+    secret = "a 'secret' of $HOME"
+    arguments = ("--json", "--client-id", "my client", "--opaque", "-a", "one", "-a", "two")
+    with issuer(*arguments, TOKENGUARD_CLIENT_SECRET=secret) as process:
+        facts = document(process)
+        assert secret not in json.dumps(facts)
+        assert facts["client_secret"] is None
+        assert facts["environment"]["TOKENGUARD_AUDIENCE"] == "one two"
+        script = f"{facts['curl']['token']}\n{facts['curl']['introspect']}"
+        answer = json.loads(shell(script, TOKENGUARD_CLIENT_SECRET=secret))
+        assert answer["active"] is True
+        assert answer["client_id"] == "my client"
+
+
+def test_people_read_the_same_and_ctrl_c_is_a_clean_end():
+    with issuer(TOKENGUARD_CLIENT_SECRET="hush-hush") as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line == "# metadata\n":
+                break
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=20)
+        said = "".join(lines) + rest
+        assert process.returncode == 0
+        assert errors == ""
+        assert "never for production" in said
+        assert "as in $TOKENGUARD_CLIENT_SECRET" in said
+        assert "export TOKENGUARD_ALLOW_INSECURE_HTTP=true" in said
+        assert "hush-hush" not in said
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "none"])
+def test_only_keys_that_can_be_published(algorithm):
+    ran = run("issuer", "--algorithm", algorithm)
+    assert ran.code == 2
+    assert "asymmetric" in ran.err
+
+
+def test_a_port_that_is_taken():
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            ran = run("issuer", "--port", taken.getsockname()[1])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ran.code == 2
+    assert "is it taken?" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [["--json"], []])
+def test_issuer_in_this_process(arguments):
+    """The whole command once more without a process of its own, ended by its own signal."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        ran = run("issuer", *arguments)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ran.code == 0
+    assert "client_secret" in ran.out
+
+
+# demo
+
+
+@pytest.mark.parametrize(("code", "as_expected"), [(0, True), (1, False)])
+def test_demo_is_the_story_with_its_exit_code(monkeypatch, code, as_expected):
+    def story(out):
+        out.write("one\ntwo\n")
+        return code
+
+    monkeypatch.setattr("tokenguard._demo.story.run", story)
+    ran = run("demo", "--json")
+    assert ran.code == code
+    assert ran.json == {"as_expected": as_expected, "lines": ["one", "two"]}
+    assert run("demo").out == "one\ntwo\n"
+
+
+def test_demo_says_what_it_needs(monkeypatch):
+    monkeypatch.setattr(demo_module, "find_spec", lambda name: None if name == "uvicorn" else object())
+    ran = run("demo")
+    assert ran.code == 2
+    assert "uvicorn" in ran.err
+
+
+# The entry point
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_it_says_so(missing, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.err == 'tokenguard: the command line is an extra: pip install "tokenguard-oauth[cli]"\n'
+    assert said.out == ""
+
+
+def test_main_runs_the_command_of_argv(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tokenguard", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        import_module("tokenguard.cli.__main__").main()
+    assert ended.value.code == 0
+    assert "Exit codes" in capsys.readouterr().out
+
+
+def test_the_command_is_installed_and_lists_its_commands():
+    script = ROOT / ".venv" / "bin" / "tokenguard"
+    command = [script] if script.exists() else COMMAND
+    done = subprocess.run([*command, "--help"], env=clean({}), capture_output=True, text=True, timeout=60, check=True)
+    for name in ("check", "doctor", "issuer", "demo"):
+        assert f"  {name} " in done.stdout
+    wrong = subprocess.run([*COMMAND, "nonsense"], env=clean({}), capture_output=True, timeout=60, check=False)
+    assert wrong.returncode == 2

@@ -23,10 +23,18 @@ OURS = "import tokenguard"
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|( *)(\S+)")
 
 
+# With bytecode, as anything that is installed has it.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def _imports(statement: str) -> float:
     """Milliseconds of a statement's imports, from -X importtime: the sum of what stands at the top level."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", statement], stderr=subprocess.PIPE, check=True, text=True
+        [sys.executable, "-X", "importtime", "-c", statement],
+        stderr=subprocess.PIPE,
+        check=True,
+        text=True,
+        env=_ENVIRONMENT,
     )
     lines = [match for match in map(_LINE.match, done.stderr.splitlines()) if match]
     # What the interpreter imports for itself comes first and ends with `site`.
@@ -36,7 +44,7 @@ def _imports(statement: str) -> float:
 
 def _whole(statement: str) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True)
+    subprocess.run([sys.executable, "-c", statement], check=True, env=_ENVIRONMENT)
     return (time.perf_counter() - start) * 1e3
 
 
@@ -90,7 +98,9 @@ def first_tokens(plan: Plan, jwks_base: str, rounds: int) -> dict[str, Any]:
         )
         runs = []
         for _ in range(rounds):
-            done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, text=True, env=_ENVIRONMENT
+            )
             runs.append(json.loads(done.stdout))
         results[algorithm] = {
             "microseconds": [median(run[place] for run in runs) / 1e3 for place in range(len(runs[0]))],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,9 +15,11 @@ from importlib import import_module
 import pytest
 from commands import run
 from serving import ROOT, clean
+from typer.main import get_command
 
 from tokenguard import cli
 from tokenguard.cli import demo as demo_module
+from tokenguard.cli.app import app
 
 COMMAND = [sys.executable, "-m", "tokenguard.cli"]
 
@@ -191,3 +194,17 @@ def test_the_command_is_installed_and_lists_its_commands():
         assert f"  {name} " in done.stdout
     wrong = subprocess.run([*COMMAND, "nonsense"], env=clean({}), capture_output=True, timeout=60, check=False)
     assert wrong.returncode == 2
+
+
+def test_the_page_names_every_option_and_no_other():
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    command = get_command(app)
+    known = {
+        option
+        for sub in command.commands.values()
+        for parameter in sub.params
+        for option in parameter.opts
+        if option.startswith("--") and option != "--help"
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page))
+    assert named == known

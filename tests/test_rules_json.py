@@ -204,3 +204,34 @@ def test_a_lone_surrogate(text):
 )
 def test_what_is_no_utf_8(octets):
     assert refused(octets)
+
+
+def _walked(value, depth=1):
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max((_walked(item, depth + 1) for item in inner if isinstance(item, dict | list)), default=depth)
+
+
+NESTS = st.recursive(
+    st.just([]) | st.just({}),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["", "[", '"}', "\\"]), inner, max_size=3)
+        | st.tuples(inner, st.integers(1, 40)).map(lambda pair: _nested(*pair))
+    ),
+    max_leaves=20,
+)
+
+
+def _nested(value, levels):
+    for level in range(levels):
+        value = [value] if level % 3 else {"[": value}
+    return value
+
+
+@given(NESTS)
+def test_the_depth_is_what_a_walk_finds(value):
+    text = json.dumps({"x": value})
+    if _walked(json.loads(text)) <= 64:
+        assert good(text)
+    else:
+        assert refused(text)

@@ -1,0 +1,125 @@
+"""What a refusal costs, beside one bare RS256 verification: `.venv/bin/python bench/refusal.py [ROUNDS]`.
+
+Every vector of tests/vectors that `validate` refuses, then shapes that grow up to the size cap and beyond. Cost must
+grow at most linearly up to the cap and be flat beyond it. Exits with 1 where a token that is refused before its signature is
+looked at costs more than 3 verifications. One that gets as far costs what its algorithm and the parser cost in any case.
+Medians over interleaved rounds; nothing is remembered between two calls.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from vectors import minting as m
+from vectors.minting import NOW, jwk, token
+
+from tokenguard import Issuer, TokenGuardError, TokenValidator
+
+VECTORS = Path(__file__).parent.parent / "tests" / "vectors"
+LIMIT = 3.0
+
+
+def verification() -> Callable[[], None]:
+    """One RS256 verification by `cryptography` alone, of a token of ordinary size."""
+    text, _, signature = token().rpartition(".")
+    key = m.private("rsa").public_key()
+    raw, data, padding, digest = m.sign("RS256", "rsa", text.encode()), text.encode(), PKCS1v15(), hashes.SHA256()
+    assert m.b64(raw) == signature
+    return lambda: key.verify(raw, data, padding, digest)
+
+
+def refusal(validator: TokenValidator, raw: str) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            validator.validate(raw)
+        except TokenGuardError:
+            return
+
+    return run
+
+
+def cost(run: Callable[[], None], calls: int) -> float:
+    started = perf_counter_ns()
+    for _ in range(calls):
+        run()
+    return (perf_counter_ns() - started) / calls / 1000
+
+
+def vectors() -> dict[str, Callable[[], None]]:
+    """Refused vectors with static keys; key sets are fetched once in minutes, and are not what a client can repeat."""
+    found: dict[str, Callable[[], None]] = {}
+    for path in sorted(VECTORS.glob("*.json")):
+        file = json.loads(path.read_text())
+        for vector in file["vectors"]:
+            settings = file["settings"][vector["settings"]]
+            if vector.get("verdict") is None or any("served" in one for one in settings["issuers"]):
+                continue
+            issuers = [Issuer(**one) for one in settings["issuers"]]
+            validator = TokenValidator(issuers, settings["audience"], clock=lambda: NOW, token_cache_size=0)
+            found[f"{vector['id']} ({vector['verdict']})"] = refusal(validator, vector["token"])
+    return found
+
+
+SHAPES: dict[str, Callable[[int], str]] = {
+    "letters": lambda size: "A" * size,
+    "dots": lambda size: "." * size,
+    "text": lambda size: _forged(b'"' + b"x" * size + b'"'),
+    "escapes": lambda size: _forged(b'"' + b"\\n" * (size // 2) + b'"'),
+    "unicode": lambda size: _forged(b'"' + b"\\u00e9" * (size // 6) + b'"'),
+    "numbers": lambda size: _forged(b"[" + b"0," * (size // 2) + b"0]"),
+    "lists": lambda size: _forged(b"[" + b"[]," * (size // 3) + b"0]"),
+    "objects": lambda size: _forged(b"[" + b"{}," * (size // 3) + b"0]"),
+    "members": lambda size: _forged(b"[" + b'{"":0},' * (size // 7) + b"0]"),
+    "names": lambda size: _forged(b"{" + b",".join(b'"%d":0' % number for number in range(size // 9)) + b"}"),
+    "opening": lambda size: _forged(b"[" * size),
+    "nested": lambda size: _forged(b"[" + (b"[" * 62 + b"]" * 62 + b",") * (size // 125) + b"0]"),
+    "texts": lambda size: _forged(b"[" + b'"",' * (size // 3) + b"0]"),
+    "kid": lambda size: token({"kid": "k" * size}),
+    "digits": lambda size: _forged(b"9" * size),
+    "floats": lambda size: _forged(b"[" + b"1.5," * (size // 4) + b"0]"),
+}
+
+
+def _forged(value: bytes) -> str:
+    return token(payload=m.dump(m.good_claims())[:-1] + b',"x":' + value + b"}", signature=bytes(256))
+
+
+def main() -> int:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    bare, runs = verification(), vectors()
+    seen: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            seen[name].append(cost(run, 3) / cost(bare, 12))
+    ratios = sorted(((median(values), name) for name, values in seen.items()), reverse=True)
+    print(f"{len(ratios)} refused vectors; one verification is {cost(bare, 2_000):.1f} µs; dearest, in verifications:")
+    for ratio, name in ratios[:15]:
+        print(f"  {ratio:6.2f}  {name}")
+    dear = [name for ratio, name in ratios if ratio > LIMIT and not name.endswith("(signature)")]
+    print(f"above {LIMIT:g} before the signature was looked at: {', '.join(dear) or 'none'}")
+
+    validator = TokenValidator(
+        Issuer(m.ISSUER, jwks={"keys": [jwk("rsa")]}), m.AUDIENCE, clock=lambda: NOW, token_cache_size=0
+    )
+    sizes = (1_500, 3_000, 6_000, 11_000, 16_384, 100_000, 1_000_000)
+    print("growth, in verifications" + "".join(f"{size:>10}" for size in sizes))
+    for name, shape in SHAPES.items():
+        line = []
+        for size in sizes:
+            run = refusal(validator, shape(size))
+            line.append(median(cost(run, 5) / cost(bare, 5) for _ in range(rounds)))
+        print(f"  {name:<22}" + "".join(f"{ratio:>10.2f}" for ratio in line))
+    return 1 if dear else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

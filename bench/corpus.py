@@ -7,12 +7,13 @@ by the time its turn comes.
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CACHE = Path(__file__).parent / ".cache"
+CACHE = Path(os.environ.get("BENCH_CACHE") or Path(__file__).parent / ".cache")
 ISSUER = "https://auth.example.com/"
 AUDIENCE = "https://api.example.com"
 SCOPE = "orders:read orders:write profile:read reports:read"
@@ -51,7 +52,7 @@ def make(algorithm: str, count: int) -> None:
         issuer.mint(SCOPE, expires_in=_LIFETIME, sub=f"auth|{number:032x}", client_id="web-shop-frontend")
         for number in range(count)
     ]
-    CACHE.mkdir(exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"jwks": issuer.jwks(), "tokens": tokens}), "utf-8")
 
 

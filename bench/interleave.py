@@ -88,9 +88,8 @@ class Team:
         return json.loads(line)
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        with self._process:  # closes its pipes and waits
+            pass
 
     def _write(self, command: dict[str, Any]) -> None:
         assert self._process.stdin is not None

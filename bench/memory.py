@@ -116,6 +116,7 @@ def flood(count: int, size: int) -> dict[str, Any]:
         slowest_uncollected.append(max(uncollected) / 1e3)
         del batch
         resident.append((_resident() - empty) / 1e6)
+    gc.callbacks.remove(collecting)
     return {
         "tokens": count,
         "size": size,

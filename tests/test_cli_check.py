@@ -5,13 +5,15 @@ import os
 import pty
 import subprocess
 import sys
+from random import Random
 
 import pytest
 from commands import run
 from serving import clean
 
-from tokenguard import ConfigurationError, Reason
+from tokenguard import ConfigurationError, Issuer, Reason, TokenValidator
 from tokenguard.cli import causes, output
+from tokenguard.cli.check import judge
 from tokenguard.cli.options import secret_from
 from tokenguard.testing import ABSENT, FakeIssuer
 
@@ -456,3 +458,69 @@ def test_a_terminal_gets_colours(fake, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     assert "\x1b[" in check(fake, fake.mint()).out
+
+
+# The explanation and the verdict
+
+ODD = [
+    *(None, True, 0, -1, 1.5, 10**400, 1e308, "", "x", "b" * 600, "\ud800", "é", [], ["a"], [1], [[[]]], {}, {"a": 1}),
+    *("access", "ID", "Bearer", "https://issuer.example", "https://api.example.com", "at+jwt", "JWT", "RS256", "none"),
+]
+CLAIMS = [
+    "iss",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "sub",
+    "client_id",
+    "jti",
+    "cnf",
+    "token_use",
+    "typ",
+    "events",
+    "scope",
+    "azp",
+]
+HEADERS = ["alg", "kid", "typ", "crit", "b64", "enc", "jku", "x5c"]
+
+
+def bent(random, members, names):
+    for name in random.choices(names, k=random.choice([0, 0, 1, 2])):
+        if random.random() < 0.2:
+            members.pop(name, None)
+        else:
+            members[name] = random.choice(ODD)
+
+
+def spoilt(random, token):
+    fate = random.random()
+    if fate < 0.2:
+        letters = list(token)
+        for place in random.choices(range(len(letters)), k=2):
+            letters[place] = random.choice("Aa9._-=+/!\x00é ")
+        return "".join(letters)
+    return token[: random.randrange(len(token))] if fate < 0.25 else token
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"clients": "client", "claim_values": {"sub": ["client"]}}, {"profile": "rfc9068"}]
+)
+def test_the_explanation_never_contradicts_the_verdict(settings):
+    """Of 700 bent tokens: each refusal has a check that failed for its reason; of an accepted one, every check passed."""
+    random, fake = Random(1), FakeIssuer(algorithm="ES256")
+    with TokenValidator(Issuer(fake.url, jwks=fake.jwks(), **settings), fake.audience) as validator:
+        seen = set()
+        for _ in range(700):
+            header, claims = {"alg": "ES256", "kid": fake.key.kid, "typ": "at+jwt"}, fake.claims("a")
+            bent(random, header, HEADERS)
+            bent(random, claims, CLAIMS)
+            scope = random.choice([[], ["a"], ["a", "zz"]])
+            report = judge(validator, spoilt(random, fake.sign(header, claims)), fake.clock(), scope)
+            assert report.document()["verdict"] == report.verdict.replace(" ", "_")
+            if report.exit_code == output.REJECTED:
+                seen.add(report.error.reason)
+                assert report.cause is not None, (header, report.error.reason)
+            else:
+                assert {step.status for step in report.record.steps} == {"passed"}
+    assert len(seen) >= 9

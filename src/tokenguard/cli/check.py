@@ -80,7 +80,7 @@ def check(
         if str(jwks) == "-" and str(token_file or "-") == "-":
             raise ConfigurationError("only one of the token and --jwks can come from standard input")
         with TokenValidator(**given.settings(), clock=lambda: now) as validator:
-            report = _judge(validator, options.secret_from(token_file, _VARIABLE), now, scope or [])
+            report = judge(validator, options.secret_from(token_file, _VARIABLE), now, scope or [])
     if json:
         output.as_json(report.document())
     else:
@@ -88,7 +88,8 @@ def check(
     raise typer.Exit(report.exit_code)
 
 
-def _judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> Report:
+def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> Report:
+    """The validator's verdict on `raw` at `now`, and beside it every check."""
     required = prepare(scope)
     token: AccessToken | None = None
     error: RejectedError | UnavailableError | None = None

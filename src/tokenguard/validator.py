@@ -26,7 +26,8 @@ from tokenguard._flows.effects import Flow
 from tokenguard._flows.introspection import Introspector
 from tokenguard._flows.keys import KeySource, KeyState, warm_up
 from tokenguard._flows.memory import Memory
-from tokenguard._flows.validation import Check, Validation, Verdict
+from tokenguard._flows.validation import Check, Validation
+from tokenguard._flows.verdict import Verdict
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 from tokenguard._observer import Observer, Observers, tell_token
@@ -163,8 +164,8 @@ class TokenValidator:
         """A validator from `PREFIX + NAME` entries, strings or typed values; lists are separated by spaces.
 
         `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
-        `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`, and
-        `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
+        `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`,
+        and `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
         `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. Raises `ConfigurationError` naming the variable, also for
         an unknown name.
         """

@@ -3,8 +3,9 @@
 Owns: the bound and what is dropped first. Must not know: what a verdict stands for.
 
 Two generations of a plain dict: reads take no lock (a lock costs five times under eight threads), writes do. When the
-young generation is full it becomes the old one, and the old one is dropped whole: eviction is O(1), and a verdict that is
-read while old moves back to the young. Nothing is scanned, nothing is timed: whoever reads a verdict judges its times.
+young generation is full it becomes the old one, and the old one is dropped whole: eviction is O(1), and a verdict that
+is read while old moves back to the young. Nothing is scanned, nothing is timed: whoever reads a verdict judges its
+times.
 """
 
 from __future__ import annotations

@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from tokenguard._flows.authority import Authority
 from tokenguard._flows.effects import Flow
-from tokenguard._flows.keys import KeySource
+from tokenguard._flows.finding import find_key
 from tokenguard._flows.memory import Memory
+from tokenguard._flows.revocation import Revocation
+from tokenguard._flows.verdict import Verdict, access_token
 from tokenguard._observer import clear, tell, tell_token
 from tokenguard._rules import claims as rules
-from tokenguard._rules import jws, party, scope
+from tokenguard._rules import jws, party
 from tokenguard._rules.introspection import judge_active
 from tokenguard._rules.jwk import Key, KeySet
 from tokenguard._rules.scope import RequiredScope
@@ -27,31 +29,23 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.revocations import RevocationList
-from tokenguard.token import AccessToken, judged
+from tokenguard.token import AccessToken
 
 Check = Callable[[Mapping[str, Any], float], None]
 
 _REMEMBERED_HEADERS: Final = 1_024
-_ROUNDS: Final = 4
 
 
-class Verdict:
-    """What is remembered of a token: it held under `key`. Its times, the extra checks, revocation and scope are open.
+class _Case:
+    """A token on the slow way: what does not change from step to step."""
 
-    `ends` and `starts` are NumericDates as sent; `plain` tells that nothing but times and scope has to be judged again.
-    """
+    __slots__ = ("digest", "now", "raw", "required")
 
-    __slots__ = ("authority", "ends", "key", "keys", "plain", "source", "starts", "token")
-
-    def __init__(self, token: AccessToken, authority: Authority, key: Key, keys: KeySet, *, plain: bool) -> None:
-        self.token = token
-        self.authority = authority
-        self.source = authority.keys
-        self.key = key
-        self.keys = keys
-        self.plain = plain
-        self.ends = token.claims["exp"]
-        self.starts = rules.start(token.claims)
+    def __init__(self, raw: bytes, digest: bytes, now: float, required: RequiredScope) -> None:
+        self.raw = raw
+        self.digest = digest
+        self.now = now
+        self.required = required
 
 
 class Validation:
@@ -71,7 +65,8 @@ class Validation:
         self._leeway = leeway
         self._checks = checks
         self._memory = memory
-        self._revocations = revocations
+        self._revocation = Revocation(revocations, leeway)
+        self._denies = revocations is not None
         self._headers: dict[bytes, jws.Header] = {}
         introspecting = [authority for authority in authorities.values() if authority.introspector is not None]
         opaque = [authority for authority in introspecting if not authority.introspects_all] or introspecting
@@ -87,7 +82,7 @@ class Validation:
         does.
         """
         if verdict is not None:
-            return self._judge_again(raw, digest, verdict, now, mono, required)
+            return self._judge_again(_Case(raw, digest, now, required), verdict, mono)
         try:
             unverified = jws.parse(raw, self._algorithms, self._headers)
         except InvalidTokenError as error:
@@ -95,7 +90,7 @@ class Validation:
                 raise
             unverified = None
         if unverified is None:
-            return self._judge_opaque(self._opaque, raw, digest, now, required)
+            return self._judge_opaque(_Case(raw, digest, now, required), self._opaque)
 
         header, claims = unverified.header, unverified.claims
         issuer = claims.get("iss")
@@ -113,11 +108,12 @@ class Validation:
         if keys is not None and mono < source.quiet_until:
             key = keys.certain(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
-                if self._revocations is not None or authority.introspects_all:
-                    return self._conclude(unverified, raw, digest, authority, key, keys, now, required)
+                if self._denies or authority.introspects_all:
+                    return self._conclude(_Case(raw, digest, now, required), unverified, authority, key, keys)
                 frozen, audience = self._check(unverified, authority, now)
-                return self._accept(frozen, audience, digest, authority, key, keys, required)
-        return self._find_key(unverified, raw, digest, authority, key, now, required)
+                token = access_token(authority, frozen, audience)
+                return self._accept(token, digest, authority, key, keys, required)
+        return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
 
     def introspects(self, issuer: str | None, raw: object) -> bool:
         """Whether the endpoint of `issuer` has a say about `raw`; for who watches."""
@@ -129,38 +125,23 @@ class Validation:
     # -- JWTs ----------------------------------------------------------------------------------------------------------
 
     def _find_key(
-        self,
-        unverified: jws.Unverified,
-        raw: bytes,
-        digest: bytes,
-        authority: Authority,
-        failed: Key | None,
-        now: float,
-        required: RequiredScope,
+        self, case: _Case, unverified: jws.Unverified, authority: Authority, failed: Key | None
     ) -> Flow[AccessToken]:
-        """The slow way to a key: the keys want attention, or no single one fits, or the one that does not verify."""
+        """The keys want attention, or no single one fits, or the one that does not verify."""
         try:
-            keys = yield from authority.keys.attend()
-            key, keys = yield from _resolve(unverified, authority.keys, keys, failed)
+            key, keys = yield from find_key(unverified, authority.keys, failed)
         except TokenGuardError as error:
             tell(error, authority.url)
             raise
-        return (yield from self._conclude(unverified, raw, digest, authority, key, keys, now, required))
+        return (yield from self._conclude(case, unverified, authority, key, keys))
 
     def _conclude(
-        self,
-        unverified: jws.Unverified,
-        raw: bytes,
-        digest: bytes,
-        authority: Authority,
-        key: Key,
-        keys: KeySet,
-        now: float,
-        required: RequiredScope,
+        self, case: _Case, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet
     ) -> Flow[AccessToken]:
-        frozen, audience = self._check(unverified, authority, now)
-        yield from self._check_revoked(authority, frozen, raw, digest, now)
-        return self._accept(frozen, audience, digest, authority, key, keys, required)
+        frozen, audience = self._check(unverified, authority, case.now)
+        yield from self._check_revoked(case, authority, frozen)
+        token = access_token(authority, frozen, audience)
+        return self._accept(token, case.digest, authority, key, keys, case.required)
 
     def _check(
         self, unverified: jws.Unverified, authority: Authority, now: float
@@ -187,22 +168,18 @@ class Validation:
 
     def _accept(
         self,
-        claims: Mapping[str, Any],
-        audience: tuple[str, ...],
+        token: AccessToken,
         digest: bytes,
         authority: Authority,
         key: Key,
         keys: KeySet,
         required: RequiredScope,
     ) -> AccessToken:
-        token = _access_token(authority, claims, audience)
-        plain = not self._checks and self._revocations is None and not authority.introspects_all
+        plain = not self._checks and not self._denies and not authority.introspects_all
         self._memory.put(digest, Verdict(token, authority, key, keys, plain=plain))
         return _with_scope(token, required)
 
-    def _judge_again(
-        self, raw: bytes, digest: bytes, verdict: Verdict, now: float, mono: float, required: RequiredScope
-    ) -> Flow[AccessToken]:
+    def _judge_again(self, case: _Case, verdict: Verdict, mono: float) -> Flow[AccessToken]:
         """What a remembered verdict does not stand for: its key, times, extra checks, revocation, scope."""
         authority, source = verdict.authority, verdict.source
         keys = source.keys
@@ -214,19 +191,19 @@ class Validation:
                 raise
         if verdict.keys is not keys:
             if verdict.key not in keys.keys:  # withdrawn: judge the token as if it had never been seen
-                self._memory.forget(digest)
-                judged = self.judge(raw, digest, None, now, mono, required)
+                self._memory.forget(case.digest)
+                judged = self.judge(case.raw, case.digest, None, case.now, mono, case.required)
                 return judged if isinstance(judged, AccessToken) else (yield from judged)
             verdict.keys = keys
         token = verdict.token
         try:
-            rules.check_times(token.claims, now, self._leeway)
-            self._run_checks(token.claims, now)
+            rules.check_times(token.claims, case.now, self._leeway)
+            self._run_checks(token.claims, case.now)
         except TokenGuardError as error:
             tell_token(error, token)
             raise
-        yield from self._check_revoked(authority, token.claims, raw, digest, now)
-        return _with_scope(token, required)
+        yield from self._check_revoked(case, authority, token.claims)
+        return _with_scope(token, case.required)
 
     def _remember_header(self, unverified: jws.Unverified) -> None:
         # Only once a signature held: then the issuer wrote that header, and strangers cannot fill this.
@@ -248,75 +225,42 @@ class Validation:
                 if hasattr(result, "close"):
                     result.close()
                 raise ConfigurationError(
-                    "an extra check must be a plain function that raises InvalidTokenError to refuse; what it returns is"
-                    " not looked at, so False or a coroutine is a mistake"
+                    "an extra check must be a plain function that raises InvalidTokenError to refuse; what it returns"
+                    " is not looked at, so False or a coroutine is a mistake"
                 )
 
     # -- revocation ----------------------------------------------------------------------------------------------------
 
-    def _check_revoked(
-        self, authority: Authority, claims: Mapping[str, Any], token: bytes, digest: bytes, now: float
-    ) -> Flow[None]:
+    def _check_revoked(self, case: _Case, authority: Authority, claims: Mapping[str, Any]) -> Flow[None]:
         try:
-            yield from self._check_denied(authority, claims, now)
-            if authority.introspects_all and authority.introspector is not None:
-                answer = yield from authority.introspector.ask(token, digest, now)
-                judge_active(answer)
-                self._check_answer(authority, answer, now, require_audience=False)
+            yield from self._revocation.check(authority, claims, case.raw, case.digest, case.now)
         except TokenGuardError as error:
             _tell(error, authority, claims)
             raise
 
-    def _check_denied(self, authority: Authority, claims: Mapping[str, Any], now: float) -> Flow[None]:
-        if self._revocations is not None:
-            revoked = yield from self._revocations.check(
-                authority.url,
-                claims.get("jti"),
-                party.client_id(claims, authority.client_id_claims),
-                claims.get("sub"),
-                claims.get("iat"),
-                now,
-                self._leeway,
-            )
-            if revoked is not False:
-                raise InvalidTokenError(reason=Reason.REVOKED)
-
-    def _check_answer(
-        self, authority: Authority, answer: Mapping[str, Any], now: float, *, require_audience: bool
-    ) -> tuple[str, ...]:
-        """The claim checks of a JWT for an introspection answer (RFC 7662 section 2.2)."""
-        if "iss" in answer and answer["iss"] != authority.url:
-            raise InvalidTokenError(reason=Reason.ISSUER)
-        names = authority.audience_claims
-        audience = rules.audience(answer, authority.audiences, required=require_audience, names=names)
-        rules.check_types(answer)
-        rules.check_times(answer, now, self._leeway)
-        rules.check_kind(answer)
-        rules.check_confirmation(answer)
-        return audience
-
-    def _judge_opaque(
-        self, authority: Authority | None, token: bytes, digest: bytes, now: float, required: RequiredScope
-    ) -> Flow[AccessToken]:
+    def _judge_opaque(self, case: _Case, authority: Authority | None) -> Flow[AccessToken]:
         if authority is None or authority.introspector is None:
             raise InvalidTokenError(reason=Reason.MALFORMED)
+        now = case.now
         try:
-            answer = yield from authority.introspector.ask(token, digest, now)
+            answer = yield from authority.introspector.ask(case.raw, case.digest, now)
             judge_active(answer)
         except TokenGuardError as error:
             tell(error, authority.url)
             raise
         try:
-            audience = self._check_answer(authority, answer, now, require_audience=authority.require_audience)
+            audience = self._revocation.check_answer(
+                authority, answer, now, require_audience=authority.require_audience
+            )
             rules.require(answer, tuple(authority.issuer.required_claims))
             authority.check_party(answer)
             frozen = rules.freeze(answer)
             self._run_checks(frozen, now)
-            yield from self._check_denied(authority, frozen, now)
+            yield from self._revocation.check_denied(authority, frozen, now)
         except TokenGuardError as error:
             _tell(error, authority, answer)
             raise
-        return _with_scope(_access_token(authority, frozen, audience), required)
+        return _with_scope(access_token(authority, frozen, audience), case.required)
 
 
 def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:
@@ -337,50 +281,3 @@ def _tell(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any
     """Let `error` say whose token it was. Only for claims that hold: of a verified JWT, or an active answer."""
     client_id: object = party.client_id(claims, authority.client_id_claims)
     tell(error, authority.url, verified=True, client=client_id, jti=claims.get("jti"))
-
-
-def _resolve(
-    unverified: jws.Unverified, source: KeySource, keys: KeySet, failed: Key | None
-) -> Flow[tuple[Key, KeySet]]:
-    """The slow way to a key: none or several fit, or the one that fits does not verify.
-
-    A set that may be out of date is asked for once more (`KeySource.refetch`), then the verdict stands.
-    Raises `unknown_key`, `signature`, or `KeysUnavailableError` where an absent key proves nothing.
-    """
-    header = unverified.header
-    tried = set() if failed is None else {failed}
-    fitting: list[Key] = []
-    for _ in range(_ROUNDS):
-        fitting = keys.fitting(header.kid, header.alg)
-        if header.kid is not None and len(fitting) > 1:
-            raise InvalidTokenError(reason=Reason.UNKNOWN_KEY)
-        for key in fitting:
-            if key not in tried:
-                if key.verifies(header.alg, unverified.signing_input, unverified.signature):
-                    return key, keys
-                tried.add(key)
-        if not (yield from source.refetch()):
-            break
-        keys = yield from source.attend()
-    if fitting:
-        raise InvalidTokenError(reason=Reason.SIGNATURE)
-    source.check_answered()
-    raise InvalidTokenError(reason=Reason.UNKNOWN_KEY)
-
-
-def _access_token(authority: Authority, claims: Mapping[str, Any], audience: tuple[str, ...]) -> AccessToken:
-    get = claims.get
-    return judged(
-        authority.url,
-        get("sub"),
-        party.client_id(claims, authority.client_id_claims),
-        audience,
-        scope.granted(claims, authority.scope_claims),
-        get("exp"),
-        get("iat"),
-        get("nbf"),
-        get("jti"),
-        claims,
-        party.roles(claims, authority.role_claims),
-        party.is_machine(claims, authority.machine_signs),
-    )

@@ -507,7 +507,7 @@ def spoilt(random, token):
     "settings", [{}, {"clients": "client", "claim_values": {"sub": ["client"]}}, {"profile": "rfc9068"}]
 )
 def test_the_explanation_never_contradicts_the_verdict(settings):
-    """Each refusal has a check that failed for its reason, and of an accepted token every check passed: 700 bent tokens."""
+    """700 bent tokens: a refusal has a check that failed for its reason; of an accepted one, every check passed."""
     random, fake = Random(1), FakeIssuer(algorithm="ES256")
     with TokenValidator(Issuer(fake.url, jwks=fake.jwks(), **settings), fake.audience) as validator:
         seen = set()

@@ -1,9 +1,9 @@
 """What a refusal costs, beside one bare RS256 verification: `.venv/bin/python bench/refusal.py [ROUNDS]`.
 
 Every vector of tests/vectors that `validate` refuses, then shapes that grow up to the size cap and beyond. Cost must
-grow at most linearly up to the cap and be flat beyond it. Exits with 1 where a token that is refused before its signature is
-looked at costs more than 3 verifications. One that gets as far costs what its algorithm and the parser cost in any case.
-Medians over interleaved rounds; nothing is remembered between two calls.
+grow at most linearly up to the cap and be flat beyond it. Exits with 1 where a token that is refused before its
+signature is looked at costs more than 3 verifications. One that gets as far costs what its algorithm and the parser
+cost in any case. Medians over interleaved rounds; nothing is remembered between two calls.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Gathers the pages of the documentation site: python tools/site.py DIRECTORY
 
-docs/**/*.md keep their places; the documents at the root go to project/; the decisions get a list of themselves. Links
+The files of docs/ keep their places; the documents at the root go to project/; the decisions get a list of themselves. Links
 are turned accordingly, so that each is right where its document is kept, on a code host, and on the site. A link to
 what is no page (an example, the licence) becomes its text.
 """
@@ -53,11 +53,12 @@ def turned(text: str, document: Path, where: dict[Path, str]) -> str:
 def gather(root: Path, into: Path) -> None:
     """Write all pages, and nothing else, into a directory."""
     shutil.rmtree(into, ignore_errors=True)
+    shutil.copytree(root / "docs", into, ignore=shutil.ignore_patterns("*.md"))
     where = places(root)
     for document, place in where.items():
         if document.is_file():
             page = into / place
-            page.parent.mkdir(parents=True, exist_ok=True)
+            page.parent.mkdir(exist_ok=True)
             page.write_text(turned(document.read_text("utf-8"), document, where), "utf-8")
     lines = ["# Decisions", ""]
     for record in (path for path in where if path.parent.name == "decisions"):

@@ -93,7 +93,7 @@ fuzz: $(FUZZ)/.stamp ## Fuzz the four readers of hostile input, SECONDS=60 each;
 # ------------------------------------------------------------------------------------------------------------- checks
 
 .PHONY: check
-check: format lint types contracts coverage ## Everything: format, lint, types, import contracts, tests, docs, coverage
+check: format lint types contracts coverage docs ## Everything: format, lint, types, import contracts, tests, docs, coverage
 
 .PHONY: format
 format: $(STAMP) ## Fail on unformatted code (`make fix` formats)
@@ -127,6 +127,11 @@ docs: $(DOCS)/.stamp ## Build the documentation site into site/; any warning fai
 	@$(BIN)/python tools/site.py build/pages
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
 	@echo "docs: ok"
+
+.PHONY: newcomer
+newcomer: dist ## Follow docs/getting-started.md to the letter, in an empty directory, with the built wheel
+	@empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && \
+	  PIP_FIND_LINKS=$(CURDIR)/dist $(BIN)/python tests/walking.py docs/getting-started.md "$$empty"
 
 .PHONY: fix
 fix: $(STAMP) ## Format, and mend what Ruff can mend

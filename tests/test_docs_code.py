@@ -61,6 +61,7 @@ def test_files_of_a_page_run(page, tmp_path):
             assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(not all(map(shutil.which, ("bash", "curl"))), reason="needs bash and curl")
 @pytest.mark.parametrize("page", SESSIONS)
 def test_a_session_shows_what_the_page_says(page, tmp_path):
     # Here the environment is installed already; `make newcomer` goes through every step, from an empty one.

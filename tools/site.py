@@ -1,8 +1,8 @@
 """Gathers the pages of the documentation site: python tools/site.py DIRECTORY
 
-The files of docs/ keep their places; the documents at the root go to project/; the decisions get a list of themselves. Links
-are turned accordingly, so that each is right where its document is kept, on a code host, and on the site. A link to
-what is no page (an example, the licence) becomes its text.
+What is in docs/ keeps its place; the documents at the root go to project/; the decisions get a list of themselves.
+Links are turned accordingly, so that each is right where its document is kept, on a code host, and on the site. A link
+to what is no page (an example, the licence) becomes its text.
 """
 
 import os

@@ -143,16 +143,16 @@ def _sha256(token: str) -> bytes:
 
 
 def measure_series(series: dict[str, list[Point]], plan: Plan) -> dict[str, Any]:
-    """Microseconds at every point, rounds in turns over all points of all lines."""
+    """Microseconds of CPU at every point, rounds in turns over all points of all lines."""
     places = [(name, at, sample) for name, points in series.items() for at, sample in points]
     counts = [calibrate(sample, plan.milliseconds) for _, _, sample in places]
     taken: list[list[float]] = [[] for _ in places]
     for round_ in range(plan.rounds):
         turn = round_ % len(places)
         for place in [*range(turn, len(places)), *range(turn)]:
-            start = time.perf_counter_ns()
+            start = time.process_time_ns()
             places[place][2](counts[place])
-            taken[place].append((time.perf_counter_ns() - start) / counts[place] / 1e3)
+            taken[place].append((time.process_time_ns() - start) / counts[place] / 1e3)
     lines: dict[str, Any] = {}
     for (name, at, _), values in zip(places, taken, strict=True):
         lines.setdefault(name, []).append({"at": at, "microseconds": spread(values)})

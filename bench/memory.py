@@ -21,8 +21,8 @@ import corpus
 from interleave import Plan
 
 
-def mint(count: int, prefix: str = "") -> Iterator[str]:
-    """Distinct tokens with the claims of the corpus."""
+def mint(count: int, prefix: str = "", *, groups: int = 0) -> Iterator[str]:
+    """Distinct tokens with the claims of the corpus, and so many groups on top."""
     import hmac
     from base64 import urlsafe_b64encode
     from hashlib import sha256
@@ -43,6 +43,8 @@ def mint(count: int, prefix: str = "") -> Iterator[str]:
             "jti": f"{number:016x}",
             "scope": corpus.SCOPE,
         }
+        if groups:
+            claims["groups"] = [f"group-{number % 97:02d}-{place:04d}" for place in range(groups)]
         signed = header + b"." + segment(json.dumps(claims, separators=(",", ":")).encode())
         yield (signed + b"." + segment(hmac.digest(b"s" * 32, signed, sha256))).decode()
 
@@ -59,7 +61,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def per_token(count: int, *, traced: bool) -> dict[str, float]:
+def per_token(count: int, *, traced: bool, groups: int = 0) -> dict[str, float]:
     """Bytes for each of `count` remembered tokens: as the allocator counts them, or as the kernel does."""
     import tracemalloc
 
@@ -70,11 +72,12 @@ def per_token(count: int, *, traced: bool) -> dict[str, float]:
     if traced:
         tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0] if traced else _resident()
-    for token in mint(count):
+    for token in mint(count, groups=groups):
         validator.validate(token)
     gc.collect()
     after = tracemalloc.get_traced_memory()[0] if traced else _resident()
-    return {"tokens": count, "bytes": (after - before) / count}
+    payload = next(mint(1, groups=groups)).split(".")[1]
+    return {"tokens": count, "bytes": (after - before) / count, "payload_bytes": len(payload) * 3 // 4}
 
 
 def flood(count: int, size: int) -> dict[str, Any]:
@@ -155,6 +158,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     return {
         "per_token_resident": _ask("per_token", count=many, traced=False),
         "per_token_traced": _ask("per_token", count=many, traced=True),
+        "per_token_large": _ask("per_token", count=many // 10, traced=False, groups=100),
         "flood_default": _ask("flood", count=million, size=10_000),
         "flood_large": _ask("flood", count=million, size=min(100_000, million // 5)),
         "junk": _ask("junk", count=million // 10, size=1_000),

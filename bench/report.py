@@ -1,11 +1,12 @@
 """Draw docs/performance.md from bench/results: the tables between its markers, and the plots as SVG beside it.
 
-Runs in bench/.venvs/tools (matplotlib). The same results give the same bytes.
+Runs in bench/.venvs/tools (matplotlib): `python bench/report.py [RESULTS]`. The same results give the same bytes.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,15 +139,17 @@ _DRAWN: dict[str, Callable[[dict[str, Any]], None]] = {
 
 def _machine(documents: dict[str, Any]) -> str:
     one = next(iter(documents.values()))["machine"]
+    quick = any(document["plan"]["launches"] < 5 for document in documents.values())
     packages = ", ".join(f"{name} {number}" for name, number in one["packages"].items())
     processor = one["processor"] or "an unnamed processor"
     return (
         f"{one['implementation']} {one['python']}, {one['cores']} cores of {processor}, {one['openssl']}; {packages}."
+        + (" These figures are from a quick run, and rough." if quick else "")
     )
 
 
-def main() -> None:
-    documents = read(HERE / "results")
+def main(results: Path) -> None:
+    documents = read(results)
     for name, draw in _DRAWN.items():
         if name in documents:
             draw(documents[name]["results"])
@@ -162,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results")

@@ -126,8 +126,16 @@ def _memory(documents: dict[str, Any]) -> list[Table]:
         return []
     found = documents["memory"]["results"]
     resident, traced, junk = found["per_token_resident"], found["per_token_traced"], found["junk"]
+    large = found["per_token_large"]
     rows: list[Row] = [
-        (f"a remembered token, of {resident['tokens']:,}, resident", f"{resident['bytes']:,.0f} bytes"),
+        (
+            f"a remembered token, of {resident['tokens']:,}, payload {resident['payload_bytes']:,} bytes: resident",
+            f"{resident['bytes']:,.0f} bytes",
+        ),
+        (
+            f"a remembered token, of {large['tokens']:,}, payload {large['payload_bytes']:,} bytes: resident",
+            f"{large['bytes']:,.0f} bytes",
+        ),
         (f"a remembered token, of {traced['tokens']:,}, as the allocator counts", f"{traced['bytes']:,.0f} bytes"),
     ]
     for flood in (found["flood_default"], found["flood_large"]):
@@ -169,6 +177,10 @@ def _start(documents: dict[str, Any]) -> list[Table]:
         ("`import jwt` with cryptography, ms", _spread(times["peers"], 1)),
         ("`import tokenguard`, ms", _spread(times["ours"], 1)),
         ("the difference, ms", _spread(found["imports"]["above_peers_milliseconds"], 1)),
+        (
+            "the difference in CPU of the whole process, ms",
+            _spread(found["imports"]["above_peers_cpu_milliseconds"], 1),
+        ),
         *(
             (
                 f"{algorithm}: first, second, twentieth token after `warm_up`, µs",

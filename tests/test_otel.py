@@ -356,7 +356,7 @@ def test_the_process_has_one_provider_however_it_is_named():
     issuer = FakeIssuer()
     otel.instrument(issuer.validator())
     otel.instrument(issuer.validator(), meter_provider=metrics.get_meter_provider())
-    assert otel._gauges_of(None) is otel._gauges_of(metrics.get_meter_provider())
+    assert otel.gauges_of(None) is otel.gauges_of(metrics.get_meter_provider())
 
 
 def test_stopping_ends_everything_and_a_forgotten_validator_exports_nothing():

@@ -9,22 +9,19 @@ outbound calls and for refusals only. Outbound calls follow the semantic convent
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
-from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import SpanKind, StatusCode, TracerProvider
 
-from tokenguard._flows.keystate import State
+from tokenguard._keygauges import gauges_of
 from tokenguard._observer import Judged, Outbound, Outcome, Way
 from tokenguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tokenguard._flows.keystate import KeyState
     from tokenguard.validator import TokenValidator
 
 __all__ = ["instrument"]
@@ -33,10 +30,12 @@ UNKNOWN: Final = "unknown"  # no configured issuer was selected
 OTHER: Final = "_OTHER"  # the semantic conventions' word for a value that is not among the known ones
 
 # A remembered token takes microseconds, a new one tens, an introspected one milliseconds.
-_VALIDATION_BOUNDS: Final = tuple(digit * 10.0**power for power in range(-6, 1) for digit in (1, 2.5, 5))
+_VALIDATION_BOUNDS: Final = (
+    *(1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4),
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
 # https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpclientrequestduration
 _HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_WORSE: Final[tuple[State, ...]] = ("static", "fresh", "stale", "cold", "expired")
 _ISSUER: Final = "tokenguard.issuer"
 _PORTS: Final = {"https": 443, "http": 80}
 
@@ -54,7 +53,7 @@ def instrument(
     """
     if validator.observer is not None and any(isinstance(one, _Telemetry) for one in validator.observer.members):
         raise ConfigurationError("this validator is instrumented already: instrument each validator once")
-    gauges = _gauges_of(meter_provider)
+    gauges = gauges_of(meter_provider)
     end = validator.observe(_Telemetry(validator, meter_provider, tracer_provider))
     gauges.validators.add(validator)
 
@@ -147,86 +146,6 @@ class _Telemetry:
 
     def _issuer(self, issuer: str | None) -> str:
         return issuer if issuer in self._issuers else UNKNOWN
-
-
-class _KeyGauges:
-    """The instruments that are asked for, once for each provider: a second one of the same name would be ignored.
-
-    Where several validators trust one issuer, the gauges tell of the one that is worse off, the counters of all.
-    """
-
-    def __init__(self, provider: MeterProvider | None) -> None:
-        self.validators: WeakSet[TokenValidator] = WeakSet()  # a meter lives as long as the process, they need not
-        meter = metrics.get_meter("tokenguard", meter_provider=provider)
-        meter.create_observable_gauge(
-            "tokenguard.keys.age",
-            [self._ages],
-            unit="s",
-            description="Seconds since the issuer's keys were last fetched or confirmed.",
-        )
-        meter.create_observable_gauge(
-            "tokenguard.keys.state",
-            [self._states],
-            unit="{state}",
-            description="1 for the state that the issuer's keys are in, 0 for the others.",
-        )
-        meter.create_observable_gauge(
-            "tokenguard.keys.usable", [self._counts], unit="{key}", description="Usable keys of the issuer."
-        )
-        meter.create_observable_counter(
-            "tokenguard.keys.fetches", [self._fetches], unit="{fetch}", description="Attempts to fetch the keys."
-        )
-        meter.create_observable_counter(
-            "tokenguard.keys.failures",
-            [self._failures],
-            unit="{fetch}",
-            description="Attempts that brought no usable keys.",
-        )
-
-    def _keys(self) -> dict[str, list[KeyState]]:
-        found: dict[str, list[KeyState]] = {}
-        for validator in list(self.validators):
-            for state in validator.state():
-                found.setdefault(state.issuer, []).append(state.keys)
-        for states in found.values():
-            states.sort(key=lambda keys: (_WORSE.index(keys.state), keys.age or 0.0))
-        return found
-
-    def _ages(self, _: CallbackOptions) -> Iterable[Observation]:
-        ages = {issuer: states[-1].age for issuer, states in self._keys().items()}
-        return [Observation(age, {_ISSUER: issuer}) for issuer, age in ages.items() if age is not None]
-
-    def _states(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [
-            Observation(int(states[-1].state == state), {_ISSUER: issuer, "tokenguard.state": state})
-            for issuer, states in self._keys().items()
-            for state in _WORSE
-        ]
-
-    def _counts(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(len(states[-1].key_ids), {_ISSUER: issuer}) for issuer, states in self._keys().items()]
-
-    def _fetches(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._sums(lambda keys: keys.fetches)
-
-    def _failures(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._sums(lambda keys: keys.failures)
-
-    def _sums(self, count: Callable[[KeyState], int]) -> Iterable[Observation]:
-        return [Observation(sum(map(count, states)), {_ISSUER: issuer}) for issuer, states in self._keys().items()]
-
-
-_gauges: WeakKeyDictionary[object, _KeyGauges] = WeakKeyDictionary()
-_registering = threading.Lock()
-
-
-def _gauges_of(provider: MeterProvider | None) -> _KeyGauges:
-    # The process's own provider may be set later: it is known by what stands for it.
-    key: object = metrics if provider is None or provider is metrics.get_meter_provider() else provider
-    with _registering:
-        if key not in _gauges:
-            _gauges[key] = _KeyGauges(provider)
-        return _gauges[key]
 
 
 def _hosts(validator: TokenValidator) -> Iterator[tuple[str | None, int | None]]:

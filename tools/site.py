@@ -17,7 +17,7 @@ AT_ROOT = ("README", "ARCHITECTURE", "SECURITY", "CONTRIBUTING", "CHANGELOG")
 DECISIONS = "decisions/index.md"
 
 FENCE_OR_LINK = re.compile(
-    r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)`*\s*$|`[^`\n]+`(?!\])"  # code: as it is
+    r"^(?P<fence>(?P<ticks>`{3,})\w*)(?P<flags>[^\n]*)(?P<code>\n.*?^(?P=ticks)[ ]*$)|`[^`\n]+`(?!\])"
     r"|(?<!!)\[(?P<text>(?:`[^`\n]*`|[^\]`\n])*)\]\((?P<target>[^)\s]+)\)",
     re.MULTILINE | re.DOTALL,
 )
@@ -34,10 +34,13 @@ def places(root: Path) -> dict[Path, str]:
 
 
 def turned(text: str, document: Path, where: dict[Path, str]) -> str:
-    """The text with its links pointing to pages."""
+    """The text with its links pointing to pages. Code stays as it is."""
     here = Path(where[document]).parent
 
     def link(match: re.Match[str]) -> str:
+        if match["fence"]:
+            # `compile` and its like are for our tests; the generator takes settings only.
+            return match["fence"] + " ".join(["", *re.findall(r'\w+="[^"]*"', match["flags"])]) + match["code"]
         target = match["target"]
         if target is None or re.match(r"[a-z][a-z0-9+.-]*:|#", target):
             return match[0]

@@ -216,6 +216,13 @@ def test_an_opaque_token_in_the_path_is_taken_out(issuer, lines):
     assert lines.records[0]["reason"] == "revoked"
 
 
+def test_a_short_token_leaves_other_words_alone(issuer, lines):
+    validator = issuer.validator()
+    audit.enable(validator)
+    ask_wsgi(wsgi.BearerMiddleware(plain_wsgi, validator), "GET", "/a/path", "", bearer("a"))
+    assert lines.records[0]["path"] == "/a/path"
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_threat_85_control_characters_cannot_forge_a_line(client, token_id):

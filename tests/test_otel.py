@@ -540,6 +540,20 @@ def test_evidence_of_each_way_to_a_refusal():
     assert {event.evidence.issuer for event in events} == {issuer.url}
 
 
+def test_an_algorithm_or_a_type_of_another_issuer_is_told_under_the_claimed_one():
+    events = []
+    one = FakeIssuer("https://one.example")
+    two = FakeIssuer("https://two.example", algorithm="ES256")
+    strict = two.as_issuer(jwks=two.jwks(), algorithms=["ES256"], profile="rfc9068")
+    validator = one.validator([one.as_issuer(jwks=one.jwks(), algorithms=["RS256"]), strict])
+    validator.observe(Recorder(events))
+    for token in (one.mint(iss=two.url), two.mint(header={"typ": "JWT"})):
+        with pytest.raises(InvalidTokenError):
+            validator.validate(token)
+    told = [(event.reason, event.evidence.issuer, event.evidence.verified) for event in events]
+    assert told == [("algorithm", two.url, False), ("type", two.url, False)]
+
+
 def test_evidence_of_an_opaque_token_comes_with_an_active_answer():
     events = []
     issuer = FakeIssuer(clock=Clock(), client_id="c-1")

@@ -46,10 +46,11 @@ class Running:
 
 @contextmanager
 def _serve(framework: str, guard: str, jwks_base: str, plan: Plan, core: int | None) -> Iterator[Running]:
-    listening = socket.create_server(("127.0.0.1", 0), backlog=256)
-    fd, port = listening.fileno(), listening.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     program, *options = SERVERS[framework]
-    place = ["--fd", str(fd)] if program == "uvicorn" else ["--no-control-socket", "--bind", f"fd://{fd}"]
+    # Not by an inherited socket: uvicorn takes one for a Unix socket, leaves TCP_NODELAY out, and answers after 40 ms.
+    place = ["--port", str(port)] if program == "uvicorn" else ["--no-control-socket", "--bind", f"127.0.0.1:{port}"]
     path = os.pathsep.join(filter(None, (os.environ.get("BENCH_SOURCE"), str(HERE))))
     process = subprocess.Popen(
         [sys.executable, "-m", program, *options, *place, "served:made"],
@@ -61,7 +62,6 @@ def _serve(framework: str, guard: str, jwks_base: str, plan: Plan, core: int | N
             "BENCH_JWKS": jwks_base,
             "BENCH_COUNT": str(plan.count),
         },
-        pass_fds=[fd],
         stdin=subprocess.DEVNULL,
     )
     if core is not None:
@@ -75,7 +75,6 @@ def _serve(framework: str, guard: str, jwks_base: str, plan: Plan, core: int | N
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        listening.close()
 
 
 def _family(pid: int) -> list[int]:
@@ -179,6 +178,7 @@ def measure(framework: str, plan: Plan, jwks_base: str, *, seconds: float, pairs
                 with ExitStack() as stack:
                     twin = stack.enter_context(_serve(framework, "none", jwks_base, plan, server_core))
                     guarded = stack.enter_context(_serve(framework, guard, jwks_base, plan, server_core))
+                    rates = list[float]()
                     streams = {twin.pid: _requests(sent), guarded.pid: _requests(sent)}
 
                     def slice_(
@@ -186,9 +186,11 @@ def measure(framework: str, plan: Plan, jwks_base: str, *, seconds: float, pairs
                         spent: float,
                         streams: dict[int, Iterator[bytes]] = streams,
                         runner: asyncio.Runner = runner,
+                        rates: list[float] = rates,
                     ) -> float:
                         start = cpu_seconds(server.pid)
                         count = runner.run(_drive(server.port, streams[server.pid], spent))
+                        rates.append(count / spent)
                         return (cpu_seconds(server.pid) - start) / count * 1e6
 
                     for server in (twin, guarded):
@@ -205,6 +207,8 @@ def measure(framework: str, plan: Plan, jwks_base: str, *, seconds: float, pairs
                         "microseconds": spread(costs[guarded.pid]),
                         "twin_microseconds": spread(costs[twin.pid]),
                         "pairs": pairs,
+                        # Under some thousands a server was idle in between and its caches cold: not quiet enough.
+                        "requests_per_second": spread(rates),
                     }
     finally:
         os.sched_setaffinity(0, before)
@@ -212,7 +216,7 @@ def measure(framework: str, plan: Plan, jwks_base: str, *, seconds: float, pairs
 
 
 def _await(port: int, request: bytes) -> None:
-    """Until the server answers: it listens from the start, so a request just waits."""
+    """Until the server answers."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -223,3 +227,4 @@ def _await(port: int, request: bytes) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
+            time.sleep(0.02)

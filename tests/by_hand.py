@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import Join, Response, Send, Start, Work
+from tokenguard._flows.effects import Response, Send, Start, Work
 from tokenguard._flows.keys import KeySource
 from tokenguard.testing import Clock, FakeIssuer
 
@@ -14,7 +14,7 @@ JWKS_URI = "https://issuer.example/jwks"
 
 
 class Trip:
-    """A flight that was started, with its flow, which runs up to an exchange or a wait for somebody else."""
+    """A flight that was started, with its flow, which runs up to its next exchange."""
 
     def __init__(self, start: Start) -> None:
         self.flight, self.flow = start.flight, start.flow
@@ -38,12 +38,6 @@ class Trip:
             answer = Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, answer)
         self._advance(lambda: self.flow.throw(answer) if isinstance(answer, Exception) else self.flow.send(answer))
         return self
-
-    def go_on(self):
-        """Go on after the flight it waits for has landed."""
-        assert isinstance(self.effect, Join)
-        landed = self.effect.flight.future.result()
-        self._advance(lambda: self.flow.send(landed))
 
     def _advance(self, step) -> None:
         try:
@@ -123,7 +117,7 @@ class Stage:
         return Caller(self.source.attend())
 
     def forces(self) -> Caller:
-        return Caller(self.source.refetch())
+        return Caller(self.source.refetch(self.source.keys))
 
     @property
     def keys(self) -> dict:

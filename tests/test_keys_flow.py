@@ -277,6 +277,27 @@ def test_a_forced_caller_joins_whatever_fetch_is_under_way_and_then_may_make_its
     assert stage.forces().trip
 
 
+def test_who_looked_at_a_set_that_has_been_replaced_meanwhile_looks_again():
+    """Two requests with a new key at once: one makes the refetch, the other must not be told that it is too late."""
+    stage = Stage().warm()
+    seen = stage.source.keys
+    stage.issuer.rotate()
+    stage.forces().trip.answer(stage.keys)
+    assert Caller(stage.source.refetch(seen)).result is True
+    assert Caller(stage.source.refetch(stage.source.keys)).result is False
+
+
+def test_who_waited_for_a_flight_that_was_replaced_looks_at_what_the_other_brought():
+    stage = Stage().warm()
+    one, other = stage.forces(), stage.forces()
+    stage.issuer.rotate()
+    other.go_on(None)  # takes over
+    other.trips[0].answer(stage.keys)
+    one.trips[0].answer(stage.keys)
+    assert (one.go_on().result, other.go_on().result) == (True, True)
+    assert len(one.trips) == 1
+
+
 def test_a_failed_forced_refetch_leaves_a_fresh_set_quiet():
     stage = Stage().warm()
     stage.forces().trip.answer(TIMEOUT)
@@ -530,7 +551,7 @@ def test_state_of_static_keys():
     assert (state.state, state.key_ids, state.age, state.fetches) == ("static", ("key-1",), None, 0)
     assert source.quiet_until == inf
     assert Caller(source.attend()).result is source.keys
-    assert Caller(source.refetch()).result is False
+    assert Caller(source.refetch(source.keys)).result is False
     source.check_answered()
 
 

@@ -36,7 +36,7 @@ def find_key(unverified: jws.Unverified, source: KeySource, failed: Key | None) 
                 if key.verifies(header.alg, unverified.signing_input, unverified.signature):
                     return key, keys
                 tried.add(key)
-        if not (yield from source.refetch()):
+        if not (yield from source.refetch(keys)):
             break
         keys = yield from source.attend()
     if fitting:

@@ -113,17 +113,19 @@ class KeySource:
             yield from self._launch(started, forced=False)
         return flight, servable
 
-    def refetch(self) -> Flow[bool]:
+    def refetch(self, seen: KeySet) -> Flow[bool]:
         """Ask once more for a set that lacked a key, or held one whose signature failed.
 
-        Joins a fetch under way, or makes one if the cool-down allows. Result: whether there was one to wait for, so
-        that another look is worth it.
+        Joins a fetch under way, or makes one if the cool-down allows. Result: whether another look is worth it, because
+        there was one to wait for, or another set has taken the place of `seen` already.
         """
         if self._static is not None:
             return False
         for _ in range(_ROUNDS):
             mono = self._monotonic()
             with self._lock:
+                if self.keys is not seen:
+                    return True
                 flight, started = self._in_the_air(mono), None
                 if flight is None:
                     if mono < self._schedule.forced_due():

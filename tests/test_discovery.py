@@ -1,4 +1,4 @@
-"""Discovery: the four places in order, what ends an attempt, what is believed, one search for all who ask."""
+"""Discovery: the four places in order, what ends an attempt, what is believed, how long."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from by_hand import ISSUER, Trip
 
 from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import ExchangeError, Flight, Join, Response, Send, Start
+from tokenguard._flows.effects import ExchangeError, Flight, Response, Send, Start
 from tokenguard._rules import metadata
 from tokenguard.testing import PLACES, Clock, FakeIssuer, IssuerTransport
 
@@ -195,56 +195,38 @@ def test_it_is_remembered_by_the_rules_of_freshness_and_forgotten_on_demand():
     assert isinstance(hand.finds().effect, Send)
 
 
-def test_who_asks_meanwhile_waits_for_the_search_under_way():
+def test_who_asks_while_another_searches_uses_what_was_known_and_waits_for_nobody():
     hand = Hand()
-    leader, follower = hand.finds(), hand.finds("introspection_endpoint")
-    assert isinstance(follower.effect, Join)
-    leader.answer(document(introspection_endpoint=f"{ISSUER}/introspect"))
-    follower.go_on()
-    assert landed(follower) == f"{ISSUER}/introspect"
+    hand.finds().answer(document())
+    hand.clock.advance(601)
+    searching, asking = hand.finds(), hand.finds()
+    assert landed(asking) == f"{ISSUER}/jwks"
+    searching.answer(document(jwks_uri="https://new.example/"))
+    assert landed(hand.finds()) == "https://new.example/"
 
 
-def test_who_waited_for_a_search_shares_its_failure():
+def test_with_nothing_known_everybody_searches_for_themselves():
     hand = Hand()
-    leader, follower = hand.finds(), hand.finds()
-    leader.answer(TIMEOUT)
-    follower.go_on()
-    error = landed(follower)
-    assert (error.kind, error.ends_attempt) == ("timeout", True)
-    assert error is not landed(leader)
+    one, other = hand.finds(), hand.finds()
+    one.answer(document())
+    other.answer(document())
+    assert landed(one) == landed(other)
 
 
-def test_a_search_that_is_given_up_is_taken_over():
+@pytest.mark.parametrize("end", ["failed", "given up", "overdue", "forked"])
+def test_a_search_that_came_to_nothing_is_made_again(end):
     hand = Hand()
-    leader, follower = hand.finds(), hand.finds()
-    leader.flow.close()
-    follower.go_on()
-    follower.answer(document())
-    assert landed(follower) == f"{ISSUER}/jwks"
-
-
-def test_searches_that_come_to_nothing_are_waited_for_three_times():
-    hand = Hand()
-    waiting = [hand.finds() for _ in range(4)]
-    patient = waiting[-1]
-    for _ in range(3):
-        waiting.pop(0).flow.close()  # whoever leads gives up
-        for one in waiting:
-            one.go_on()  # the next one leads, the others wait for it
-    assert landed(patient).kind == "timeout"
-
-
-def test_an_overdue_search_is_not_waited_for():
-    hand = Hand()
-    hand.finds()
-    hand.discovery._search.deadline -= 7
-    assert isinstance(hand.finds().effect, Send)
-
-
-def test_a_child_process_searches_for_itself():
-    hand = Hand()
-    hand.finds()
-    hand.discovery.after_fork()
+    hand.finds().answer(document())
+    hand.clock.advance(601)
+    searching = hand.finds()
+    if end == "failed":
+        searching.answer(TIMEOUT)
+    elif end == "given up":
+        searching.flow.close()
+    elif end == "overdue":
+        hand.discovery._searched_until -= 6
+    else:
+        hand.discovery.after_fork()
     assert isinstance(hand.finds().effect, Send)
 
 

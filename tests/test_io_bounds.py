@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from wire import WORLDS, Wire, certificate, exchange, failed, in_flight, says, send, whole
+from wire import DRIVERS, Wire, certificate, exchange, failed, in_flight, says, send, whole
 
 from tokenguard._flows.effects import ExchangeError, Request, Response, Send
 from tokenguard._io import http
@@ -22,7 +22,7 @@ from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 
 LIMIT = 512 * 1024
-world = pytest.mark.parametrize("world", WORLDS)
+world = pytest.mark.parametrize("world", DRIVERS)
 
 
 # -- the bounded reader

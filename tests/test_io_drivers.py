@@ -12,21 +12,22 @@ import weakref
 
 import httpx
 import pytest
-from wire import WORLDS, Wire, exchange, failed, in_flight, says, send, whole
+from wire import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
 from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Start, Work, reading
 from tokenguard._io import threads as threads_module
 from tokenguard._io.loops import Loops, _Journey
 from tokenguard._io.shelf import Shelf
-from tokenguard._io.threads import Threads
+from tokenguard._io.threads import Journey, Threads
 
-world = pytest.mark.parametrize("world", WORLDS)
+world = pytest.mark.parametrize("world", DRIVERS)
 
 
 def run(world, flow, transport=None):
     if world == "threads":
         return Threads(transport, None).run(flow)
-    return asyncio.run(Loops(transport, None).run(flow))
+    threads = Threads(transport, None) if "beside" in world else None
+    return asyncio.run(Loops(transport, None, threads).run(flow))
 
 
 def until(condition, seconds=2.0):
@@ -65,7 +66,7 @@ def test_call_asks_the_side_that_fits(world):
     def flow():
         return (yield Call(lambda: "threads", on_a_loop))
 
-    assert run(world, flow()) == world
+    assert run(world, flow()) == world.split()[0]
 
 
 @world
@@ -235,6 +236,16 @@ def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome):
     assert not closed
 
 
+def test_a_journey_that_was_cut_begins_nothing_new():
+    driver = Threads(None, None)
+    journey = Journey(driver.shelf, Flight(5))
+    journey.cut()
+    with Wire(says(whole())) as server, pytest.raises(ExchangeError, match="abandoned"):
+        driver._drive(send(server.url), journey, None)
+    journey.close()
+    assert server.connections == 0
+
+
 def test_no_time_left_no_exchange():
     with Wire(says(whole())) as server:
         outcome = Threads(None, None).run(in_flight(send(server.url), -1))
@@ -353,7 +364,7 @@ def test_a_loop_that_is_closed_under_its_tasks_leaves_a_flight_that_becomes_over
         yield Call(int, hang)
 
     loops, flight = Loops(None, None), Flight(5)
-    flying = loops._fly(flight, flow(), _Journey(loops.pools, flight))
+    flying = loops._fly(flight, flow(), _Journey(loops.pools, None, flight))
     flying.send(None)
     flying.close()  # what the collector does with the task of a closed loop
     assert not flight.future.done()
@@ -575,7 +586,7 @@ def test_two_tasks_of_one_loop_share_its_client():
 def test_flights_and_threads_end_with_their_work(caplog):
     caplog.set_level(logging.DEBUG, "tokenguard")
     with Wire(says(whole())) as server:
-        for name in WORLDS:
+        for name in DRIVERS:
             exchange(name, server.url)
         until(lambda: not threads_of_ours())
     assert not [record for record in caplog.records if record.name.startswith("tokenguard")]

@@ -24,6 +24,7 @@ from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 
 WORLDS = ("threads", "loops")
+DRIVERS = (*WORLDS, "loops beside threads")
 
 
 class Wire:
@@ -131,9 +132,10 @@ def send(*urls, pooled=False, ssl_context=None, headers=()):
 def exchange(world, *urls, timeout=2.0, transport=None, ssl_context=None, **options):
     """What comes of requests for `urls` in one flight: a `Response` or an `ExchangeError`."""
     flow = in_flight(send(*urls, **options), timeout)
+    threads = Threads(transport, ssl_context)
     if world == "threads":
-        return Threads(transport, ssl_context).run(flow)
-    return asyncio.run(Loops(transport, ssl_context).run(flow))
+        return threads.run(flow)
+    return asyncio.run(Loops(transport, ssl_context, None if world == "loops" else threads).run(flow))
 
 
 def failed(outcome) -> str:

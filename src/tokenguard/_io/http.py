@@ -22,9 +22,11 @@ from tokenguard._io.bounds import MAX_BODY, USER_AGENT, Body
 _HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
 _OPENED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 
-# httpx loads its backend at the first connection: 15 to 50 ms that belong on no event loop.
-with suppress(ImportError):
-    import_module("anyio._backends._asyncio")
+# What httpx and the standard library load at the first connection. That takes 15 to 100 ms, which belong on no event
+# loop; and a process that forks while a thread holds a module's import lock has a child that waits for ever.
+for _name in ("httpcore", "httpcore._backends.anyio", "anyio._backends._asyncio", "encodings.idna"):
+    with suppress(ImportError):
+        import_module(_name)
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
 from tokenguard._io.shelf import Pools
-from tokenguard._io.threads import Threads, report
+from tokenguard._io.threads import Journey, Threads, report
 from tokenguard._observer import Observers, Outbound
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ class Loops:
     """Runs flows on event loops, any number of them at once. A flight is a task, which no caller's cancellation
     touches.
 
-    A flight whose loop ends is carried on by a thread of `threads`: programs that call `asyncio.run` again and again
-    would never finish a refresh that no request waits for. Without `threads` (the transport is the caller's, and may be
-    bound to the loop) it is abandoned.
+    `threads` make the exchanges that keep no connection: TLS and large bodies cost the loop nothing. And they carry on
+    a flight whose loop ends: programs that call `asyncio.run` again and again would never finish a refresh that no
+    request waits for. Without them (the transport is the caller's, and may be bound to the loop) a flight stays on its
+    loop, and is abandoned with it.
     """
 
     def __init__(
@@ -106,7 +107,8 @@ class Loops:
 
     def _start(self, flight: Flight[Any], flow: Flow[Any]) -> None:
         flight.home = threading.get_ident()
-        journey = _Journey(self.pools, flight)
+        lines = None if self._threads is None else Journey(self._threads.shelf, flight)
+        journey = _Journey(self.pools, lines, flight)
         # An empty context: the request that happens to come first must not lend its context variables to a shared
         # fetch.
         task = asyncio.get_running_loop().create_task(
@@ -140,17 +142,20 @@ class Loops:
 
 
 class _Journey:
-    """The connection of one flight, made when it is first needed, and what the flow has asked for last."""
+    """The connections of one flight, made when they are first needed, and what the flow has asked for last."""
 
-    def __init__(self, pools: Pools, flight: Flight[Any]) -> None:
+    def __init__(self, pools: Pools, lines: Journey | None, flight: Flight[Any]) -> None:
         self.effect: Effect | None = None
         self._pools = pools
+        self._lines = lines
         self._flight = flight
         self._client: httpx.AsyncClient | None = None
         self._ssl_context: ssl.SSLContext | None = None
 
     async def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
+        if self._lines is not None and not effect.pooled:
+            return await self._send_beside(self._lines, effect)
         from tokenguard._io.http import exchange
 
         remaining = max(self._flight.deadline - time.monotonic(), 0.001)
@@ -161,6 +166,17 @@ class _Journey:
         except TimeoutError:
             raise ExchangeError("timeout", ends_attempt=True) from None
 
+    async def _send_beside(self, lines: Journey, effect: Send) -> Response:
+        sent = _in_a_thread(partial(lines.send, effect))
+        try:
+            await _wait(sent, None)
+        except asyncio.CancelledError:
+            self._lines = None
+            lines.cut()
+            sent.add_done_callback(lambda _: lines.close())  # not before: its thread may still use the connection
+            raise
+        return sent.result()
+
     async def _own(self, ssl_context: ssl.SSLContext | None) -> httpx.AsyncClient:
         if self._client is None or self._ssl_context is not ssl_context:
             await self.aclose()
@@ -168,7 +184,9 @@ class _Journey:
         return self._client
 
     async def aclose(self) -> None:
-        """Close the connection of this flight. Pooled ones are not its own."""
+        """Close the connections of this flight. Pooled ones are not its own."""
+        if self._lines is not None:
+            self._lines.close()
         client, self._client = self._client, None
         if client is not None:
             with suppress(Exception):
@@ -192,7 +210,13 @@ async def _wait(landed: Future[Any], seconds: float | None) -> None:
 
 
 async def _beside(function: Callable[[], T]) -> T:
-    """The value of `function`, computed in a thread. Not in the loop's own threads: the application may fill those."""
+    computed = _in_a_thread(function)
+    await _wait(computed, None)
+    return computed.result()
+
+
+def _in_a_thread(function: Callable[[], T]) -> Future[T]:
+    """`function()` in a thread of its own. Not in the loop's threads: the application may fill those."""
     computed: Future[T] = Future()
 
     def compute() -> None:
@@ -202,5 +226,4 @@ async def _beside(function: Callable[[], T]) -> T:
             computed.set_exception(error)
 
     threading.Thread(target=compute, name="tokenguard-work", daemon=True).start()
-    await _wait(computed, None)
-    return computed.result()
+    return computed

@@ -60,7 +60,7 @@ class Threads:
 
     def _fly(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None) -> None:
         value = None
-        journey = _Journey(self.shelf, flight)
+        journey = Journey(self.shelf, flight)
         try:
             value = self._drive(flow, journey, effect)
         except Exception as error:  # noqa: BLE001 - nobody is above a thread to catch it
@@ -69,7 +69,7 @@ class Threads:
             journey.close()
             flight.land(value)
 
-    def _drive(self, flow: Flow[T], journey: _Journey | None, effect: Effect | None) -> T:
+    def _drive(self, flow: Flow[T], journey: Journey | None, effect: Effect | None) -> T:
         try:
             effect = effect or flow.send(None)
             while True:
@@ -84,7 +84,7 @@ class Threads:
         finally:
             flow.close()
 
-    def _perform(self, effect: Effect, journey: _Journey | None) -> Any:
+    def _perform(self, effect: Effect, journey: Journey | None) -> Any:
         match effect:
             case Join(joined):
                 return _join(joined)
@@ -104,8 +104,8 @@ class Threads:
             return answer
 
 
-class _Journey:
-    """The connection of one flight."""
+class Journey:
+    """The connection of one flight. `send` and `close` are called by one thread at a time, `cut` by any."""
 
     def __init__(self, shelf: Shelf, flight: Flight[Any]) -> None:
         self._shelf = shelf
@@ -114,6 +114,7 @@ class _Journey:
         self._closings = 0
         self._ssl_context: ssl.SSLContext | None = None
         self._keep = False
+        self._is_cut = False
 
     def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
@@ -121,6 +122,8 @@ class _Journey:
         if remaining <= 0:
             raise ExchangeError("timeout", ends_attempt=True)
         line = self._take(effect)
+        if self._is_cut:
+            raise ExchangeError("abandoned", ends_attempt=True)
         landed: Future[Response] = Future()
         worker = threading.Thread(
             target=_exchange, args=(line, effect, remaining, landed), name="tokenguard-exchange", daemon=True
@@ -150,6 +153,13 @@ class _Journey:
             self._ssl_context = effect.ssl_context
         self._keep = False
         return self._line
+
+    def cut(self) -> None:
+        """Let what is under way come to its end now. Somebody has to close this journey after that."""
+        self._is_cut = True
+        line = self._line
+        if line is not None:
+            line.cut()
 
     def close(self) -> None:
         """Let go of the connection: kept for others where its last exchange allowed it."""

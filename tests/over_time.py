@@ -1,0 +1,116 @@
+"""A validator against a real loopback issuer, with the clock in hand; judged from a thread or from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from tokenguard import InvalidTokenError, KeysUnavailableError, TokenValidator
+from tokenguard.testing import Clock, FakeIssuer
+
+ISSUER_SETTINGS = ("jwks_max_age", "jwks_max_stale", "jwks_cooldown", "algorithms", "jwks_uri")
+
+
+class Life:
+    """One issuer behind a socket, one validator, one clock. `judge` is `validate`, or `validate_async` on a loop that
+    runs on in a thread of its own."""
+
+    def __init__(self, issuer: FakeIssuer, world: str, **settings) -> None:
+        self.issuer, self.clock, self.world = issuer, issuer.clock, world
+        chosen = {name: settings.pop(name) for name in ISSUER_SETTINGS if name in settings}
+        wanted = {"http_timeout": 0.5, "jitter": lambda: 0.0}
+        self.validator: TokenValidator = issuer.validator(issuer.as_issuer(**chosen), **(wanted | settings))
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def judge(self, token, **options):
+        if self.world == "threads":
+            return self.validator.validate(token, **options)
+        return self.run(self.validator.validate_async(token, **options))
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def outcome(self, token) -> str:
+        """`accepted`, the reason of a rejection, or `unavailable`."""
+        try:
+            self.judge(token)
+        except InvalidTokenError as error:
+            return error.reason.value
+        except KeysUnavailableError:
+            return "unavailable"
+        return "accepted"
+
+    def settled(self, index=0):
+        """The state once nothing is being fetched: a background refresh is nobody's to wait for, but a test's."""
+        deadline = time.monotonic() + 10
+        while (state := self.validator.state()[index].keys).fetching:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.001)
+        return state
+
+    def refreshed(self):
+        """What one request starts in the background has landed."""
+        self.outcome(self.issuer.mint())
+        return self.settled()
+
+    @property
+    def fetched(self) -> int:
+        return self.issuer.counters.jwks
+
+    def close(self) -> None:
+        self.run(self.validator.aclose())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        self.loop.close()
+
+
+@contextmanager
+def living(world="threads", *, algorithm="ES256", url="https://issuer.example", **settings):
+    issuer = FakeIssuer(url, clock=Clock(), algorithm=algorithm)
+    with issuer.serve() as server:
+        life = Life(issuer, world, **settings)
+        life.server = server
+        try:
+            yield life
+        finally:
+            life.close()
+
+
+def unknown(issuer, count):
+    """Tokens that are good but for their `kid`, which no set has; each names another."""
+    return [issuer.mint(header={"kid": f"unknown-{number}"}) for number in range(count)]
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """What a program prints that runs in an interpreter of its own, where every warning is an error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    assert "Exception ignored" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def until_quiet(seconds: float = 5.0) -> None:
+    """Wait for the threads of flights and exchanges to end."""
+    deadline = time.monotonic() + seconds
+    names = ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
+    while any(thread.name in names for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.002)

@@ -53,9 +53,10 @@ def _new(documents: dict[str, Any]) -> list[Table]:
     if "new" not in documents:
         return []
     found = documents["new"]["results"]
-    names = sorted(
-        {name for contest in found.values() for name in contest},
-        key=lambda name: min(contest[name]["ratio"]["median"] for contest in found.values() if name in contest),
+    contests = list(found.values())
+    names = sorted(  # by RS256, or by the first algorithm that a contender takes part in
+        {name for contest in contests for name in contest},
+        key=lambda name: next(contest[name]["ratio"]["median"] for contest in contests if name in contest),
     )
     head = (
         "a new token",

@@ -37,7 +37,8 @@ from tokenguard import (
     otel,
     wsgi,
 )
-from tokenguard._observer import Evidence, Judged, Observers, at_a_door, evidence, outcome_of, tell
+from tokenguard._evidence import Evidence, evidence, tell
+from tokenguard._observer import Judged, Observers, at_a_door, outcome_of
 from tokenguard.testing import Clock, FakeIssuer, IssuerTransport
 
 REASONS = {reason.value for reason in Reason}

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._asked import AsgiRequest, WsgiRequest
-from tokenguard._observer import Observers, at_a_door, judged, tell_token
+from tokenguard._evidence import tell_token
+from tokenguard._observer import Observers, at_a_door, judged
 from tokenguard._rules.bearer import credential
 from tokenguard._rules.paths import public_paths, route_path
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required

@@ -1,24 +1,24 @@
-"""What can be watched: the events that telemetry and audit receive, and how facts about a refusal reach them.
+"""What can be watched: the events that telemetry and audit receive, and who receives them.
 
-Owns: the events, the evidence that an error carries on its way out, the promise that an observer never changes a
-verdict. Must not know: OpenTelemetry, log formats, sockets, how a token is judged.
+Owns: the events, the promise that an observer never changes a verdict. Must not know: OpenTelemetry, log formats,
+sockets, how a token is judged.
 
-A validator without an observer spends one attribute test on all of this. What an error carries is private, in no `repr`
-and not pickled: the issuer is the configured URL, never the token's text; client and token id are there only if the
-signature held, or the issuer's introspection endpoint vouched for them.
+A validator without an observer spends one attribute test on all of this. Events are not frozen: that would take three
+times as long to make.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal, Protocol, Self
 
+from tokenguard._evidence import Evidence, evidence
 from tokenguard._rules.messages import Request
 from tokenguard.errors import (
     InsufficientScopeError,
@@ -26,7 +26,6 @@ from tokenguard.errors import (
     KeysUnavailableError,
     Reason,
     RejectedError,
-    TokenGuardError,
     UnavailableError,
 )
 from tokenguard.token import AccessToken
@@ -43,53 +42,6 @@ _HASHED: Final = 65_536  # characters; more than any server lets through in a he
 _log = logging.getLogger("tokenguard")
 
 
-# -- evidence ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """What is known about a token. `issuer` is a configured URL, None where none was selected.
-
-    `client_id` and `token_id` are None unless `verified`: the signature held, or introspection called the token active.
-    """
-
-    issuer: str | None = None
-    verified: bool = False
-    client_id: str | None = field(default=None, repr=False)
-    token_id: str | None = field(default=None, repr=False)
-
-
-_NOTHING: Final = Evidence()
-_KEY: Final = "_tokenguard_evidence"
-
-
-def tell(
-    error: TokenGuardError, issuer: str, *, verified: bool = False, client: object = None, jti: object = None
-) -> None:
-    """Let `error` carry what is known about its token. Who is nearest to the check speaks first, and stands."""
-    if _KEY not in vars(error):
-        client_id = client if isinstance(client, str) else None
-        vars(error)[_KEY] = Evidence(issuer, verified, client_id, jti if isinstance(jti, str) else None)
-
-
-def tell_token(error: TokenGuardError, token: AccessToken) -> None:
-    """The same for a token that was judged to be good, and is not enough."""
-    tell(error, token.issuer, verified=True, client=token.client_id, jti=token.token_id)
-
-
-def clear(error: TokenGuardError) -> None:
-    """Forget what `error` carries: an application may raise one and the same object for many tokens."""
-    vars(error).pop(_KEY, None)
-
-
-def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence:
-    """What is known about a token that was accepted, or that ended in `error`."""
-    if error is not None:
-        found = vars(error).get(_KEY) if isinstance(error, TokenGuardError) else None
-        return found if isinstance(found, Evidence) else _NOTHING
-    return _NOTHING if token is None else Evidence(token.issuer, True, token.client_id, token.token_id)
-
-
 # -- events ------------------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +55,7 @@ class Asked(Protocol):
     def header(self, name: str) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Judged:
     """One verdict at one front door. `reason` is a `Reason`, a constant word for the other failures, "" if accepted."""
 
@@ -220,32 +172,36 @@ class Observers:
 
     def judged(self, event: Judged) -> None:
         for member in self.members:
-            with _harmless(member):
+            try:
                 member.judged(event)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
+                _complain(member, error)
 
     def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
         for member in self.members:
-            with _harmless(member):
+            try:
                 member.validated(way, outcome, seconds)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
+                _complain(member, error)
 
     def called(self, event: Outbound) -> None:
         for member in self.members:
-            with _harmless(member):
+            try:
                 member.called(event)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
+                _complain(member, error)
 
     def after_fork(self) -> None:
         for member in self.members:
-            with _harmless(member):
+            try:
                 member.after_fork()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
+                _complain(member, error)
 
 
-@contextmanager
-def _harmless(member: Observer) -> Generator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
-        with suppress(Exception):
-            _log.warning("an observer (%s) failed (%s); verdicts stand", type(member).__name__, type(error).__name__)
+def _complain(member: Observer, error: Exception) -> None:
+    with suppress(Exception):
+        _log.warning("an observer (%s) failed (%s); verdicts stand", type(member).__name__, type(error).__name__)
 
 
 # -- front doors -------------------------------------------------------------------------------------------------------
@@ -253,14 +209,19 @@ def _harmless(member: Observer) -> Generator[None]:
 _asking: ContextVar[object] = ContextVar("tokenguard_asking", default=None)
 
 
-@contextmanager
-def at_a_door(validator: object) -> Generator[None]:
+class at_a_door:  # noqa: N801 - used as a function; a generator would take three times as long
     """While this lasts, an adapter asks `validator` and will report the verdict itself."""
-    before = _asking.set(validator)
-    try:
-        yield
-    finally:
-        _asking.reset(before)
+
+    __slots__ = ("_before", "_validator")
+
+    def __init__(self, validator: object) -> None:
+        self._validator = validator
+
+    def __enter__(self) -> None:
+        self._before = _asking.set(self._validator)
+
+    def __exit__(self, *_: object) -> None:
+        _asking.reset(self._before)
 
 
 def is_direct(validator: object) -> bool:

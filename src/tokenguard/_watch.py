@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from tokenguard._observer import DIRECT, Observers, Way, evidence, is_direct, judged, outcome_of
+from tokenguard._evidence import evidence
+from tokenguard._observer import DIRECT, Observers, Way, is_direct, judged, outcome_of
 from tokenguard.token import AccessToken
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
 
 from tokenguard import _environment
+from tokenguard._evidence import tell_token
 from tokenguard._flows.authority import Authority
 from tokenguard._flows.discovery import Discovery
 from tokenguard._flows.effects import Flow
@@ -30,7 +31,7 @@ from tokenguard._flows.validation import Check, Validation
 from tokenguard._flows.verdict import Verdict
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
-from tokenguard._observer import Observer, Observers, tell_token
+from tokenguard._observer import Observer, Observers
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope
 from tokenguard._rules.scope import required as prepare
 from tokenguard._rules.settings import is_https, number, strings, whole

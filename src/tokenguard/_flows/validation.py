@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from tokenguard._evidence import clear, tell, tell_token
 from tokenguard._flows.authority import Authority
 from tokenguard._flows.effects import Flow
 from tokenguard._flows.finding import find_key
 from tokenguard._flows.memory import Memory
 from tokenguard._flows.revocation import Revocation
 from tokenguard._flows.verdict import Verdict, access_token
-from tokenguard._observer import clear, tell, tell_token
 from tokenguard._rules import claims as rules
 from tokenguard._rules import jws, party
 from tokenguard._rules.introspection import judge_active

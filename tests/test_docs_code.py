@@ -14,11 +14,14 @@ import socket
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from serving import ROOT, clean
 from walking import SHELLS, blocks, files, walk
+
+import tokenguard
 
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 SESSIONS = ["getting-started.md"]
@@ -99,3 +102,15 @@ def test_the_site_has_every_page():
     listed = set(re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
     pages = {name(page) for page in PAGES if page.parent.name != "decisions"}
     assert pages <= listed, f"not in nav of mkdocs.yml: {pages - listed}"
+
+
+def test_the_reference_has_every_public_name():
+    shown = set(re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.MULTILINE))
+    names = {f"tokenguard.{exported}" for exported in tokenguard.__all__}
+    for module in (ROOT / "src" / "tokenguard").glob("[!_]*.py"):
+        if f"tokenguard.{module.stem}" not in shown:
+            exported = import_module(f"tokenguard.{module.stem}").__all__
+            names |= {
+                f"tokenguard.{name if name in tokenguard.__all__ else f'{module.stem}.{name}'}" for name in exported
+            }
+    assert names <= shown, f"not in reference.md: {sorted(names - shown)}"

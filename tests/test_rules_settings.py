@@ -46,7 +46,7 @@ def test_a_whole_number():
         ("a", ("a",)),
         (["b", "a"], ("b", "a")),
         (("a", "a"), ("a",)),
-        (iter("ab"), ("a", "b")),
+        (dict.fromkeys("ab").keys(), ("a", "b")),
         ({"a": 1}, ("a",)),
         ("a b", ("a b",)),
     ],

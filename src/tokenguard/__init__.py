@@ -1,6 +1,7 @@
 """tokenguard: decides, on every request, whether an OAuth 2.0 access token may pass.
 
-The public names. Adapters are imported from their modules: `tokenguard.asgi`, `.starlette`, `.fastapi`, `.wsgi`, `.flask`.
+The public names. Adapters are imported from their modules: `tokenguard.asgi`, `.starlette`, `.fastapi`, `.wsgi`,
+`.flask`.
 """
 
 from tokenguard.errors import (
@@ -20,7 +21,7 @@ from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
-from tokenguard.validator import IssuerState, TokenValidator
+from tokenguard.validator import IssuerState, KeyState, TokenValidator
 
 __all__ = [
     "AccessToken",
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidTokenError",
     "Issuer",
     "IssuerState",
+    "KeyState",
     "KeysUnavailableError",
     "MissingTokenError",
     "Reason",

@@ -50,7 +50,7 @@ from tokenguard.token import AccessToken
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["IssuerState", "TokenValidator"]
+__all__ = ["IssuerState", "KeyState", "TokenValidator"]
 
 T = TypeVar("T")
 

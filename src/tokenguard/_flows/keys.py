@@ -262,7 +262,7 @@ class KeySource:
                 "issuer %.128r: fetching keys failed (%s%s); %s",
                 self.name,
                 word(error),
-                ", for a token whose key is not in the set" if forced else "",
+                ", for a token under another key" if forced else "",
                 "the old keys keep serving" if serving else "there are no keys to serve with, callers get 503",
             )
         return False

@@ -8,7 +8,7 @@ from typing import Final
 
 MIN_AGE: Final = 60
 MAX_AGE: Final = 86_400
-JITTER: Final = 0.1  # refreshes come up to a tenth earlier, so that a fleet does not fetch at one moment
+JITTER: Final = 0.05  # refreshes come up to a twentieth earlier, so that a fleet does not fetch at one moment
 
 _LONGEST: Final = 4_096
 # One element of a list (RFC 9110 section 5.6.1): a token, perhaps `=` and a token or a quoted string, or nothing.

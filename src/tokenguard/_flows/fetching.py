@@ -54,7 +54,7 @@ class KeyFetch:
             stored = (
                 self._stored if self._stored and self._stored.url == url and self._stored.keys is previous else None
             )
-            headers = [_ACCEPT]
+            headers: list[tuple[str, str]] = [_ACCEPT]
             if forced:
                 headers.append(("cache-control", "no-cache"))
             elif stored is not None:

@@ -96,6 +96,10 @@ class Loops:
                 return await call()
             case Work(function):
                 return await _beside(function)
+            case _:
+                return await self._send(effect, journey)
+
+    async def _send(self, effect: Send, journey: _Journey | None) -> Response:
         if journey is None:
             raise RuntimeError("an exchange belongs in a flight: only that bounds it")
         if self.observer is None:

@@ -94,6 +94,10 @@ class Threads:
                 return sync()
             case Work(function):
                 return function()
+            case _:
+                return self._send(effect, journey)
+
+    def _send(self, effect: Send, journey: Journey | None) -> Response:
         if journey is None:
             raise RuntimeError("an exchange belongs in a flight: only that bounds it")
         if self.observer is None:

@@ -103,7 +103,7 @@ def start(claims: Mapping[str, Any]) -> float:
     """When the token starts to be good: the later of `nbf` and `iat`, where they are there."""
     begins: float = claims.get("nbf", LONG_AGO)
     issued: float = claims.get("iat", LONG_AGO)
-    return begins if begins > issued else issued
+    return max(issued, begins)
 
 
 def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:

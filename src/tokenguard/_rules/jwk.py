@@ -56,7 +56,7 @@ class Key:
             return False
         try:
             return ALGORITHMS[alg].verify(signing_input, self._public, signature) is True
-        except Exception:  # a library's refusal in any other form is a refusal too, and its text may quote the token
+        except Exception:  # noqa: BLE001 - a refusal in any other form is one too, and its text may quote the token
             return False
 
     def __repr__(self) -> str:
@@ -136,15 +136,14 @@ def import_set(document: Any, *, previous: KeySet | None = None, symmetric: bool
 def import_key(jwk: Any, *, symmetric: bool = False) -> Key:
     """One usable key from a JWK. Raises `UnusableKeyError`, whatever `jwk` is."""
     try:
-        return _import(jwk, symmetric)
+        return _import(jwk, symmetric=symmetric)
     except UnusableKeyError:
         raise
-    except Exception:
-        # one odd key must never take the set down, and library messages print whole keys
+    except Exception:  # noqa: BLE001 - one odd key must never take the set down, and library messages print whole keys
         raise UnusableKeyError("its key material is malformed") from None
 
 
-def _import(jwk: Any, symmetric: bool) -> Key:
+def _import(jwk: Any, *, symmetric: bool) -> Key:
     if not isinstance(jwk, Mapping):
         raise UnusableKeyError("it is not a JSON object")
     kty, crv, kid = jwk.get("kty"), jwk.get("crv"), jwk.get("kid")

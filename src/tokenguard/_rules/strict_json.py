@@ -83,13 +83,11 @@ def _outside(data: bytes) -> bytes:
 def _too_deep(data: bytes) -> bool:
     """Whether brackets nest deeper than `MAX_DEPTH`.
 
-    Sums steps up and down, in C: a walk in Python would cost more than the parser does. A first look leaves out empty
-    pairs, of which flat documents have many; each is but one level.
+    Sums steps up and down, in C: a walk in Python would cost more than the parser does. Empty pairs are left out first,
+    as flat documents have many: without what stands in them the deepest brackets are such pairs, and one level.
     """
     shape = _outside(data).translate(_TO_SHAPE, _NO_BRACKETS)
-    if _DEEPER in shape:
-        return True
-    return _depth(shape.replace(b"()", b"")) >= MAX_DEPTH and _depth(shape) > MAX_DEPTH
+    return _DEEPER in shape or _depth(shape.replace(b"()", b"")) >= MAX_DEPTH
 
 
 def _depth(shape: bytes) -> int:

@@ -90,6 +90,18 @@ fuzz: $(FUZZ)/.stamp ## Fuzz the four readers of hostile input, SECONDS=60 each;
 	    -artifact_prefix=.fuzz/$$target- .fuzz/corpus/$$target || exit 1; \
 	done
 
+MUTATION := .venv-mutation
+
+$(MUTATION)/.stamp: pyproject.toml | $(BIN)/python
+	@test -x $(MUTATION)/bin/python || $(BIN)/python -m venv $(MUTATION)
+	@$(MUTATION)/bin/python -m pip --disable-pip-version-check --quiet install -e ".[all]" "mutmut>=3.8,<4" hypothesis pytest pytest-asyncio
+	@touch $@
+
+.PHONY: mutation
+mutation: $(MUTATION)/.stamp ## Mutate the rules and see which tests notice; `mutmut browse` shows what survives (ten minutes)
+	@$(MUTATION)/bin/mutmut run
+	@$(MUTATION)/bin/mutmut results
+
 # ------------------------------------------------------------------------------------------------------------- checks
 
 .PHONY: check

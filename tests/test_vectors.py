@@ -17,7 +17,7 @@ from knocking import ask, ask_wsgi, challenge
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from vectors import generate
+from vectors import generate, minting
 
 from tokenguard import AccessToken, Issuer, RejectedError, TokenValidator, UnavailableError
 from tokenguard.asgi import BearerMiddleware
@@ -179,3 +179,22 @@ def test_vector(file, vector):
             assert parameters["realm"] == "vectors"
             assert parameters.get("error") == vector["error"]
     assert len(set(verdicts.values())) <= 1
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "name", ["X-Forwarded-Client-Cert", "X-SSL-Client-Cert", "X-Client-Cert", "Client-Cert", "DPoP"]
+)
+def test_s21_a_proof_that_only_a_header_claims_proves_nothing(door, name):
+    """S21: no header makes a bound token a bearer token, sent once or twice, nor does one that Connection strips."""
+    doors = front("signatures.json", "default")
+    bound = minting.token(payload={"cnf": {"x5t#S256": minting.b64(bytes(32))}})
+    for more in (
+        [(name, "MIIB")],
+        [(name, "MIIB"), (name, "MIIC")],
+        [(name, "MIIB"), ("Connection", f"close, {name}")],
+    ):
+        answer = doors.ask(door, [("Authorization", f"Bearer {bound}"), *more], "")
+        assert answer.status == 401
+        assert json.loads(answer.body)["reason"] == "confirmation"
+        assert doors.ask(door, more, "").status == 401

@@ -10,6 +10,7 @@ import pickle
 import sys
 import threading
 import warnings
+from concurrent.futures import Future
 from contextlib import suppress
 
 import httpx
@@ -270,19 +271,35 @@ def test_a_check_that_refuses_is_a_refusal_without_its_story(time, refusal):
     assert b"secret" not in reject(caught.value, show_reason=True).body
 
 
-@pytest.mark.parametrize("answer", [False, explode])
+@pytest.mark.parametrize("answer", [False, explode, 0, "", [], InvalidTokenError(), iter(()), Future()], ids=repr)
 def test_what_a_check_returns_is_not_an_answer(time, answer):
     async def later():
         return None
 
     def check(claims, now):
-        return later() if callable(answer) else answer
+        return later() if answer is explode else answer
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ConfigurationError, match="plain function"):
+        with pytest.raises(ConfigurationError, match="an extra check must"):
             make(time, checks=[check]).validate(token())
-    assert make(time, checks=[lambda claims, now: None, lambda claims, now: True]).validate(token())
+    assert make(time, checks=[lambda claims, now: None]).validate(token())
+
+
+def test_a_check_that_would_never_run_is_refused():
+    def generator(claims, now):
+        yield
+
+    async def stream(claims, now):
+        yield
+
+    class Lazy:
+        def __call__(self, claims, now):
+            yield
+
+    for check in (generator, stream, Lazy()):
+        with pytest.raises(ConfigurationError, match="would never run"):
+            TokenValidator("https://i", "a", checks=[check])
 
 
 def test_checks_are_asked_each_time_with_frozen_claims(time):

@@ -132,6 +132,4 @@ def freeze(claims: Mapping[str, Any]) -> Mapping[str, Any]:
 def _frozen(value: Any) -> Any:
     if type(value) is dict:
         return freeze(value)
-    if type(value) is list:
-        return tuple([_frozen(item) if type(item) in _CONTAINERS else item for item in value])
-    return value
+    return tuple([_frozen(item) if type(item) in _CONTAINERS else item for item in value])

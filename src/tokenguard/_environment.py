@@ -6,9 +6,10 @@ Owns: the names, and turning text into numbers, flags and lists. Must not know: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
@@ -24,7 +25,18 @@ def _words(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    return (int(value) if value.strip().isdecimal() else float(value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    match = _NUMBER.fullmatch(value.strip())  # int() and float() take much more: "1_0", other scripts' digits, "nan"
+    if match is None:
+        raise ValueError
+    return float(value) if match[1] else int(value)
+
+
+def _object(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _flag(value: Any) -> Any:
@@ -45,6 +57,8 @@ def _flag(value: Any) -> Any:
         raise ValueError from None
 
 
+_NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+
 _Readers = Mapping[str, Callable[[Any], Any]]
 
 _VALIDATOR: _Readers = {
@@ -55,6 +69,13 @@ _VALIDATOR: _Readers = {
     "TOKEN_CACHE_SIZE": _number,
     "HTTP_TIMEOUT": _number,
     "ALLOW_INSECURE_HTTP": _flag,
+    "CHECKS": _object,
+    "CLOCK": _object,
+    "MONOTONIC": _object,
+    "JITTER": _object,
+    "REVOCATIONS": _object,
+    "SSL_CONTEXT": _object,
+    "TRANSPORT": _object,
 }
 _ISSUER: _Readers = {
     "JWKS_URI": _text,
@@ -63,6 +84,16 @@ _ISSUER: _Readers = {
     "JWKS_MAX_AGE": _number,
     "JWKS_MAX_STALE": _number,
     "JWKS_COOLDOWN": _number,
+    "JWKS": _object,
+    "INTROSPECTION": _object,
+    "TOKEN_TYPES": _words,
+    "REQUIRED_CLAIMS": _words,
+    "CLIENT_ID_CLAIMS": _words,
+    "SCOPE_CLAIMS": _words,
+    "AUDIENCE_CLAIMS": _words,
+    "ROLE_CLAIMS": _object,
+    "CLAIM_VALUES": _object,
+    "MACHINE_SIGNS": _object,
 }
 _INTROSPECTION: _Readers = {
     "INTROSPECTION_CLIENT_ID": _text,
@@ -87,6 +118,8 @@ def read(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     settings = _section(mapping, prefix, _VALIDATOR)
     issuer_settings = _section(mapping, prefix, _ISSUER)
     introspection = _section(mapping, prefix, _INTROSPECTION, strip="INTROSPECTION_")
+    if introspection and "introspection" in issuer_settings:
+        raise ConfigurationError(f"give either {prefix}INTROSPECTION or {prefix}INTROSPECTION_..., not both")
     if introspection:
         issuer_settings["introspection"] = Introspection(**introspection)
     issuers = _words(mapping.get(prefix + "ISSUER") or ())
@@ -127,5 +160,8 @@ def _section(mapping: Mapping[str, Any], prefix: str, readers: _Readers, *, stri
         try:
             found[name.removeprefix(strip).lower()] = reader(value)
         except ValueError:
-            raise ConfigurationError(f"{prefix}{name} is not readable: write a number, or true or false") from None
+            example = "true or false" if reader is _flag else "a number such as 30 or 0.5"
+            raise ConfigurationError(f"{prefix}{name} is not readable: write {example}") from None
+        except TypeError:
+            raise ConfigurationError(f"{prefix}{name} cannot be spelt as text: give it in code") from None
     return found

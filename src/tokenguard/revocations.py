@@ -18,6 +18,7 @@ from tokenguard._rules.calls import Call
 from tokenguard._rules.denylist import MARGIN, Entry, Key, any_refuses, name_keys
 from tokenguard._rules.settings import whole
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
+from tokenguard.introspection import AnswerStore
 
 __all__ = ["Entry", "Key", "RevocationList", "RevocationStore"]
 
@@ -75,6 +76,11 @@ class RevocationList:
         self._store = store
         self._memory = _Memory(max_entries)
         self.local = store is None
+
+    @property
+    def answers(self) -> AnswerStore | None:
+        """The store, where it can keep introspection answers too; validators with this list share theirs in it."""
+        return self._store if isinstance(self._store, AnswerStore) else None
 
     def after_fork(self) -> None:
         """A fresh lock; what was revoked stays revoked."""

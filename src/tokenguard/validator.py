@@ -6,7 +6,6 @@ process (close, fork). Must not know: HTTP frameworks, the order of the checks (
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import ssl
@@ -20,12 +19,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
 
 from tokenguard import _environment
+from tokenguard._assembly import Assembly, checks_of, issuers_of, worlds_of
 from tokenguard._evidence import tell_token
-from tokenguard._flows.authority import Authority
-from tokenguard._flows.discovery import Discovery
 from tokenguard._flows.effects import Flow
-from tokenguard._flows.introspection import Introspector
-from tokenguard._flows.keys import KeySource, KeyState, warm_up
+from tokenguard._flows.keys import KeyState, warm_up
 from tokenguard._flows.memory import Memory
 from tokenguard._flows.validation import Check, Validation
 from tokenguard._flows.verdict import Verdict
@@ -34,7 +31,7 @@ from tokenguard._io.threads import Threads
 from tokenguard._observer import Observer, Observers
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope
 from tokenguard._rules.scope import required as prepare
-from tokenguard._rules.settings import is_https, number, strings, whole
+from tokenguard._rules.settings import number, strings, whole
 from tokenguard._watch import Watch
 from tokenguard.errors import (
     ConfigurationError,
@@ -54,6 +51,7 @@ __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 
 T = TypeVar("T")
 
+_NO_STACK = "the stack is used up: validate nearer to its start, or raise the recursion limit"
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -112,25 +110,28 @@ class TokenValidator:
             raise ConfigurationError(
                 "ssl_context must be an ssl.SSLContext, such as ssl.create_default_context(cafile=...)"
             )
-        self._clock, self._monotonic, self._jitter = clock, monotonic, jitter
+        self._clock, self._monotonic = clock, monotonic
         self._allow_insecure_http = allow_insecure_http
         if revocations is not None and not isinstance(revocations, RevocationList):
             raise ConfigurationError("revocations must be a RevocationList(...)")
         if revocations is not None and leeway > RevocationList.MAX_LEEWAY:
             raise ConfigurationError("leeway must be at most an hour where there is a revocation list")
 
-        audiences = frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE))
-        issuers = _issuers(issuer)
-        allowed = None if clients is None else frozenset(strings("clients", clients, example='clients={"orders-web"}'))
-        authorities = {one.url: self._authority(one, audiences, allowed) for one in issuers}
-        if sum(one.introspection is not None and one.introspection.when == "opaque" for one in issuers) > 1:
-            raise ConfigurationError(
-                'only one issuer may have introspection with when="opaque": an opaque token does not tell who issued'
-                " it, and it must never be shown to another server"
-            )
+        issuers = issuers_of(issuer)
+        assembly = Assembly(
+            audiences=frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE)),
+            clients=None if clients is None else frozenset(strings("clients", clients, example='clients={"orders"}')),
+            timeout=self._timeout,
+            allow_insecure_http=allow_insecure_http,
+            monotonic=monotonic,
+            jitter=jitter,
+            answers=None if revocations is None else revocations.answers,
+            presents_certificate=ssl_context is not None or transport is not None,
+        )
+        authorities = {one.url: assembly.authority(one) for one in issuers}
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
-        self._sync_only, self._async_only = _worlds(transport)
+        self._sync_only, self._async_only = worlds_of(transport)
         if fetches:  # loads the HTTP client now: it would stop an event loop for a tenth of a second
             from tokenguard._io.http import default_ssl_context
 
@@ -148,7 +149,7 @@ class TokenValidator:
         self._validation = Validation(
             authorities,
             leeway=self._leeway,
-            checks=_checks(checks),
+            checks=checks_of(checks),
             memory=self._memory,
             revocations=revocations,
         )
@@ -167,8 +168,9 @@ class TokenValidator:
         `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
         `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`,
         and `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
-        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. Raises `ConfigurationError` naming the variable, also for
-        an unknown name.
+        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. What text cannot spell (`CHECKS`, `REVOCATIONS`, `TRANSPORT`
+        and so on) may be there as an object. Raises `ConfigurationError` naming the variable, also for a name that is
+        nearly one of these.
         """
         return cls(**{**_environment.read(mapping, prefix), **settings})
 
@@ -180,13 +182,16 @@ class TokenValidator:
         Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could tell), `ConfigurationError`.
         Nothing else leaves it, whatever `raw` is.
         """
-        if self.observer is not None:
-            with Watch(self.observer, self, raw, self._validation.introspects) as watch:
-                judged = self._begin(raw, scope, watch)
-                watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
-                return watch.token
-        judged = self._begin(raw, scope)
-        return judged if isinstance(judged, AccessToken) else self._finish(judged)
+        try:
+            if self.observer is not None:
+                with Watch(self.observer, self, raw, self._validation.introspects) as watch:
+                    judged = self._begin(raw, scope, watch)
+                    watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
+                    return watch.token
+            judged = self._begin(raw, scope)
+            return judged if isinstance(judged, AccessToken) else self._finish(judged)
+        except RecursionError:  # the caller left so little of the stack that not even a refusal could be made
+            raise ConfigurationError(_NO_STACK) from None
 
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
@@ -194,13 +199,16 @@ class TokenValidator:
             raise ConfigurationError(
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
-        if self.observer is not None:
-            with Watch(self.observer, self, raw, self._validation.introspects) as watch:
-                judged = self._begin(raw, scope, watch)
-                watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
-                return watch.token
-        judged = self._begin(raw, scope)
-        return judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+        try:
+            if self.observer is not None:
+                with Watch(self.observer, self, raw, self._validation.introspects) as watch:
+                    judged = self._begin(raw, scope, watch)
+                    watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+                    return watch.token
+            judged = self._begin(raw, scope)
+            return judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+        except RecursionError:
+            raise ConfigurationError(_NO_STACK) from None
 
     def _finish(self, flow: Flow[T]) -> T:
         if self._async_only:
@@ -210,6 +218,8 @@ class TokenValidator:
             return self._threads.run(flow)
         except TokenGuardError:
             raise
+        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
+            raise InvalidTokenError(reason=Reason.MALFORMED) from None
         except Exception as error:
             raise _unexpected(error) from error
 
@@ -218,6 +228,8 @@ class TokenValidator:
             return await self._loops.run(flow)
         except TokenGuardError:
             raise
+        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
+            raise InvalidTokenError(reason=Reason.MALFORMED) from None
         except Exception as error:
             raise _unexpected(error) from error
 
@@ -257,6 +269,8 @@ class TokenValidator:
             return self._validation.judge(text, digest, verdict, now, mono, required)
         except TokenGuardError:
             raise
+        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
+            raise InvalidTokenError(reason=Reason.MALFORMED) from None
         except Exception as error:
             raise _unexpected(error) from error
 
@@ -337,107 +351,6 @@ class TokenValidator:
             self._revocations.after_fork()
         if self.observer is not None:
             self.observer.after_fork()
-
-    # -- construction --------------------------------------------------------------------------------------------------
-
-    def _authority(self, issuer: Issuer, audiences: frozenset[str], clients: frozenset[str] | None) -> Authority:
-        self._refuse_http(issuer)
-        introspection = issuer.introspection
-        discovery = None
-        discovers_keys = issuer.static_keys is None and issuer.jwks_uri is None
-        if _is_discovered(issuer):
-            discovery = Discovery(
-                issuer.url,
-                max_age=issuer.jwks_max_age,
-                timeout=self._timeout,
-                allow_insecure_http=self._allow_insecure_http,
-                monotonic=self._monotonic,
-            )
-        keys = KeySource(
-            jwks_uri=issuer.jwks_uri,
-            discovery=discovery if discovers_keys else None,
-            static=issuer.static_keys,
-            max_age=issuer.jwks_max_age,
-            max_stale=issuer.jwks_max_stale,
-            cooldown=issuer.jwks_cooldown,
-            timeout=self._timeout,
-            monotonic=self._monotonic,
-            jitter=self._jitter,
-            name=issuer.url,
-        )
-        introspector = None
-        if introspection is not None:
-            introspector = Introspector(
-                introspection, issuer=issuer.url, discovery=discovery, timeout=self._timeout, monotonic=self._monotonic
-            )
-        own = frozenset(issuer.audience) if issuer.audience is not None else audiences
-        return Authority(issuer, own, keys, discovery, introspector, clients)
-
-    def _refuse_http(self, issuer: Issuer) -> None:
-        fetched = {
-            "jwks_uri": issuer.jwks_uri,
-            "issuer": issuer.url if _is_discovered(issuer) else None,
-            "introspection endpoint": issuer.introspection.endpoint if issuer.introspection else None,
-        }
-        for name, url in fetched.items():
-            if url is not None and not is_https(url) and not self._allow_insecure_http:
-                raise ConfigurationError(
-                    f"{name} must be https: over http anyone on the way can replace the keys;"
-                    " for development only, set allow_insecure_http=True"
-                )
-
-
-def _is_discovered(issuer: Issuer) -> bool:
-    """Whether anything of this issuer has to be looked up in its metadata."""
-    introspection = issuer.introspection
-    return (issuer.static_keys is None and issuer.jwks_uri is None) or (
-        introspection is not None and introspection.endpoint is None
-    )
-
-
-def _issuers(given: object) -> tuple[Issuer, ...]:
-    if isinstance(given, str | Issuer):
-        items: list[object] = [given]
-    elif isinstance(given, Iterable) and not isinstance(given, bytes | bytearray):
-        items = list(given)
-    else:
-        items = []
-    if not items:
-        raise ConfigurationError('issuer must not be empty: write issuer="https://auth.example.com/" or Issuer(...)')
-    issuers: dict[str, Issuer] = {}
-    for item in items:
-        if not isinstance(item, str | Issuer):
-            raise ConfigurationError("issuer must be a string, an Issuer, or an iterable of these")
-        issuer = item if isinstance(item, Issuer) else Issuer(item)
-        if issuer.url in issuers:
-            raise ConfigurationError("the same issuer is given twice: give each iss one Issuer(...)")
-        issuers[issuer.url] = issuer
-    return tuple(issuers.values())
-
-
-def _checks(given: Iterable[Check]) -> tuple[Check, ...]:
-    try:
-        checks = tuple(given)
-    except TypeError:
-        raise ConfigurationError("checks must be an iterable of callables (claims, now)") from None
-    for check in checks:
-        if not callable(check):
-            raise ConfigurationError("checks must be an iterable of callables (claims, now)")
-        if inspect.iscoroutinefunction(inspect.unwrap(check)) or inspect.iscoroutinefunction(
-            getattr(check, "__call__", None)  # noqa: B004 - the method itself is looked at, not whether there is one
-        ):
-            raise ConfigurationError("a check must be a plain function: a coroutine would never be awaited")
-    return checks
-
-
-def _worlds(transport: object) -> tuple[bool, bool]:
-    """Whether a transport serves threads only, or event loops only."""
-    if transport is None:
-        return False, False
-    sync, loop = hasattr(transport, "handle_request"), hasattr(transport, "handle_async_request")
-    if not sync and not loop:
-        raise ConfigurationError("transport must be an httpx transport, such as httpx.HTTPTransport(...)")
-    return not loop, not sync
 
 
 def _is_time(value: object) -> bool:

@@ -28,7 +28,7 @@ from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Respons
 from tokenguard._flows.isolation import Isolation
 from tokenguard._rules.introspection import AnswerError, Fault, build_request, read_answer
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError
-from tokenguard.introspection import Introspection
+from tokenguard.introspection import AnswerStore, Introspection
 
 WAITING_PER_SLOT: Final = 10  # callers that may wait for a free slot, per slot; more are told to come back
 _ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller is told to come back
@@ -58,6 +58,7 @@ class Introspector:
         discovery: Discovery | None,
         timeout: float,
         monotonic: Callable[[], float],
+        store: AnswerStore | None = None,
     ) -> None:
         self._settings = settings
         self._issuer = issuer
@@ -65,7 +66,7 @@ class Introspector:
         self._timeout = timeout
         self._monotonic = monotonic
         self._answers = Answers(settings)
-        store = settings.store
+        store = store or settings.store
         self._shared = None if store is None else SharedAnswers(settings, store, issuer, monotonic)
         self.after_fork()
 

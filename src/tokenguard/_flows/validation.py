@@ -5,6 +5,7 @@ Owns: the order, what is remembered, what is judged again for a remembered token
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -221,12 +222,12 @@ class Validation:
                 raise error from None
             except Exception as error:
                 raise ConfigurationError("an extra check raised an unexpected exception: see the cause") from error
-            if result is False or hasattr(result, "__await__"):
-                if hasattr(result, "close"):
-                    result.close()
+            if result is not None and result is not True:  # a check that says yes at least means what happens
+                if inspect.iscoroutine(result):
+                    result.close()  # it is never awaited, and need not say so
                 raise ConfigurationError(
-                    "an extra check must be a plain function that raises InvalidTokenError to refuse; what it returns"
-                    " is not looked at, so False or a coroutine is a mistake"
+                    "an extra check must be a plain function that returns None and raises InvalidTokenError to refuse:"
+                    " False, a coroutine or an exception that it returns would be lost"
                 )
 
     # -- revocation ----------------------------------------------------------------------------------------------------

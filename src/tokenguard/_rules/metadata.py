@@ -35,8 +35,8 @@ def read(status: int, body: bytes, issuer: str) -> dict[str, Any] | None:
 
 
 def endpoint(document: dict[str, Any], name: str, issuer: str, *, allow_insecure_http: bool) -> str | None:
-    """An endpoint that the metadata names, if it may be fetched: https, or http where the issuer is http and it is allowed.
-    It may be on another host."""
+    """An endpoint that the metadata names, if it may be fetched: https, or http where the issuer is http and it is
+    allowed. It may be on another host."""
     url = document.get(name)
     allow_http = allow_insecure_http and not is_https(issuer)
     return url if isinstance(url, str) and is_fetchable(url, allow_http=allow_http) else None

@@ -37,7 +37,7 @@ def strings(name: str, value: object, *, example: str) -> tuple[str, ...]:
     elif isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
         items = list(value)
     else:
-        items = []
+        raise ConfigurationError(f"{name} must be a string or an iterable of strings: write {example}")
     if not items:
         raise ConfigurationError(f"{name} must not be empty: write {example}")
     found: dict[str, None] = {}

@@ -6,7 +6,8 @@ import pytest
 from vectors.minting import dump, good_header, token
 
 from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, MissingTokenError, Reason
-from tokenguard._rules import jws
+from tokenguard._rules import jws, scope
+from tokenguard._rules.algorithms import allow_list
 from tokenguard._rules.introspection import AnswerError, Fault, read_answer
 from tokenguard._rules.messages import Response
 from tokenguard._rules.scope import required
@@ -93,7 +94,9 @@ def test_the_bound_counts_members_and_not_colons():
 
 
 def test_a_name_after_two_spaces_is_required_too():
-    assert required("a  b").names == ("a", "b")
+    for text in ("a  b", "  a b", "a b"):
+        assert scope._prepare(text).names == ("a", "b")
+        assert required(text).names == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -149,11 +152,37 @@ def test_the_answers_octet_for_octet():
         (lambda: ClientAllowList([]), r'^clients must not be empty: write ClientAllowList\(\{"orders-web"\}\)$'),
         (lambda: ClientAllowList("a", claims=()), "^claims must not be empty"),
         (lambda: MaxAge(0), "^seconds must be more than 0$"),
+        (lambda: MaxAge(1, ""), '^claim must be the name of a time, such as "auth_time"$'),
+        (lambda: allow_list(5), r'^algorithms must be a list of names such as \["RS256"\]$'),
+        (lambda: allow_list("none"), "^algorithms must not contain none: an unsigned token proves nothing$"),
+        (lambda: allow_list("x"), "^algorithms must be among RS256, RS384, .*, HS512, Ed25519; the names are exact$"),
+        (lambda: allow_list([]), "^algorithms must name at least one algorithm; leave it out for the default list$"),
+        (
+            lambda: allow_list(["HS256", "RS256"]),
+            r"^algorithms must not mix HS\* with others: use one issuer entry for",
+        ),
         (lambda: required(5), "^scope must be a string or an iterable of strings$"),
         (lambda: required([5]), "^scope must be a string or an iterable of strings$"),
         (lambda: required('"'), "^a required scope must be printable ASCII without space, quote or backslash, such as"),
     ],
-    ids=["realm", "metadata", "quote", "names", "clients", "claims", "seconds", "scope", "scopes", "scope-token"],
+    ids=[
+        "realm",
+        "metadata",
+        "quote",
+        "names",
+        "clients",
+        "claims",
+        "seconds",
+        "claim",
+        "list",
+        "none",
+        "among",
+        "empty",
+        "mix",
+        "scope",
+        "scopes",
+        "scope-token",
+    ],
 )
 def test_what_a_bad_setting_is_told(attempt, says):
     with pytest.raises(ConfigurationError, match=says):

@@ -18,13 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Final
 
 from tokenguard._flows.answers import Answer, Answers, SharedAnswers
 from tokenguard._flows.complaints import complain
 from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Response, Send, Start
+from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Response, Send, Start, reading
 from tokenguard._flows.isolation import Isolation
 from tokenguard._rules.introspection import AnswerError, Fault, build_request, read_answer
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError
@@ -228,7 +229,8 @@ class Introspector:
         credentials = self._settings.credentials(issuer=self._issuer, now=now, jti=jti)
         request = build_request(url, raw, credentials)
         response: Response = yield Send(request, True, self._settings.ssl_context, "introspection", self._issuer)
-        return read_answer(response), response.body
+        answer = yield from reading(response, partial(read_answer, response))
+        return answer, response.body
 
     def _failed(self, error: Exception) -> _Failure:
         fault = error.fault if isinstance(error, AnswerError) else Fault.OUT_OF_REACH

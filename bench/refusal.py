@@ -64,7 +64,10 @@ def vectors() -> dict[str, Callable[[], None]]:
             if vector.get("verdict") is None or any("served" in one for one in settings["issuers"]):
                 continue
             issuers = [Issuer(**one) for one in settings["issuers"]]
-            validator = TokenValidator(issuers, settings["audience"], clock=lambda: NOW, token_cache_size=0)
+            limit = settings["max_token_bytes"]
+            validator = TokenValidator(
+                issuers, settings["audience"], clock=lambda: NOW, token_cache_size=0, max_token_bytes=limit
+            )
             found[f"{vector['id']} ({vector['verdict']})"] = refusal(validator, vector["token"])
     return found
 

@@ -161,6 +161,6 @@ def worlds_of(transport: object) -> tuple[bool, bool]:
     if transport is None:
         return False, False
     sync, loop = hasattr(transport, "handle_request"), hasattr(transport, "handle_async_request")
-    if not sync and not loop:
+    if (not sync and not loop) or isinstance(transport, type):
         raise ConfigurationError("transport must be an httpx transport, such as httpx.HTTPTransport(...)")
     return not loop, not sync

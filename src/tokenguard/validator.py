@@ -6,6 +6,7 @@ process (close, fork). Must not know: HTTP frameworks, the order of the checks (
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import ssl
@@ -100,9 +101,9 @@ class TokenValidator:
         self._max_token_bytes = whole("max_token_bytes", max_token_bytes, minimum=1)
         whole("token_cache_size", token_cache_size)
         self._timeout = number("http_timeout", http_timeout, above=True)
-        if not callable(clock) or not callable(monotonic) or not callable(jitter):
+        if any(not callable(one) or inspect.iscoroutinefunction(one) for one in (clock, monotonic, jitter)):
             raise ConfigurationError(
-                "clock, monotonic and jitter must be functions without arguments that return seconds"
+                "clock, monotonic and jitter must be plain functions without arguments that return seconds"
             )
         if not isinstance(allow_insecure_http, bool):
             raise ConfigurationError("allow_insecure_http must be True or False")

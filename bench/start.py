@@ -23,8 +23,12 @@ OURS = "import tokenguard"
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|( *)(\S+)")
 
 
-# With bytecode, as anything that is installed has it.
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+# With bytecode, as anything that is installed has it, and without what coverage would load first.
+_ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("COVERAGE_")
+}
 
 
 def _imports(statement: str) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 from tokenguard.errors import ConfigurationError
@@ -142,6 +141,8 @@ def read(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
+    from difflib import get_close_matches
+
     known = ["ISSUER", *_VALIDATOR, *_ISSUER, *_INTROSPECTION]
     for name in mapping:
         if not isinstance(name, str) or not name.startswith(prefix) or name.removeprefix(prefix) in known:

@@ -27,7 +27,6 @@ from tokenguard._flows.keys import KeyState, warm_up
 from tokenguard._flows.memory import Memory
 from tokenguard._flows.validation import Check, Validation
 from tokenguard._flows.verdict import Verdict
-from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 from tokenguard._observer import Observer, Observers
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope
@@ -139,6 +138,8 @@ class TokenValidator:
             if transport is None and ssl_context is None:
                 ssl_context = default_ssl_context()
         self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
+        from tokenguard._io.loops import Loops  # with asyncio: a quarter of what `import tokenguard` would take
+
         self._loops = Loops(
             cast("httpx.AsyncBaseTransport | None", transport),
             ssl_context,

@@ -52,6 +52,7 @@ __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 T = TypeVar("T")
 
 _NO_STACK = "the stack is used up: validate nearer to its start, or raise the recursion limit"
+_LONGEST_TIMEOUT = 300
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -100,6 +101,10 @@ class TokenValidator:
         self._max_token_bytes = whole("max_token_bytes", max_token_bytes, minimum=1)
         whole("token_cache_size", token_cache_size)
         self._timeout = number("http_timeout", http_timeout, above=True)
+        if http_timeout > _LONGEST_TIMEOUT:
+            raise ConfigurationError(
+                "http_timeout must be at most 300 seconds: nobody waits longer for an answer"
+            )
         if any(not callable(one) or inspect.iscoroutinefunction(one) for one in (clock, monotonic, jitter)):
             raise ConfigurationError(
                 "clock, monotonic and jitter must be plain functions without arguments that return seconds"

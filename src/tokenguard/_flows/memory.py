@@ -3,9 +3,9 @@
 Owns: the bound and what is dropped first. Must not know: what a verdict stands for.
 
 Two generations of a plain dict: reads take no lock (a lock costs five times under eight threads), writes do. When the
-young generation is full it becomes the old one, and the old one is dropped whole: eviction is O(1), and a verdict that
-is read while old moves back to the young. Nothing is scanned, nothing is timed: whoever reads a verdict judges its
-times.
+young generation is full it becomes the old one, and the old one is forgotten: one verdict with each new one, because to
+free 50,000 at once would stop everything for 50 ms. A verdict that is read while old moves back to the young. Nothing
+is scanned, nothing is timed: whoever reads a verdict judges its times.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ V = TypeVar("V")
 class Memory(Generic[V]):
     """At most `size` verdicts; 0 remembers nothing. `young` may be read directly on the hot path."""
 
-    __slots__ = ("_lock", "_old", "_room", "young")
+    __slots__ = ("_fading", "_lock", "_old", "_room", "young")
 
     def __init__(self, size: int) -> None:
         self._room = (size + 1) // 2 if size == 1 else size // 2
         self._old: dict[bytes, V] = {}
+        self._fading: dict[bytes, V] = {}  # no longer read; empty before the next generation gets here
         self.young: dict[bytes, V] = {}
         self.after_fork()
 
@@ -31,7 +32,7 @@ class Memory(Generic[V]):
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self.young) + len(self._old)
+        return len(self.young) + len(self._old) + len(self._fading)
 
     def get_old(self, digest: bytes) -> V | None:
         """A verdict of the old generation, which is thereby young again."""
@@ -49,9 +50,12 @@ class Memory(Generic[V]):
         with self._lock:
             self._old.pop(digest, None)
             if len(self.young) >= self._room and digest not in self.young:
+                self._fading = self._old
                 self._old = self.young if self._room > 1 else {}
                 self.young = {}
             self.young[digest] = verdict
+            if self._fading:
+                self._fading.popitem()
 
     def forget(self, digest: bytes) -> None:
         with self._lock:

@@ -112,7 +112,7 @@ class Validation:
                 if self._denies or authority.introspects_all:
                     return self._conclude(_Case(raw, digest, now, required), unverified, authority, key, keys)
                 frozen, audience = self._check(unverified, authority, now)
-                token = access_token(authority, frozen, audience)
+                token = access_token(authority, unverified.claims, frozen, audience)
                 return self._accept(token, digest, authority, key, keys, required)
         return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
 
@@ -141,7 +141,7 @@ class Validation:
     ) -> Flow[AccessToken]:
         frozen, audience = self._check(unverified, authority, case.now)
         yield from self._check_revoked(case, authority, frozen)
-        token = access_token(authority, frozen, audience)
+        token = access_token(authority, unverified.claims, frozen, audience)
         return self._accept(token, case.digest, authority, key, keys, case.required)
 
     def _check(
@@ -149,14 +149,11 @@ class Validation:
     ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         """Steps 5 to 7 but for revocation, for a token whose signature held: its claims, frozen, and its audience."""
         claims = unverified.claims
-        self._remember_header(unverified)
+        if unverified.header_text not in self._headers:
+            self._remember_header(unverified)
         try:
             rules.require(claims, authority.required_claims)
-            audience = rules.audience(claims, authority.audiences, names=authority.audience_claims)
-            rules.check_types(claims)
-            rules.check_times(claims, now, self._leeway)
-            rules.check_kind(claims)
-            rules.check_confirmation(claims)
+            audience = rules.check(claims, authority.audiences, now, self._leeway, authority.audience_claims)
             if authority.narrows:
                 authority.check_party(claims)
             frozen = rules.freeze(claims)
@@ -208,7 +205,7 @@ class Validation:
 
     def _remember_header(self, unverified: jws.Unverified) -> None:
         # Only once a signature held: then the issuer wrote that header, and strangers cannot fill this.
-        if unverified.header_text not in self._headers and len(unverified.header_text) <= _REMEMBERED_HEADERS:
+        if len(unverified.header_text) <= _REMEMBERED_HEADERS:
             if len(self._headers) >= _REMEMBERED_HEADERS:
                 self._headers.clear()
             self._headers[unverified.header_text] = unverified.header
@@ -261,7 +258,7 @@ class Validation:
         except TokenGuardError as error:
             _tell(error, authority, answer)
             raise
-        return _with_scope(access_token(authority, frozen, audience), case.required)
+        return _with_scope(access_token(authority, frozen, frozen, audience), case.required)
 
 
 def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:

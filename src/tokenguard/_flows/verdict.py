@@ -34,8 +34,13 @@ class Verdict:
         self.starts = rules.start(token.claims)
 
 
-def access_token(authority: Authority, claims: Mapping[str, Any], audience: tuple[str, ...]) -> AccessToken:
-    """The access token that `claims` spell, in the terms of its issuer. For claims that passed every check."""
+def access_token(
+    authority: Authority, claims: Mapping[str, Any], frozen: Mapping[str, Any], audience: tuple[str, ...]
+) -> AccessToken:
+    """The access token that `claims` spell, in the terms of its issuer. For claims that passed every check.
+
+    `frozen` are the same, read-only; a look into those takes twice as long.
+    """
     get = claims.get
     return judged(
         authority.url,
@@ -47,7 +52,7 @@ def access_token(authority: Authority, claims: Mapping[str, Any], audience: tupl
         get("iat"),
         get("nbf"),
         get("jti"),
-        claims,
+        frozen,
         party.roles(claims, authority.role_claims),
         party.is_machine(claims, authority.machine_signs),
     )

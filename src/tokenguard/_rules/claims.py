@@ -18,6 +18,9 @@ LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so
 # Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a refresh token that
 # lasts.
 _CONTAINERS: Final = frozenset({dict, list})
+_AUD: Final = ("aud",)
+# Claims that only some tokens have, and that may be a reason to refuse one.
+_TELLING: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf"})
 _OTHER_KINDS: Final = frozenset({"id", "refresh", "offline", "logout"})
 
 
@@ -44,6 +47,38 @@ def check_types(claims: Mapping[str, Any]) -> None:
     for name in ("client_id", "jti"):
         if name in claims and not isinstance(claims[name], str):
             raise _refuse(Reason.INVALID_CLAIM)
+
+
+def check(
+    claims: Mapping[str, Any], accepted: frozenset[str], now: float, leeway: float, names: tuple[str, ...] = ("aud",)
+) -> tuple[str, ...]:
+    """All that is checked of every token's claims, and its audience: `audience`, `check_types`, `check_times`,
+    `check_kind` and `check_confirmation`, in this order.
+
+    What nearly all good tokens look like is seen in one pass, without any of their calls; whatever looks otherwise,
+    good or bad, goes through them (0.8 of 32 microseconds).
+    """
+    get = claims.get
+    sent, subject, expires, issued = get("aud"), get("sub"), get("exp"), get("iat")
+    if (
+        type(expires) is type(issued) is int
+        and issued <= now + leeway
+        and now < expires
+        and type(sent) is str
+        and sent in accepted
+        and type(subject) is str
+        and subject
+        and type(get("client_id", "")) is type(get("jti", "")) is str
+        and _TELLING.isdisjoint(claims)
+        and names == _AUD
+    ):
+        return (sent,)
+    named = audience(claims, accepted, names=names)
+    check_types(claims)
+    check_times(claims, now, leeway)
+    check_kind(claims)
+    check_confirmation(claims)
+    return named
 
 
 def audience(

@@ -17,6 +17,8 @@ MAX_DEPTH: Final = 64
 TOKEN_MEMBERS: Final = 1_000
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_LIST: Final = ord("[")
+_BACKSLASH: Final = ord("\\")
 _TO_SHAPE: Final = bytes.maketrans(b"[{]}", b"(())")
 _NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b"[{]}")
 _TO_STEPS: Final = bytes.maketrans(b"()", b"\x01\xff")  # as signed octets: one up, one down
@@ -38,20 +40,27 @@ def parse_object(data: bytes, *, max_members: int | None = None) -> dict[str, An
     that is not finite, a lone surrogate, or more than 64 levels of nesting.
     """
     try:
-        # Counting is cheaper than walking: fewer brackets than levels, fewer colons than members, and all is proved.
-        if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _too_deep(data):
+        # Counting is cheaper than walking, and looking for one octet ten times cheaper than counting: what has a single
+        # bracket does not nest, a member takes four octets, and fewer brackets than levels, fewer colons than members
+        # prove the rest.
+        nests = _LIST in data or data.find(b"{", 1) > 0
+        if nests and data.count(b"{") + data.count(b"[") > MAX_DEPTH and _too_deep(data):
             raise MalformedJSONError
-        if max_members is not None and data.count(b":") > max_members and _outside(data).count(b":") > max_members:
+        if max_members is not None and len(data) > 4 * max_members and _has_more_colons(data, max_members):
             raise MalformedJSONError
         text = str(data, "utf-8").strip(" \t\n\r")
-        value, end = _DECODER.raw_decode(text)
+        value, end = _scan(text, 0)
         if end != len(text) or type(value) is not dict:
             raise MalformedJSONError
-        if b"\\u" in data:
+        if _BACKSLASH in data and b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()  # fails for a lone surrogate
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, StopIteration):  # StopIteration: there is no value
         raise MalformedJSONError from None
     return value
+
+
+def _has_more_colons(data: bytes, bound: int) -> bool:
+    return data.count(b":") > bound and _outside(data).count(b":") > bound
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -95,3 +104,4 @@ def _depth(shape: bytes) -> int:
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
+_scan: Final = _DECODER.scan_once  # type: ignore[attr-defined]  # `raw_decode` without its own call

@@ -15,10 +15,10 @@ TO_STANDARD: Final = bytes(
     octet if octet in _ALPHABET or octet == ord(".") else ord("!") for octet in range(256)
 ).translate(bytes.maketrans(b"-_", b"+/"))
 
-_PADDING: Final = (b"", None, b"==", b"=")
-# The last characters whose unused bits are zero, in the standard alphabet: 4 unused bits for 2 characters, 2 bits for
-# 3.
-_LAST: Final = (None, None, frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
+# What is missing at the end, and the last characters whose unused bits are zero, in the standard alphabet: 4 unused
+# bits for 2 characters, 2 bits for 3. One character over is nothing: its padding is one that strict mode refuses.
+_PADDING: Final = (b"", b"!", b"==", b"=")
+_LAST: Final = (frozenset(range(256)), frozenset(range(256)), frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
 
 
 def decode(text: bytes) -> bytes:
@@ -29,9 +29,6 @@ def decode(text: bytes) -> bytes:
 def decode_standard(text: bytes) -> bytes:
     """Decode what `TO_STANDARD` gave. Raises ValueError."""
     spare = len(text) & 3
-    if not spare:
-        return a2b_base64(text, strict_mode=True)
-    padding, last = _PADDING[spare], _LAST[spare]
-    if padding is None or last is None or text[-1] not in last:
+    if spare and text[-1] not in _LAST[spare]:
         raise ValueError("not canonical base64url")
-    return a2b_base64(text + padding, strict_mode=True)
+    return a2b_base64(text + _PADDING[spare], strict_mode=True)

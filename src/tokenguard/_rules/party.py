@@ -68,8 +68,10 @@ def roles(claims: Mapping[str, Any], paths: tuple[RolePath, ...]) -> frozenset[s
     """
     found = _NOBODY
     for path in paths:
-        value: Any = claims
-        for name in path:
+        value: Any = claims.get(path[0])
+        if not value:
+            continue
+        for name in path[1:]:
             value = value.get(name) if isinstance(value, Mapping) else None
         if value:
             found |= _roles(value)

@@ -38,6 +38,7 @@ $(STAMP): dev.lock pyproject.toml | $(BIN)/python
 	@echo "installing dev.lock into $(VENV)"
 	@$(PIP) install --require-hashes -r dev.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q src # as an installed package has it, whatever PYTHONDONTWRITEBYTECODE says
 	@touch $@
 
 .PHONY: setup

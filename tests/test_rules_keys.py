@@ -16,6 +16,7 @@ from tokenguard import ConfigurationError
 from tokenguard._rules import jwk as rules
 from tokenguard._rules.algorithms import ALGORITHMS, DEFAULT, FITTING, SYMMETRIC, allow_list, normalise
 from tokenguard._rules.jwk import KeySetError, UnusableKeyError, import_key, import_set
+from tokenguard.testing import FakeIssuer
 
 NAMES = ["rsa", "p256", "p384", "p521", "ed"]
 
@@ -376,3 +377,23 @@ def test_an_allow_list(names, expected):
 def test_what_is_no_allow_list(names, says):
     with pytest.raises(ConfigurationError, match=says):
         allow_list(names)
+
+
+@pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"])
+def test_a_rehearsal_reaches_the_library_and_proves_nothing(alg, monkeypatch):
+    key = import_key(FakeIssuer(algorithm=alg).key.jwk())
+    seen = []
+    algorithm = ALGORITHMS[alg]
+    verify = type(algorithm).verify
+
+    def watched(self, message, public, signature):
+        seen.append(verify(self, message, public, signature))
+        return seen[-1]
+
+    monkeypatch.setattr(type(algorithm), "verify", watched)
+    key.rehearse(alg)
+    assert seen == [False]
+
+
+def test_a_secret_is_rehearsed_too():
+    import_key({"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"}, symmetric=True).rehearse("HS256")

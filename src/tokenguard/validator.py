@@ -102,9 +102,7 @@ class TokenValidator:
         whole("token_cache_size", token_cache_size)
         self._timeout = number("http_timeout", http_timeout, above=True)
         if http_timeout > _LONGEST_TIMEOUT:
-            raise ConfigurationError(
-                "http_timeout must be at most 300 seconds: nobody waits longer for an answer"
-            )
+            raise ConfigurationError("http_timeout must be at most 300 seconds: nobody waits longer for an answer")
         if any(not callable(one) or inspect.iscoroutinefunction(one) for one in (clock, monotonic, jitter)):
             raise ConfigurationError(
                 "clock, monotonic and jitter must be plain functions without arguments that return seconds"
@@ -286,6 +284,7 @@ class TokenValidator:
     def warm_up(self) -> None:
         """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
         self._finish(warm_up(authority.keys for authority in self._authorities))
+        self._validation.rehearse()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
@@ -294,6 +293,7 @@ class TokenValidator:
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
         await self._finish_async(warm_up(authority.keys for authority in self._authorities))
+        self._validation.rehearse()
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""

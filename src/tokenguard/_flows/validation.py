@@ -116,6 +116,15 @@ class Validation:
                 return self._accept(token, digest, authority, key, keys, required)
         return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
 
+    def rehearse(self) -> None:
+        """Use each algorithm of the keys at hand once, so that the first token is not the one that pays for it."""
+        rehearsed: set[str] = set()
+        for authority in self._authorities.values():
+            for key in () if authority.keys.keys is None else authority.keys.keys.keys:
+                for alg in (key.algorithms & authority.algorithms) - rehearsed:
+                    rehearsed.add(alg)
+                    key.rehearse(alg)
+
     def introspects(self, issuer: str | None, raw: object) -> bool:
         """Whether the endpoint of `issuer` has a say about `raw`; for who watches."""
         authority = None if issuer is None else self._authorities.get(issuer)

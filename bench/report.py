@@ -139,7 +139,7 @@ _DRAWN: dict[str, Callable[[dict[str, Any]], None]] = {
 
 def _machine(documents: dict[str, Any]) -> str:
     one = next(iter(documents.values()))["machine"]
-    quick = any(document["plan"]["launches"] < 5 for document in documents.values())
+    quick = any(document["plan"]["launches"] < 2 for document in documents.values())
     packages = ", ".join(f"{name} {number}" for name, number in one["packages"].items())
     processor = one["processor"] or "an unnamed processor"
     return (

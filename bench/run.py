@@ -34,8 +34,8 @@ TEAMS = (
     ("auth0", ("auth0",)),
     ("guardpost", ("guardpost",)),
 )
-# Samples are long enough for a process to have its code and its tokens back in the processor's caches: with 12,000 tokens
-# and 10 ms a new one seems 10 % dearer than with 40.
+# Samples are long enough for a process to have its code and its tokens back in the processor's caches: with 12,000
+# tokens and 10 ms a new one seems 10 % dearer than with 40.
 FULL = Plan(rounds=30, launches=4, milliseconds=40, count=corpus.FULL)
 QUICK = Plan(rounds=7, launches=1, milliseconds=8, count=corpus.QUICK)
 

@@ -14,8 +14,10 @@ from vectors.minting import jwk, sign
 
 from tokenguard import ConfigurationError
 from tokenguard._rules import jwk as rules
-from tokenguard._rules.algorithms import ALGORITHMS, DEFAULT, FITTING, SYMMETRIC, allow_list, normalise
+from tokenguard._rules.algorithms import DEFAULT, FITTING, SYMMETRIC, allow_list, normalise
+from tokenguard._rules.algorithms import NAMES as ALL_NAMES
 from tokenguard._rules.jwk import KeySetError, UnusableKeyError, import_key, import_set
+from tokenguard._rules.signatures import ALGORITHMS
 from tokenguard.testing import FakeIssuer
 
 NAMES = ["rsa", "p256", "p384", "p521", "ed"]
@@ -331,7 +333,7 @@ def test_any_json_is_a_key_or_none(value):
 
 def test_the_default_list_has_every_asymmetric_algorithm_and_no_other():
     assert set(DEFAULT) == {f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)} | {"EdDSA"}
-    assert set().union(*FITTING.values()) == set(ALGORITHMS)
+    assert set().union(*FITTING.values()) == set(ALGORITHMS) == set(ALL_NAMES)
     assert normalise("Ed25519") == "EdDSA"
     assert normalise("ed25519") == "ed25519"
     assert rules.kind(("HS256",)) == "symmetric"

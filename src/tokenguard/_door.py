@@ -148,7 +148,7 @@ class Door:
         """
         if error is not None:
             _record(name or self.name, error)
-        observer: Observers | None = getattr(self.validator, "observer", None)
+        observer = _observer_of(self.validator)
         if observer is not None and not (token is None and error is None):
             observer.judged(
                 judged(
@@ -183,6 +183,13 @@ class Door:
         """Note the verdict and answer it."""
         self.note(request, None, error, required, name=name)
         return self.reject(error)
+
+
+def _observer_of(validator: object) -> Observers | None:
+    try:
+        return getattr(validator, "observer", None)
+    except Exception:  # noqa: BLE001 - a stand-in that fails at everything must still be answered with 500
+        return None
 
 
 def usable(validator: TokenValidator) -> TokenValidator:

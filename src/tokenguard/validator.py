@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
@@ -27,7 +28,6 @@ from tokenguard._flows.keys import KeyState, warm_up
 from tokenguard._flows.memory import Memory
 from tokenguard._flows.validation import Check, Validation
 from tokenguard._flows.verdict import Verdict
-from tokenguard._io.threads import Threads
 from tokenguard._observer import Observer, Observers
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope
 from tokenguard._rules.scope import required as prepare
@@ -135,13 +135,17 @@ class TokenValidator:
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
         self._sync_only, self._async_only = worlds_of(transport)
-        if fetches:  # loads the HTTP client now: it would stop an event loop for a tenth of a second
+        # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
+        import_module("tokenguard._rules.signatures")
+        if fetches:
             from tokenguard._io.http import default_ssl_context
 
             if transport is None and ssl_context is None:
                 ssl_context = default_ssl_context()
+        from tokenguard._io.loops import Loops  # with asyncio, which takes as long as half of this package
+        from tokenguard._io.threads import Threads
+
         self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
-        from tokenguard._io.loops import Loops  # with asyncio: a quarter of what `import tokenguard` would take
 
         self._loops = Loops(
             cast("httpx.AsyncBaseTransport | None", transport),

@@ -14,23 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote_plus
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-
-from tokenguard._rules.algorithms import ALGORITHMS, FITTING, SYMMETRIC, normalise
+from tokenguard._rules.algorithms import FITTING, NAMES, SYMMETRIC, normalise
 from tokenguard._rules.jwk import MIN_RSA_BITS
 
 METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "bearer")
-SIGNING_ALGORITHMS: Final = (*(name for name in ALGORITHMS if name not in SYMMETRIC), "Ed25519")
+SIGNING_ALGORITHMS: Final = (*(name for name in NAMES if name not in SYMMETRIC), "Ed25519")
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
 ASSERTION_LIFETIME: Final = 60  # seconds; an assertion is for one request
 
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-_FROM_JWK: Final = {"RSA": RSAAlgorithm.from_jwk, "EC": ECAlgorithm.from_jwk, "OKP": OKPAlgorithm.from_jwk}
 
 
 class UnusableSecretError(ValueError):
@@ -59,6 +52,8 @@ class SigningKey:
         """A compact JWS (RFC 7515 section 3.1)."""
         parts = ({"alg": self._algorithm, "typ": "JWT"} | header, claims)
         signing_input = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+        from tokenguard._rules.signatures import ALGORITHMS
+
         signature = ALGORITHMS[normalise(self._algorithm)].sign(signing_input, self._private)
         return (signing_input + b"." + _base64url(signature)).decode("ascii")
 
@@ -112,11 +107,13 @@ def assertion(
 
 def signing_key(source: str | bytes | Mapping[str, Any], algorithm: str) -> SigningKey:
     """A private key from unencrypted PEM or a private JWK, if it fits `algorithm`. Raises `UnusableSecretError`."""
+    from tokenguard._rules.signatures import FROM_JWK, load_pem_private_key
+
     kid = None
     try:
         if isinstance(source, Mapping):
             kid = _check_jwk(source, algorithm)
-            private: Any = _FROM_JWK[source["kty"]](dict(source))
+            private: Any = FROM_JWK[source["kty"]](dict(source))
         else:
             private = load_pem_private_key(source.encode() if isinstance(source, str) else source, password=None)
     except UnusableSecretError:
@@ -142,6 +139,8 @@ def _check_jwk(jwk: Mapping[str, Any], algorithm: str) -> str | None:
 
 
 def _kind(private: object) -> tuple[str, str | None]:
+    from tokenguard._rules.signatures import Ed25519PrivateKey, EllipticCurvePrivateKey, RSAPrivateKey
+
     if isinstance(private, RSAPrivateKey):
         return ("RSA", None) if private.key_size >= MIN_RSA_BITS else ("RSA", "short")
     if isinstance(private, EllipticCurvePrivateKey):

@@ -10,10 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-
-from tokenguard._rules.algorithms import ALGORITHMS, DIGEST_BYTES, FITTING, SYMMETRIC, normalise
+from tokenguard._rules.algorithms import DIGEST_BYTES, FITTING, SYMMETRIC, normalise
 from tokenguard._rules.encoding import decode
 
 MAX_KEYS: Final = 1_000
@@ -41,7 +38,7 @@ class Key:
     `algorithms` are the names it may serve, already bound to its type, curve and `alg` member.
     """
 
-    __slots__ = ("_public", "algorithms", "identity", "kid", "material")
+    __slots__ = ("_library", "_public", "algorithms", "identity", "kid", "material")
 
     def __init__(self, kid: str | None, material: tuple[str, ...], algorithms: frozenset[str], public: Any) -> None:
         self.kid = kid
@@ -49,13 +46,14 @@ class Key:
         self.algorithms = algorithms
         self.identity = (kid, material, algorithms)
         self._public = public
+        self._library = _signatures().ALGORITHMS
 
     def verifies(self, alg: str, signing_input: bytes, signature: bytes) -> bool:
         """Whether `signature` holds under this key and exactly the algorithm `alg`."""
         if alg not in self.algorithms:
             return False
         try:
-            return ALGORITHMS[alg].verify(signing_input, self._public, signature) is True
+            return self._library[alg].verify(signing_input, self._public, signature) is True
         except Exception:  # noqa: BLE001 - a refusal in any other form is one too, and its text may quote the token
             return False
 
@@ -172,21 +170,27 @@ def _import(jwk: Any, *, symmetric: bool) -> Key:
     decoded = [decode(value.encode("ascii")) for value in material]
     if not _PRIVATE.isdisjoint(jwk):
         _log.warning("the key set publishes private members of key %.66r: the issuer must replace that key now", kid)
-    public: Any
+    library, public = _signatures(), None
     if kty == "RSA":
-        public = RSAAlgorithm.from_jwk({"kty": kty, "n": jwk["n"], "e": jwk["e"]})
-        if not isinstance(public, RSAPublicKey) or not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
+        public = library.FROM_JWK[kty]({"kty": kty, "n": jwk["n"], "e": jwk["e"]})
+        if not isinstance(public, library.RSAPublicKey) or not MIN_RSA_BITS <= public.key_size <= MAX_RSA_BITS:
             raise UnusableKeyError("an RSA key must have 2048 to 16384 bits")
     elif kty == "EC":
-        public = ECAlgorithm.from_jwk({"kty": kty, "crv": crv, "x": jwk["x"], "y": jwk["y"]})
+        public = library.FROM_JWK[kty]({"kty": kty, "crv": crv, "x": jwk["x"], "y": jwk["y"]})
     elif kty == "OKP":
-        public = OKPAlgorithm.from_jwk({"kty": kty, "crv": crv, "x": jwk["x"]})
+        public = library.FROM_JWK[kty]({"kty": kty, "crv": crv, "x": jwk["x"]})
     else:
         public = decoded[0]
         algorithms = frozenset(alg for alg in algorithms if len(public) >= DIGEST_BYTES[alg])
         if not algorithms:
             raise UnusableKeyError("its secret is shorter than the hash (RFC 7518 section 3.2)")
     return Key(kid, (kty, curve or "", *material), algorithms, public)
+
+
+def _signatures() -> Any:
+    from tokenguard._rules import signatures
+
+    return signatures
 
 
 def _allowed(jwk: Mapping[str, Any], fitting: frozenset[str]) -> frozenset[str]:

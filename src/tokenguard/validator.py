@@ -381,5 +381,5 @@ def _after_fork_in_child() -> None:
         validator._after_fork()  # noqa: SLF001 - of this very module
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows
     os.register_at_fork(after_in_child=_after_fork_in_child)

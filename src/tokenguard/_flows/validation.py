@@ -13,6 +13,7 @@ from tokenguard._evidence import clear, tell, tell_token
 from tokenguard._flows.authority import Authority
 from tokenguard._flows.effects import Flow
 from tokenguard._flows.finding import find_key
+from tokenguard._flows.introspection import Introspector
 from tokenguard._flows.memory import Memory
 from tokenguard._flows.revocation import Revocation
 from tokenguard._flows.verdict import Verdict, access_token
@@ -69,8 +70,8 @@ class Validation:
         self._revocation = Revocation(revocations, leeway)
         self._denies = revocations is not None
         self._headers: dict[bytes, jws.Header] = {}
-        introspecting = [authority for authority in authorities.values() if authority.introspector is not None]
-        opaque = [authority for authority in introspecting if not authority.introspects_all] or introspecting
+        introspecting = [(one, one.introspector) for one in authorities.values() if one.introspector is not None]
+        opaque = [pair for pair in introspecting if not pair[0].introspects_all] or introspecting
         # Two that introspect, neither for opaque tokens first: nobody can tell whose an opaque token is.
         self._opaque = opaque[0] if len(opaque) == 1 else None
 
@@ -89,9 +90,7 @@ class Validation:
         except InvalidTokenError as error:
             if self._opaque is None or error.reason is not Reason.MALFORMED or not jws.is_opaque(raw):
                 raise
-            unverified = None
-        if unverified is None:
-            return self._judge_opaque(_Case(raw, digest, now, required), self._opaque)
+            return self._judge_opaque(_Case(raw, digest, now, required), *self._opaque)
 
         header, claims = unverified.header, unverified.claims
         issuer = claims.get("iss")
@@ -245,12 +244,10 @@ class Validation:
             _tell(error, authority, claims)
             raise
 
-    def _judge_opaque(self, case: _Case, authority: Authority | None) -> Flow[AccessToken]:
-        if authority is None or authority.introspector is None:
-            raise InvalidTokenError(reason=Reason.MALFORMED)
+    def _judge_opaque(self, case: _Case, authority: Authority, introspector: Introspector) -> Flow[AccessToken]:
         now = case.now
         try:
-            answer = yield from authority.introspector.ask(case.raw, case.digest, now)
+            answer = yield from introspector.ask(case.raw, case.digest, now)
             judge_active(answer)
         except TokenGuardError as error:
             tell(error, authority.url)

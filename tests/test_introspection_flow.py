@@ -133,7 +133,7 @@ def test_an_answer_is_remembered_for_cache_ttl_and_then_asked_for_again(stage):
     assert stage.trips[0].flight.timeout == 5
     stage.clock.advance(29.9)
     assert stage.ask("opaque-1") is answer
-    assert stage.asker.remembered(hashlib.sha256(b"opaque-1").digest(), stage.clock(), stage.clock()) is answer
+    assert stage.asker._answers.find(hashlib.sha256(b"opaque-1").digest(), stage.clock(), stage.clock()) is answer
     stage.clock.advance(0.2)
     assert stage.ask("opaque-1", reply({"active": False})) == {"active": False}
     assert stage.asked == 2

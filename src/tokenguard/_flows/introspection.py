@@ -3,8 +3,8 @@
 Owns: one question in flight per token, the bound on questions in flight, failure isolation.
 Must not know: sockets, loops, the claims of an answer beyond `active` and `exp`.
 
-For the validator: `remembered` is the fast path, without a generator; `ask` is the flow. Both give the answer as
-sent, the same object for as long as it is remembered, for reading only. It may be inactive:
+For the validator: `ask` gives the answer as sent, the same object for as long as it is remembered, for reading only. It
+may be inactive:
 `_rules.introspection.judge_active` and the claim checks of `_rules.claims` judge it, each time that it is used.
 
 Every question is a flight of its own. Callers only join it: one that is cancelled neither cancels nor leaks it.
@@ -80,10 +80,6 @@ class Introspector:
         self._waiting: deque[Flight[bool]] = deque()
         self._isolation = Isolation()
         self._last: _Failure | None = None
-
-    def remembered(self, digest: bytes, mono: float, now: float) -> Answer | None:
-        """The remembered answer that may be used now, None if the server must be asked. No flow, no waiting."""
-        return self._answers.find(digest, mono, now)
 
     def ask(self, raw: str | bytes, digest: bytes, now: float) -> Flow[Answer]:
         """The answer about the token `raw`, whose SHA-256 is `digest`: remembered, or asked for.

@@ -15,12 +15,12 @@ from tokenguard.errors import InvalidTokenError, Reason
 
 LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so that a broken clock cannot reach it
 
-# Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a refresh token that
-# lasts.
 _CONTAINERS: Final = frozenset({dict, list})
 _AUD: Final = ("aud",)
 # Claims that only some tokens have, and that may be a reason to refuse one.
 _TELLING: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf"})
+# Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a refresh token that
+# lasts.
 _OTHER_KINDS: Final = frozenset({"id", "refresh", "offline", "logout"})
 
 

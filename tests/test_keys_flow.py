@@ -398,6 +398,144 @@ def test_after_a_failure_the_keys_are_looked_for_anew():
     assert stage.state.state == "fresh"
 
 
+OLD, NEW = "https://old.example/jwks", "https://new.example/jwks"
+
+
+def metadata_naming(jwks_uri):
+    return {"issuer": ISSUER, "jwks_uri": jwks_uri}
+
+
+def remembering(**headers):
+    """Keys from OLD that are due again after ten minutes, in metadata that is fresh for a day."""
+    stage = Stage(discovered=True)
+    caller = stage.asks()
+    caller.trip.answer(metadata_naming(OLD), cache_control="max-age=86400").answer(stage.keys, **headers)
+    assert caller.go_on().result is stage.source.keys
+    return stage
+
+
+def discovers(trip):
+    return trip.effect.endpoint == "discovery"
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        (b"gone", 404),
+        (b"gone", 410),
+        (b"down", 503),
+        (b"", 302),
+        (b"<h1>We have moved</h1>",),
+        (b'{"keys": []}',),
+        (b'{"keys": [' + b"{}," * 9_999 + b"{}]}",),  # read beside the loop
+        (ExchangeError("too_large"),),
+        (ExchangeError("protocol_error"),),
+    ],
+)
+@pytest.mark.parametrize("reason", ["scheduled", "forced"])
+def test_a_key_set_that_moved_while_metadata_is_fresh_is_found_within_the_attempt(reason, gone, caplog):
+    stage = remembering(etag='"1"')
+    stage.issuer.rotate()
+    if reason == "scheduled":
+        stage.clock.advance(601)
+    caller = stage.asks() if reason == "scheduled" else stage.forces()
+    trip = caller.trip
+    assert trip.request.url == OLD
+    trip.answer(*gone)
+    assert discovers(trip)
+    trip.answer(metadata_naming(NEW), cache_control="max-age=86400")
+    assert trip.request.url == NEW
+    assert trip.header("if-none-match") is None
+    assert trip.header("cache-control") == ("no-cache" if reason == "forced" else None)
+    trip.answer(stage.keys)
+    assert trip.landed
+    assert stage.state.key_ids == ("key-2",)
+    assert (stage.state.fetches, stage.state.failures, stage.state.last_error) == (2, 0, None)
+    assert "fetching keys failed" not in caplog.text
+    stage.clock.advance(601)
+    assert stage.asks().trip.request.url == NEW  # and the new place is remembered
+
+
+@pytest.mark.parametrize("error", [TIMEOUT, ExchangeError("unreachable", ends_attempt=True), MemoryError()])
+def test_a_place_out_of_reach_ends_the_attempt_and_the_next_one_discovers(error):
+    stage = remembering()
+    trip = stage.forces().trip
+    trip.answer(error)
+    assert trip.landed
+    assert stage.state.failures == 1
+    stage.clock.advance(30)
+    assert discovers(stage.forces().trip)
+
+
+def test_a_place_that_metadata_still_names_is_not_asked_twice():
+    stage = remembering()
+    trip = stage.forces().trip
+    trip.answer(b"gone", status=404).answer(metadata_naming(OLD))
+    assert trip.landed
+    assert (stage.state.failures, stage.state.last_error) == (1, "status_404")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [(TIMEOUT,)],
+        [(b"down", 500), (b"down", 500)],
+        [(metadata_naming(None),)],
+        [(metadata_naming("http://new.example/jwks"),)],
+    ],
+)
+def test_where_metadata_names_no_other_place_the_first_failure_is_told(answers):
+    """S9: what is discovered within an attempt is believed by the same rules."""
+    stage = remembering()
+    keys = stage.source.keys
+    trip = stage.forces().trip
+    trip.answer(b"gone", status=410)
+    for answer in answers:
+        assert discovers(trip)
+        trip.answer(*answer)
+    assert trip.landed
+    assert stage.source.keys is keys
+    assert (stage.state.failures, stage.state.last_error) == (1, "status_410")
+    stage.clock.advance(30)
+    assert discovers(stage.forces().trip)
+
+
+def test_an_attempt_discovers_again_once():
+    stage = remembering()
+    trip = stage.forces().trip
+    trip.answer(b"gone", status=404).answer(metadata_naming(NEW)).answer(b"<h1>Not yet</h1>")
+    assert trip.landed
+    assert (stage.state.failures, stage.state.last_error) == (1, "not_a_json_object")
+    stage.clock.advance(30)
+    trip = stage.forces().trip
+    assert discovers(trip)  # what was remembered has been forgotten: it is not looked up twice
+    trip.answer(metadata_naming(OLD)).answer(b"gone", status=404)
+    assert trip.landed
+
+
+def test_a_flood_while_key_sets_move_asks_no_url_more_than_twice_in_any_cooldown():
+    """Each place holds keys for 50 seconds. Attempts are spaced as ever; none asks a place twice."""
+    stage, asked, attempts = Stage(discovered=True), [], []
+    for _ in range(6000):
+        place = f"https://keys-{stage.clock() // 50}.example/jwks"
+        for caller in (stage.asks(), stage.forces() if stage.source.keys else None):
+            for trip in caller.trips if caller else ():
+                attempts.append(stage.clock())
+                while not trip.landed:
+                    if discovers(trip):
+                        trip.answer(metadata_naming(place), cache_control="max-age=86400")
+                    else:
+                        asked.append((stage.clock(), trip.request.url))
+                        good = trip.request.url == place
+                        trip.answer(stage.keys if good else b"gone", 200 if good else 404, cache_control="max-age=60")
+        stage.clock.advance(0.1)
+    assert stage.state.failures == 0
+    assert len({url for _, url in asked}) == 12
+    assert max(sum(t <= other < t + 30 for other in attempts) for t in attempts) <= 2
+    for t, url in asked:
+        assert sum(t <= other < t + 30 and url == same for other, same in asked) <= 2
+
+
 # -- flights that nobody lands
 
 

@@ -1,7 +1,9 @@
 """Keys over time, over a real loopback issuer that counts its hits, with the clock in hand: S1 to S9, S16, 56 to 69."""
 
+import json
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 from over_time import living, unknown
@@ -296,8 +298,6 @@ def test_s11_a_set_that_drips_one_octet_at_a_time(world):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
         wire.drip(connection, b"{" * 100_000)
 
-    import json
-
     from tokenguard.testing import Clock
 
     with Wire(behave) as server:
@@ -428,6 +428,97 @@ def test_a_key_set_that_moves_is_found_again(world):
         life.issuer.endpoints.jwks_uri = f"{life.issuer.url}/moved"
         life.clock.advance(601)
         assert life.refreshed().state == "fresh"
+
+
+def keep_metadata(issuer):
+    """Let metadata be fresh for a day, while keys are fresh for ten minutes."""
+
+    def answer(request):
+        return replace(issuer.endpoints.answer(request), headers=(("Cache-Control", "max-age=86400"),))
+
+    issuer.publish("discovery", answer)
+
+
+@world
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_key_set_that_moved_with_its_rotation_is_found_at_the_first_token(world, status, caplog):
+    """The old place answers that nothing is there; the metadata that named it is fresh for hours."""
+    with living(world) as life:
+        keep_metadata(life.issuer)
+        assert life.outcome(life.issuer.mint()) == "accepted"
+        life.clock.advance(1)
+        life.issuer.publish("other", b"", status=status)
+        life.issuer.endpoints.jwks_uri = f"{life.issuer.url}/moved"
+        life.issuer.rotate()
+        assert life.outcome(life.issuer.mint()) == "accepted"
+        state = life.settled()
+        assert (state.state, state.fetches, state.failures) == ("fresh", 2, 0)
+        paths = [request.url.removeprefix(life.issuer.url) for request in life.issuer.requests]
+        metadata = "/.well-known/oauth-authorization-server"
+        assert paths == [metadata, "/jwks", "/jwks", metadata, "/moved"]
+        assert "fetching keys failed" not in caplog.text
+
+
+@world
+def test_a_key_set_that_moved_is_found_by_the_scheduled_refresh(world):
+    with living(world) as life:
+        keep_metadata(life.issuer)
+        assert life.outcome(life.issuer.mint()) == "accepted"
+        life.issuer.endpoints.jwks_uri = f"{life.issuer.url}/moved"
+        life.clock.advance(601)
+        state = life.refreshed()
+        assert (state.state, state.fetches, state.failures) == ("fresh", 2, 0)
+
+
+@world
+def test_s3_59_a_flood_after_a_key_set_has_moved(world):
+    """S3, 59: one attempt per cool-down, and no URL is asked twice by it, whether the new place answers or not."""
+    with living(world) as life:
+        keep_metadata(life.issuer)
+        assert life.outcome(life.issuer.mint()) == "accepted"
+        life.issuer.endpoints.jwks_uri = f"{life.issuer.url}/moved"
+        life.issuer.publish("jwks", b"<h1>Not yet</h1>")
+        life.issuer.counters.reset()
+        assert {life.outcome(token) for token in unknown(life.issuer, 200)} == {"unavailable"}
+        counters = life.issuer.counters
+        assert (counters.other, counters.discovery, counters.jwks) == (1, 1, 1)
+        life.issuer.publish("jwks", None)
+        life.clock.advance(30)
+        assert {life.outcome(token) for token in unknown(life.issuer, 200)} == {"unknown_key"}
+        assert (counters.other, counters.discovery, counters.jwks) == (1, 2, 2)
+        assert life.validator.state()[0].keys.fetches == 3
+
+
+@world
+def test_s11_one_deadline_bounds_an_attempt_that_discovers_again(world):
+    """S11: metadata that never comes takes what is left of it; the old keys are kept."""
+    with living(world, http_timeout=0.3) as life:
+        keep_metadata(life.issuer)
+        assert life.outcome(life.issuer.mint()) == "accepted"
+        life.issuer.publish("jwks", b"", status=404)
+        with life.issuer.outage("hang", "discovery"):
+            began = time.perf_counter()
+            assert life.outcome(unknown(life.issuer, 1)[0]) == "unavailable"
+            assert 0.2 < time.perf_counter() - began < 1.3
+        assert life.issuer.counters.discovery == 2
+        assert life.validator.state()[0].keys.last_error == "status_404"
+        assert life.outcome(life.issuer.mint()) == "accepted"
+
+
+@world
+def test_an_old_place_that_refuses_ends_the_attempt_and_the_next_one_finds_the_keys(world):
+    with living(world) as life:
+        keep_metadata(life.issuer)
+        with Wire(says(whole(json.dumps(life.issuer.jwks()).encode()))) as elsewhere:
+            life.issuer.endpoints.metadata_changes = {"jwks_uri": elsewhere.url}
+            assert life.outcome(life.issuer.mint()) == "accepted"
+        life.issuer.endpoints.metadata_changes = {}
+        life.issuer.rotate()
+        assert life.outcome(life.issuer.mint()) == "unavailable"
+        state = life.validator.state()[0].keys
+        assert (state.last_error, life.issuer.counters.discovery) == ("unreachable", 1)
+        life.clock.advance(30)
+        assert life.outcome(life.issuer.mint()) == "accepted"
 
 
 @world

@@ -52,11 +52,16 @@ class Discovery:
         """Look again next time: what the metadata named did not answer."""
         self._document = None
 
+    @property
+    def remembers(self) -> bool:
+        """Whether `find` answers from memory: while that is fresh, and while somebody else is searching."""
+        fresh = self._monotonic() < self._fresh_until or time.monotonic() < self._searched_until
+        return fresh and self._document is not None
+
     def find(self, name: str) -> Flow[str]:
-        """The endpoint `name`, from memory while fresh, and while somebody else is searching. Raises
-        `ExchangeError`."""
+        """The endpoint `name`, from memory where it `remembers`. Raises `ExchangeError`."""
         document = self._document
-        if document is None or not (self._monotonic() < self._fresh_until or time.monotonic() < self._searched_until):
+        if document is None or not self.remembers:
             self._searched_until = time.monotonic() + self._timeout
             try:
                 document = yield from self._search()

@@ -1,11 +1,13 @@
-"""One fetch of a key set: what is asked, and how the answer is read.
+"""One fetch of a key set: where it is, what is asked, and how the answer is read.
 
-Owns: the request, conditional requests (RFC 9110 section 13.1.2) and what a 304 means, words for what went wrong.
+Owns: a set that has moved, the request, conditional requests (RFC 9110 section 13.1.2) and what a 304 means, words for
+what went wrong.
 Must not know: when to fetch, who waits, what is done with the result.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -47,30 +49,52 @@ class KeyFetch:
 
         Forced: past every cache on the way, and whole. Raises `ExchangeError` or `KeySetError`.
         """
+        discovery = self._discovery if self._jwks_uri is None else None
+        if discovery is None:
+            return (yield from self._ask(self._jwks_uri or "", previous, forced=forced))
         try:
-            url = self._jwks_uri
-            if url is None and self._discovery is not None:
-                url = yield from self._discovery.find("jwks_uri")
-            stored = (
-                self._stored if self._stored and self._stored.url == url and self._stored.keys is previous else None
-            )
-            headers: list[tuple[str, str]] = [_ACCEPT]
-            if forced:
-                headers.append(("cache-control", "no-cache"))
-            elif stored is not None:
-                headers.append(("if-none-match", stored.etag))
-            answer: Response = yield Send(Request("GET", url or "", tuple(headers)), issuer=self._issuer)
-            if answer.status == 304 and stored is not None and not forced:
-                # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
-                return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)
-            keys = yield from reading(answer, partial(_read, answer, previous))
+            return (yield from self._discover(discovery, previous, forced=forced))
         except Exception:
-            if self._discovery is not None:
-                self._discovery.forget()
+            discovery.forget()
             raise
+
+    def _discover(self, discovery: Discovery, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
+        """The keys from where the metadata names them. What is remembered of it may be out of date: where no key set is
+        in that place, look it up once more, and ask in another place only.
+
+        A server out of reach ends the attempt, as it does in discovery (contract section 3). An attempt asks no URL for
+        keys twice, so that two attempts in a cool-down are at most two requests to any.
+        """
+        remembered = discovery.remembers
+        url = yield from discovery.find("jwks_uri")
+        try:
+            return (yield from self._ask(url, previous, forced=forced))
+        except (ExchangeError, KeySetError) as error:
+            if not remembered or (isinstance(error, ExchangeError) and error.ends_attempt):
+                raise
+            discovery.forget()
+            moved = url
+            with suppress(ExchangeError):  # then nobody knows of another place
+                moved = yield from discovery.find("jwks_uri")
+            if moved == url:
+                raise
+        return (yield from self._ask(moved, previous, forced=forced))
+
+    def _ask(self, url: str, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
+        stored = self._stored if self._stored and self._stored.url == url and self._stored.keys is previous else None
+        headers: list[tuple[str, str]] = [_ACCEPT]
+        if forced:
+            headers.append(("cache-control", "no-cache"))
+        elif stored is not None:
+            headers.append(("if-none-match", stored.etag))
+        answer: Response = yield Send(Request("GET", url, tuple(headers)), issuer=self._issuer)
+        if answer.status == 304 and stored is not None and not forced:
+            # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
+            return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)
+        keys = yield from reading(answer, partial(_read, answer, previous))
         etag = answer.headers.get("etag", "")
         usable = etag.isascii() and etag.isprintable() and 0 < len(etag) <= _LONGEST_ETAG
-        self._stored = _Stored(url or "", etag, answer.headers.get("cache-control", ""), keys) if usable else None
+        self._stored = _Stored(url, etag, answer.headers.get("cache-control", ""), keys) if usable else None
         return keys, lifetime(answer.headers, self._max_age)
 
 

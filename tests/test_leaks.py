@@ -16,8 +16,8 @@ from test_vectors import FILES, Front, fields_of
 from vectors import minting as m
 
 from tokenguard import ConfigurationError, Introspection, Issuer, TokenGuardError, TokenValidator
-from tokenguard._rules.claims import freeze
 from tokenguard.testing import Clock, FakeIssuer
+from tokenguard.token import freeze
 
 SECRETS = [m.jwk("oct")["k"], m.b64(m.secret("oct.stranger"))] + [
     m.number(value)

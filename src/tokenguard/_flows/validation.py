@@ -31,7 +31,7 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.revocations import RevocationList
-from tokenguard.token import AccessToken
+from tokenguard.token import AccessToken, freeze
 
 Check = Callable[[Mapping[str, Any], float], None]
 
@@ -110,8 +110,8 @@ class Validation:
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
                 if self._denies or authority.introspects_all:
                     return self._conclude(_Case(raw, digest, now, required), unverified, authority, key, keys)
-                frozen, audience = self._check(unverified, authority, now)
-                token = access_token(authority, unverified.claims, frozen, audience)
+                audience = self._check(unverified, authority, now)
+                token = access_token(authority, claims, audience)
                 return self._accept(token, digest, authority, key, keys, required)
         return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
 
@@ -147,30 +147,28 @@ class Validation:
     def _conclude(
         self, case: _Case, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet
     ) -> Flow[AccessToken]:
-        frozen, audience = self._check(unverified, authority, case.now)
-        yield from self._check_revoked(case, authority, frozen)
-        token = access_token(authority, unverified.claims, frozen, audience)
+        audience = self._check(unverified, authority, case.now)
+        yield from self._check_revoked(case, authority, unverified.claims)
+        token = access_token(authority, unverified.claims, audience)
         return self._accept(token, case.digest, authority, key, keys, case.required)
 
-    def _check(
-        self, unverified: jws.Unverified, authority: Authority, now: float
-    ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-        """Steps 5 to 7 but for revocation, for a token whose signature held: its claims, frozen, and its audience."""
+    def _check(self, unverified: jws.Unverified, authority: Authority, now: float) -> tuple[str, ...]:
+        """Steps 5 to 7 but for revocation, for a token whose signature held. Its audience."""
         claims = unverified.claims
         if unverified.header_text not in self._headers:
             self._remember_header(unverified)
         try:
-            rules.require(claims, authority.required_claims)
+            if authority.required_claims:
+                rules.require(claims, authority.required_claims)
             audience = rules.check(claims, authority.audiences, now, self._leeway, authority.audience_claims)
             if authority.narrows:
                 authority.check_party(claims)
-            frozen = rules.freeze(claims)
             if self._checks:
-                self._run_checks(frozen, now)
+                self._run_checks(freeze(claims), now)
         except TokenGuardError as error:
             _tell(error, authority, claims)
             raise
-        return frozen, audience
+        return audience
 
     def _accept(
         self,
@@ -258,13 +256,13 @@ class Validation:
             )
             rules.require(answer, tuple(authority.issuer.required_claims))
             authority.check_party(answer)
-            frozen = rules.freeze(answer)
-            self._run_checks(frozen, now)
-            yield from self._revocation.check_denied(authority, frozen, now)
+            if self._checks:
+                self._run_checks(freeze(answer), now)
+            yield from self._revocation.check_denied(authority, answer, now)
         except TokenGuardError as error:
             _tell(error, authority, answer)
             raise
-        return _with_scope(access_token(authority, frozen, frozen, audience), case.required)
+        return _with_scope(access_token(authority, answer, audience), case.required)
 
 
 def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:

@@ -30,17 +30,12 @@ class Verdict:
         self.key = key
         self.keys = keys
         self.plain = plain
-        self.ends = token.claims["exp"]
-        self.starts = rules.start(token.claims)
+        self.ends: Any = token.expires_at  # a JWT has one
+        self.starts = rules.start(token.not_before, token.issued_at)
 
 
-def access_token(
-    authority: Authority, claims: Mapping[str, Any], frozen: Mapping[str, Any], audience: tuple[str, ...]
-) -> AccessToken:
-    """The access token that `claims` spell, in the terms of its issuer. For claims that passed every check.
-
-    `frozen` are the same, read-only; a look into those takes twice as long.
-    """
+def access_token(authority: Authority, claims: Mapping[str, Any], audience: tuple[str, ...]) -> AccessToken:
+    """The access token that `claims` spell, in the terms of its issuer. For claims that passed every check."""
     get = claims.get
     return judged(
         authority.url,
@@ -52,7 +47,7 @@ def access_token(
         get("iat"),
         get("nbf"),
         get("jti"),
-        frozen,
+        claims,
         party.roles(claims, authority.role_claims),
         party.is_machine(claims, authority.machine_signs),
     )

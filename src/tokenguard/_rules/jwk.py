@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tokenguard._rules.algorithms import DIGEST_BYTES, FITTING, SYMMETRIC, normalise
 from tokenguard._rules.encoding import decode
+
+if TYPE_CHECKING:
+    from tokenguard._rules.signatures import Verify
 
 MAX_KEYS: Final = 1_000
 MAX_TRIED: Final = 8
@@ -38,7 +41,7 @@ class Key:
     `algorithms` are the names it may serve, already bound to its type, curve and `alg` member.
     """
 
-    __slots__ = ("_library", "_public", "algorithms", "identity", "kid", "material")
+    __slots__ = ("_public", "_verifiers", "algorithms", "identity", "kid", "material")
 
     def __init__(self, kid: str | None, material: tuple[str, ...], algorithms: frozenset[str], public: Any) -> None:
         self.kid = kid
@@ -46,14 +49,16 @@ class Key:
         self.algorithms = algorithms
         self.identity = (kid, material, algorithms)
         self._public = public
-        self._library = _signatures().ALGORITHMS
+        verifier = _signatures().verifier
+        self._verifiers: dict[str, Verify] = {alg: verifier(alg, public) for alg in algorithms}
 
     def verifies(self, alg: str, signing_input: bytes, signature: bytes) -> bool:
         """Whether `signature` holds under this key and exactly the algorithm `alg`."""
-        if alg not in self.algorithms:
+        verify = self._verifiers.get(alg)
+        if verify is None:
             return False
         try:
-            return self._library[alg].verify(signing_input, self._public, signature) is True
+            return verify(signature, signing_input) is True
         except Exception:  # noqa: BLE001 - a refusal in any other form is one too, and its text may quote the token
             return False
 

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenguard._rules.encoding import decode
@@ -145,6 +145,104 @@ def test_members_are_counted_wherever_they_are():
     assert good(json.dumps({"x": ":" * 5_000, "y": ["::", {}, []] * 500}), max_members=1_000)
 
 
+PLACES = {
+    "flat": lambda count: {f"n{number}": 0 for number in range(count)},
+    "one each": lambda count: {"x": [{"n": 0}] * (count - 1)},
+    "two each": lambda count: {"x": [{"n": 0, "m": 1}] * ((count - 1) // 2), **({} if count % 2 else {"y": 0})},
+    "in a row": lambda count: {"x": [_row(count - 1)]},
+    "empty ones between": lambda count: {"x": [{}, {"n": {}}] * (count - 1)},
+}
+
+
+def _row(count):
+    """`count` members, nested 50 deep, then the next row."""
+    rows = []
+    for start in range(0, count, 50):
+        value = 0
+        for _ in range(min(50, count - start)):
+            value = {"n": value}
+        rows.append(value)
+    return rows
+
+
+def _within(value, name, text):
+    """The same members with other names and texts."""
+    if isinstance(value, dict):
+        return {
+            key if len(value) < 3 and key != "n" else key + name: _within(one, name, text) for key, one in value.items()
+        }
+    return [_within(one, name, text) for one in value] if isinstance(value, list) else text
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+@pytest.mark.parametrize("odd", ["", ":", '"', "\\", '":', '\\"', '\\\\":"', ":,{}[]", "\n:", "é:"])
+@pytest.mark.parametrize("place", PLACES)
+def test_the_1001st_member_is_too_much_and_nothing_within_a_text_is_one(place, odd, spaced):
+    for count in (999, 1_000, 1_001, 1_002):
+        value = _within(PLACES[place](count), odd, odd)
+        text = json.dumps(value, indent="\t") if spaced else json.dumps(value, separators=(",", ":"))
+        text = text.replace('":', '"\n :') if spaced and ":" not in odd else text
+        assert text.count(":") >= count
+        if count > 1_000:
+            assert refused(text, max_members=1_000)
+        else:
+            assert good(text, max_members=1_000) == value
+        assert good(text) == value
+
+
+def test_a_small_bound_counts_as_a_large_one_does():
+    assert good('{"a":{"b":"c:::"}}', max_members=2)
+    assert refused('{"a":{"b":{"c":0}}}', max_members=2)
+    assert good("{}", max_members=0) == {}
+    assert refused('{"a":0}', max_members=0)
+
+
+def test_more_colons_than_json_allows():
+    assert refused('{"a"' + ":" * 5_000 + "0}", max_members=1_000)
+    assert refused('{"a":0,' * 1_100, max_members=1_000)
+    assert refused(":" * 5_000, max_members=1_000)
+    assert refused('"' + ":" * 5_000, max_members=1_000)
+
+
+@pytest.mark.parametrize("odd", ["[" * 70, "{" * 70, '"', '\\"', "\\", '\\\\"[[', '"{"', "]" * 70, "\n[", "\u00e9["])
+@pytest.mark.parametrize("levels", [63, 64, 65, 66])
+def test_brackets_in_text_are_no_levels_and_hide_none(odd, levels):
+    value = [odd]
+    for level in range(levels - 2):
+        value = {odd: value, "y": [odd, {}]} if level % 2 else [odd, value, {}, [odd]]
+    for text in (json.dumps({"x": value}), json.dumps({"x": value, "y": [odd] * 50}, indent=1)):
+        if levels > 64:
+            assert refused(text)
+        else:
+            assert good(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("wide", [1, 2, 300])
+def test_the_depth_of_a_comb(wide):
+    """Up to the bound again and again, and never beyond it; then once."""
+    tooth = "[" * 3 + "]" * 3
+    for levels in (64, 65):
+        text = '{"x":' + "[" * (levels - 4) + ",".join([tooth] * wide) + "]" * (levels - 4) + "}"
+        assert good(text) if levels == 64 else refused(text)
+
+
+@pytest.mark.parametrize("depth", [254, 255, 256, 257, 320, 321, 512, 600])
+def test_no_depth_is_too_great_to_be_seen(depth):
+    for opening, closing in (("[[],", "]"), ('{"a":{},"b":', "}")):
+        text = '{"x":' + opening * (depth - 1) + "0" + closing * (depth - 1) + "}"
+        assert json.loads(text)
+        assert refused(text)
+        assert refused(text[:-70])
+
+
+@pytest.mark.parametrize(
+    "text", ["]" * 70 + "[" * 70, '{"x":]' + "[]" * 70, "[]" * 70 + "]" * 300, '{"x":"' + "[" * 70 + '"']
+)
+def test_brackets_that_close_before_they_open(text):
+    assert refused(text)
+    assert refused('{"x":' + text)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -180,6 +278,15 @@ def test_a_name_twice(text):
     assert refused(text)
 
 
+@pytest.mark.parametrize("size", range(5))
+def test_objects_of_any_size_are_what_they_say(size):
+    value = {"x": [{str(number): number for number in range(size)}]}
+    assert good(json.dumps(value)) == value
+    if size:
+        assert refused(json.dumps(value).replace("}]", ', "0": 0}]'))
+        assert refused(json.dumps(value).replace("}]", ', "\\u0030": 0}]'))
+
+
 @pytest.mark.parametrize(
     "text", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400 + ".0", "9" * 5_000]
 )
@@ -190,6 +297,20 @@ def test_a_number_without_end(text):
 @pytest.mark.parametrize("text", ['"\\ud800"', '"\\udfff"', '"\\udd1e\\ud834"', '{"\\ud800":1}', '["x","\\uDBFFx"]'])
 def test_a_lone_surrogate(text):
     assert refused('{"a":' + text + "}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"\\ud834\\udd1e"',
+        '"\\uD834\\uDD1E"',
+        '"\\\\ud800"',
+        '"\\\\uD800"',
+        '"\\ud7ff\\ue000"',
+    ],
+)
+def test_no_lone_surrogate(text):
+    assert good('{"a":' + text + "}") == {"a": json.loads(text)}
 
 
 @pytest.mark.parametrize(
@@ -235,3 +356,70 @@ def test_the_depth_is_what_a_walk_finds(value):
         assert good(text)
     else:
         assert refused(text)
+
+
+PIECES = [
+    "[",
+    "]",
+    "{",
+    "}",
+    '"',
+    "\\",
+    ":",
+    ",",
+    "0",
+    " ",
+    "x",
+    '"":',
+    "[]",
+    "{}",
+    '"[":',
+    '"\\\\"',
+    '"\\":"',
+    '{"a":',
+    '{"b":0},',
+]
+ALMOST = st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([1, 1, 1, 2, 3, 30, 62, 64, 70, 300]))).map(
+    lambda pieces: "".join(piece * times for piece, times in pieces)
+)
+# Whatever is put in, it closes again.
+CLOSED = st.recursive(
+    st.sampled_from(["0", '""', '"["', '"\\\\"', '"\\":"', '":{"', "[]", "{}"]),
+    lambda inner: (
+        st.lists(inner, max_size=4).map(lambda items: "[" + ",".join(items) + "]")
+        | st.lists(
+            st.tuples(st.sampled_from(['"a"', '"b"', '":"', '"\\""', '"]" ', '"\\u0061"']), inner), max_size=4
+        ).map(lambda pairs: "{" + ",".join(":".join(pair) for pair in pairs) + "}")
+        | st.tuples(inner, st.integers(1, 40)).map(lambda pair: "[" * pair[1] + pair[0] + "]" * pair[1])
+    ),
+    max_leaves=12,
+)
+
+
+def _by_the_book(text, bound):
+    """The plain way: read, then walk. None for what has to be refused."""
+    members = 0
+
+    def unique(pairs):
+        nonlocal members
+        members += len(pairs)
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError
+        return dict(pairs)
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and _walked(value) <= 64 and members <= bound else None
+
+
+@settings(max_examples=400, deadline=None)
+@given(ALMOST | CLOSED, st.integers(0, 6), st.booleans())
+def test_any_text_of_brackets_quotes_and_colons_is_judged_as_by_a_walk(text, bound, wrapped):
+    text = '{"x":' + text + "}" if wrapped else text
+    expected = _by_the_book(text, bound)
+    if expected is None:
+        assert refused(text, max_members=bound)
+    else:
+        assert good(text, max_members=bound) == expected

@@ -7,22 +7,22 @@ mean. RFC 8259 leaves duplicate names and numbers out of range open; RFC 7493 (I
 from __future__ import annotations
 
 import json
-import re
-from array import array
-from itertools import accumulate
 from math import isfinite
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 64
 TOKEN_MEMBERS: Final = 1_000
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _LIST: Final = ord("[")
 _BACKSLASH: Final = ord("\\")
+_NOT_OPENING: Final = bytes(octet for octet in range(256) if octet not in b"[{")
+_NO_MEMBERS: Final = bytes(octet for octet in range(256) if octet not in b'":')
+_NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b'"[{]}')
 _TO_SHAPE: Final = bytes.maketrans(b"[{]}", b"(())")
-_NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b"[{]}")
-_TO_STEPS: Final = bytes.maketrans(b"()", b"\x01\xff")  # as signed octets: one up, one down
+_UPS: Final = bytes.maketrans(b"()", b"\x01\x00")
+_DOWNS: Final = bytes.maketrans(b"()", b"\x00\x01")
 _DEEPER: Final = b"(" * (MAX_DEPTH + 1)
+_ALLOWED: Final = bytes(range(MAX_DEPTH + 1))
 
 
 class MalformedJSONError(ValueError):
@@ -40,30 +40,33 @@ def parse_object(data: bytes, *, max_members: int | None = None) -> dict[str, An
     that is not finite, a lone surrogate, or more than 64 levels of nesting.
     """
     try:
-        # Counting is cheaper than walking, and looking for one octet ten times cheaper than counting: what has a single
-        # bracket does not nest, a member takes four octets, and fewer brackets than levels, fewer colons than members
-        # prove the rest.
-        nests = _LIST in data or data.find(b"{", 1) > 0
-        if nests and data.count(b"{") + data.count(b"[") > MAX_DEPTH and _too_deep(data):
+        # Looking for one octet is ten times cheaper than counting, and counting than taking apart: a member takes four
+        # octets and a colon, what has a single bracket does not nest, and fewer brackets than levels prove the rest.
+        # Members come first, as an attacker has to spend fewer octets on them.
+        if max_members is not None and len(data) > 4 * max_members and _has_more_members(data, max_members):
             raise MalformedJSONError
-        if max_members is not None and len(data) > 4 * max_members and _has_more_colons(data, max_members):
+        nests = _LIST in data or data.find(b"{", 1) > 0
+        if nests and len(data.translate(None, _NOT_OPENING)) > MAX_DEPTH and _too_deep(data):
             raise MalformedJSONError
         text = str(data, "utf-8").strip(" \t\n\r")
         value, end = _scan(text, 0)
         if end != len(text) or type(value) is not dict:
             raise MalformedJSONError
-        if _BACKSLASH in data and b"\\u" in data:
-            json.dumps(value, ensure_ascii=False).encode()  # fails for a lone surrogate
+        if _BACKSLASH in data and (b"\\ud" in data or b"\\uD" in data):
+            _ENCODER.encode(value).encode()  # fails for a lone surrogate, which only such an escape can make
     except (ValueError, RecursionError, StopIteration):  # StopIteration: there is no value
         raise MalformedJSONError from None
     return value
 
 
-def _has_more_colons(data: bytes, bound: int) -> bool:
-    return data.count(b":") > bound and _outside(data).count(b":") > bound
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # An attacker sends small objects by the thousand: empty ones take 40 % less than by way of `dict`, and those of one
+    # member 25 % less.
+    if not pairs:
+        return {}
+    if len(pairs) == 1:
+        ((name, value),) = pairs
+        return {name: value}
     members = dict(pairs)
     if len(members) != len(pairs):
         raise MalformedJSONError
@@ -81,27 +84,42 @@ def _refuse(_: str) -> NoReturn:
     raise MalformedJSONError
 
 
-# The two counts below are exact for JSON. For anything else they may be wrong either way, and the parser refuses it.
+# What follows is exact for JSON. For anything else it may be wrong either way, and the parser refuses it. Only what is
+# counted is kept, before strings are left out: of a full-size payload that takes 15 µs, the other way round 35.
 
 
-def _outside(data: bytes) -> bytes:
-    """What stands outside of strings; as many colons as members are there."""
-    return _STRING.sub(b"", data) if b"\\" in data else b"".join(data.split(b'"')[::2])
+def _outside(data: bytes) -> list[bytes]:
+    """What stands between strings. `data` may be anything that keeps the quotes of a document and no escapes."""
+    return data.split(b'"')[::2]
+
+
+def _unescaped(data: bytes) -> bytes:
+    """The same strings in the same places, without escaped quotes; every escape of a backslash has to go first."""
+    return data.replace(b"\\\\", b"").replace(b'\\"', b"") if _BACKSLASH in data else data
+
+
+def _has_more_members(data: bytes, bound: int) -> bool:
+    """Whether there are more than `bound` colons outside of strings: as many as members, and never two in a row."""
+    return data.count(b":") > bound and _outside(_unescaped(data).translate(None, _NO_MEMBERS)).count(b":") > bound
 
 
 def _too_deep(data: bytes) -> bool:
-    """Whether brackets nest deeper than `MAX_DEPTH`.
+    """Whether brackets nest deeper than `MAX_DEPTH`."""
+    shape = b"".join(_outside(_unescaped(data).translate(_TO_SHAPE, _NO_BRACKETS)))
+    return _DEEPER in shape or bool(_depths(shape).translate(None, _ALLOWED))
 
-    Sums steps up and down, in C: a walk in Python would cost more than the parser does. Empty pairs are left out first,
-    as flat documents have many: without what stands in them the deepest brackets are such pairs, and one level.
+
+def _depths(shape: bytes) -> bytes:
+    """The depth after each bracket, as one octet.
+
+    One large number does it, at least five times faster than a walk. Its digits to base 256 are the steps, 1 for up and
+    -1 for down. To divide it by 1 - 1/256 is to multiply it by 1 + 1/256 + 1/256² + ..., which adds to each digit all
+    that stand before it: the depth. Digits carry from 255 on only, and no depth is reached but through those below it.
     """
-    shape = _outside(data).translate(_TO_SHAPE, _NO_BRACKETS)
-    return _DEEPER in shape or _depth(shape.replace(b"()", b"")) >= MAX_DEPTH
-
-
-def _depth(shape: bytes) -> int:
-    return max(accumulate(array("b", shape.translate(_TO_STEPS))), default=0)
+    steps = int.from_bytes(shape.translate(_UPS)) - int.from_bytes(shape.translate(_DOWNS))
+    return ((steps << 8) // 255).to_bytes(len(shape), signed=True)
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
 _scan: Final = _DECODER.scan_once  # type: ignore[attr-defined]  # `raw_decode` without its own call
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)

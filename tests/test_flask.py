@@ -7,6 +7,8 @@ import inspect
 import json
 import logging
 import threading
+from functools import wraps
+from types import SimpleNamespace
 
 import pytest
 from flask import Blueprint, Flask, jsonify, request
@@ -166,6 +168,65 @@ def test_forced_automatic_options_are_guarded():
 
     assert ask_wsgi(app, "OPTIONS", "/x").status == 401
     assert ask_wsgi(app, "OPTIONS", "/x", fields=good()).status == 200
+
+
+class OwnAutomaticOptions(Flask):
+    def make_default_options_response(self, *ctx):  # Flask 3.2 gives its context
+        return self.response_class(f"own {ctx}" if ctx == ("given",) else "own")
+
+
+def test_an_apps_own_automatic_options_are_guarded_and_still_its_own():
+    app = OwnAutomaticOptions("own")
+    TokenGuard(app, VALIDATOR)
+    views(app)
+    assert ask_wsgi(app, "OPTIONS", "/sync").status == 401
+    for path, fields in (("/sync", good()), ("/open", ())):
+        assert ask_wsgi(app, "OPTIONS", path, fields=fields).body == b"own"
+    with app.test_request_context("/open", method="OPTIONS"):
+        assert app.make_default_options_response("given").data == b"own ('given',)"
+
+
+def test_a_view_that_asks_for_the_automatic_answer_is_judged_once_or_not_at_all():
+    validator = ISSUER.validator()
+    verdicts = []
+    validator.observe(SimpleNamespace(judged=verdicts.append, validated=lambda *_: None))
+    app = OwnAutomaticOptions("asking")
+    TokenGuard(app, validator)
+
+    @require_scope("a")
+    def guarded():
+        return app.make_default_options_response()
+
+    @wraps(guarded)
+    def preflight():  # as CORS decorators do it: the way to OPTIONS is open, the view is not
+        return app.make_default_options_response() if request.method == "OPTIONS" else guarded()
+
+    app.add_url_rule("/guarded", view_func=guarded, endpoint="guarded", methods=["GET", "OPTIONS"])
+    app.add_url_rule("/preflight", view_func=preflight, endpoint="preflight", methods=["GET", "OPTIONS"])
+    app.add_url_rule("/automatic", view_func=guarded, endpoint="automatic", methods=["GET"])
+    app.register_error_handler(404, lambda error: app.make_default_options_response())
+
+    assert ask_wsgi(app, "OPTIONS", "/preflight").status == 200
+    assert ask_wsgi(app, "OPTIONS", "/nowhere").status == 200
+    assert not verdicts
+    for n, (method, path) in enumerate(
+        [
+            ("GET", "/preflight"),
+            ("GET", "/guarded"),
+            ("OPTIONS", "/guarded"),
+            ("GET", "/automatic"),
+            ("OPTIONS", "/automatic"),
+        ]
+    ):
+        assert ask_wsgi(app, method, path).status == 401
+        assert ask_wsgi(app, method, path, fields=good()).status == 200
+        assert [event.outcome for event in verdicts[2 * n :]] == ["rejected", "accepted"]
+
+
+def test_a_hook_that_answers_goes_before_the_automatic_options_as_before_the_view():
+    app = make()
+    app.before_request(lambda: "hook")
+    assert ask_wsgi(app, "OPTIONS", "/sync").body == ask_wsgi(app, "GET", "/sync").body == b"hook"
 
 
 def test_stacked_decorators_ask_for_both_also_on_options():

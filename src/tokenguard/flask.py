@@ -81,7 +81,8 @@ class TokenGuard:
             show_reason=self._show_reason,
         )
         if present is None:
-            app.before_request(_guard_automatic_options)
+            # Not a hook: every request of every view would pay a microsecond for it.
+            app.make_default_options_response = _guarding(app.make_default_options_response)  # type: ignore[method-assign]
             if TokenGuardError not in app.error_handler_spec[None][None]:
                 app.register_error_handler(TokenGuardError, _answer)
 
@@ -171,16 +172,19 @@ def _judge(door: Door, this: Request, needed: RequiredScope) -> AccessToken:
     return token
 
 
-def _guard_automatic_options() -> None:
-    """Flask answers OPTIONS itself, before the view: judge that as the view would be."""
-    this = _this_request()
-    if this.method != "OPTIONS":
-        return
-    rule = this.url_rule
-    if rule is None or not getattr(rule, "provide_automatic_options", False):
-        return
-    for needed in _requirements(_this_app().view_functions.get(rule.endpoint)):
-        _judge(_door(), this, needed)
+def _guarding(answer: Callable[..., Response]) -> Callable[..., Response]:
+    """Flask answers OPTIONS by this method in place of the view: judge that as the view would be."""
+
+    def guarded(*context: Any) -> Response:  # Flask 3.2 passes one
+        this = _this_request()
+        rule = this.url_rule
+        # A view that answers OPTIONS itself may call this method, too: it is open, or was judged already.
+        if this.method == "OPTIONS" and rule is not None and getattr(rule, "provide_automatic_options", False):
+            for needed in _requirements(_this_app().view_functions.get(rule.endpoint)):
+                _judge(_door(), this, needed)
+        return answer(*context)
+
+    return guarded
 
 
 def _requirements(view: Any) -> tuple[RequiredScope, ...]:

@@ -38,6 +38,10 @@ _EXTENSION = "tokenguard"
 _PREFIX = "TOKENGUARD_"
 _MARK = "__tokenguard_required__"  # on a decorated view: what it asks for; survives functools.wraps
 
+# What is behind the proxies; an attribute of a proxy itself costs five times as much.
+_this_request = cast("LocalProxy[Request]", request)._get_current_object  # noqa: SLF001 - documented by werkzeug
+_this_app = cast("LocalProxy[Flask]", current_app)._get_current_object  # noqa: SLF001
+
 # With the request it belongs to: a view may call another app, whose views must not see this one's token.
 _current: ContextVar[tuple[Request, AccessToken] | None] = ContextVar("tokenguard_current", default=None)
 
@@ -105,9 +109,7 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
             @wraps(view)
             async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                door, this = _door(), _this_request()
-                token = await asyncio.to_thread(_judge, door, this, needed)
-                bound = _current.set((this, token))
+                bound = _current.set(await asyncio.to_thread(_judge, needed))
                 try:
                     return await view(*args, **kwargs)
                 finally:
@@ -118,8 +120,7 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
             @wraps(view)
             def guarded_sync(*args: P.args, **kwargs: P.kwargs) -> R:
-                this = _this_request()
-                bound = _current.set((this, _judge(_door(), this, needed)))
+                bound = _current.set(_judge(needed))
                 try:
                     return view(*args, **kwargs)
                 finally:
@@ -141,15 +142,6 @@ def _validator_for(app: Flask, given: TokenValidator | None) -> TokenValidator |
     return TokenValidator.from_mapping(app.config, prefix=_PREFIX)
 
 
-def _this_request() -> Request:
-    """The request behind the proxy; attributes of the proxy itself cost five times as much."""
-    return cast("LocalProxy[Request]", request)._get_current_object()  # noqa: SLF001 - documented by werkzeug
-
-
-def _this_app() -> Flask:
-    return cast("LocalProxy[Flask]", current_app)._get_current_object()  # noqa: SLF001
-
-
 def _door() -> Door:
     door = _this_app().extensions.get(_EXTENSION)
     if not isinstance(door, Door):
@@ -157,7 +149,9 @@ def _door() -> Door:
     return door
 
 
-def _judge(door: Door, this: Request, needed: RequiredScope) -> AccessToken:
+def _judge(needed: RequiredScope) -> tuple[Request, AccessToken]:
+    """This request and its token, which is good."""
+    door, this = _door(), _this_request()
     environ = this.environ
     try:
         door.ready()  # before the credentials: a request without any must not hide that nothing is guarded
@@ -169,7 +163,7 @@ def _judge(door: Door, this: Request, needed: RequiredScope) -> AccessToken:
     except Exception as error:  # noqa: BLE001 - anything unexpected refuses
         door.note(environ, None, error, needed)
         raise ConfigurationError("the guard failed; the log tells where") from None
-    return token
+    return this, token
 
 
 def _guarding(answer: Callable[..., Response]) -> Callable[..., Response]:
@@ -181,7 +175,7 @@ def _guarding(answer: Callable[..., Response]) -> Callable[..., Response]:
         # A view that answers OPTIONS itself may call this method, too: it is open, or was judged already.
         if this.method == "OPTIONS" and rule is not None and getattr(rule, "provide_automatic_options", False):
             for needed in _requirements(_this_app().view_functions.get(rule.endpoint)):
-                _judge(_door(), this, needed)
+                _judge(needed)
         return answer(*context)
 
     return guarded

@@ -15,8 +15,8 @@ TOKEN_MEMBERS: Final = 1_000
 
 _LIST: Final = ord("[")
 _BACKSLASH: Final = ord("\\")
-_NOT_OPENING: Final = bytes(octet for octet in range(256) if octet not in b"[{")
-_NO_MEMBERS: Final = bytes(octet for octet in range(256) if octet not in b'":')
+_NO_OPENING: Final = bytes(octet for octet in range(256) if octet not in b"[{")
+_NO_COLONS: Final = bytes(octet for octet in range(256) if octet not in b'":')
 _NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b'"[{]}')
 _TO_SHAPE: Final = bytes.maketrans(b"[{]}", b"(())")
 _UPS: Final = bytes.maketrans(b"()", b"\x01\x00")
@@ -46,7 +46,7 @@ def parse_object(data: bytes, *, max_members: int | None = None) -> dict[str, An
         if max_members is not None and len(data) > 4 * max_members and _has_more_members(data, max_members):
             raise MalformedJSONError
         nests = _LIST in data or data.find(b"{", 1) > 0
-        if nests and len(data.translate(None, _NOT_OPENING)) > MAX_DEPTH and _too_deep(data):
+        if nests and len(data.translate(None, _NO_OPENING)) > MAX_DEPTH and _too_deep(data):
             raise MalformedJSONError
         text = str(data, "utf-8").strip(" \t\n\r")
         value, end = _scan(text, 0)
@@ -84,28 +84,28 @@ def _refuse(_: str) -> NoReturn:
     raise MalformedJSONError
 
 
-# What follows is exact for JSON. For anything else it may be wrong either way, and the parser refuses it. Only what is
-# counted is kept, before strings are left out: of a full-size payload that takes 15 µs, the other way round 35.
+# What follows is exact for JSON. For anything else it may be wrong either way, and the parser refuses it.
 
 
-def _outside(data: bytes) -> list[bytes]:
-    """What stands between strings. `data` may be anything that keeps the quotes of a document and no escapes."""
-    return data.split(b'"')[::2]
+def _outside(data: bytes, others: bytes) -> bytes:
+    """What stands outside of strings, but for `others`, which quotes must not be among.
 
-
-def _unescaped(data: bytes) -> bytes:
-    """The same strings in the same places, without escaped quotes; every escape of a backslash has to go first."""
-    return data.replace(b"\\\\", b"").replace(b'\\"', b"") if _BACKSLASH in data else data
+    To leave out the others first, and then quotes that have come to stand side by side, takes 10 µs for a full-size
+    payload; to split at each quote, 35. A pair less leaves it to the others which of them stand between quotes.
+    """
+    if _BACKSLASH in data:  # escaped backslashes first: what may then stand before a quote escapes it
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(data.translate(None, others).replace(b'""', b"").split(b'"')[::2])
 
 
 def _has_more_members(data: bytes, bound: int) -> bool:
-    """Whether there are more than `bound` colons outside of strings: as many as members, and never two in a row."""
-    return data.count(b":") > bound and _outside(_unescaped(data).translate(None, _NO_MEMBERS)).count(b":") > bound
+    """Whether there are more than `bound` colons outside of strings, as many as members."""
+    return data.count(b":") > bound and _outside(data, _NO_COLONS).count(b":") > bound
 
 
 def _too_deep(data: bytes) -> bool:
     """Whether brackets nest deeper than `MAX_DEPTH`."""
-    shape = b"".join(_outside(_unescaped(data).translate(_TO_SHAPE, _NO_BRACKETS)))
+    shape = _outside(data, _NO_BRACKETS).translate(_TO_SHAPE)
     return _DEEPER in shape or bool(_depths(shape).translate(None, _ALLOWED))
 
 

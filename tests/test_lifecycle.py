@@ -55,6 +55,21 @@ def test_warm_up_fetches_before_the_first_request(world):
 
 
 @world
+def test_warm_up_leaves_nothing_behind_but_keys(world, caplog):
+    """It judges tokens of its own: nobody hears of them, and they prove nothing afterwards."""
+    heard = []
+    with living(world) as life, caplog.at_level("DEBUG", logger="tokenguard"):
+        validator = life.validator
+        validator.observe(SimpleNamespace(judged=heard.append, validated=heard.append, called=heard.append))
+        validator.warm_up() if world == "threads" else life.run(validator.warm_up_async())
+        assert {type(event).__name__ for event in heard} == {"Outbound"}
+        assert len(validator._memory) == 0
+        assert validator._validation._headers == {}
+        assert "HS256" not in validator._validation._algorithms
+        assert "rehearsal" not in caplog.text
+
+
+@world
 def test_warm_up_tries_every_issuer_side_by_side(world):
     """Two that hang cost one timeout, not two; the third is ready."""
     with living(world) as one, living(world) as other, living(world) as third:

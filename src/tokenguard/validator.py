@@ -384,7 +384,10 @@ class TokenValidator:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    # What clocks return comes first: a look at a union of types takes twice as long as all the rest.
+    if type(value) is float or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return isfinite(value)
+    return False
 
 
 def _unexpected(error: Exception) -> ConfigurationError:

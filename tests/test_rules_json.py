@@ -2,32 +2,45 @@
 
 import base64
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pybase64 import b64decode
 
-from tokenguard._rules.encoding import decode
+from tokenguard._rules import encoding
 from tokenguard._rules.strict_json import MalformedJSONError, parse_object
 
+WAYS = {"pybase64": encoding.by_pybase64(b64decode), "binascii": encoding.BY_BINASCII}
 
-@given(st.binary(max_size=100))
-def test_decode_undoes_the_canonical_spelling_and_accepts_no_other(data):
-    text = base64.urlsafe_b64encode(data).rstrip(b"=")
-    assert decode(text) == data
-    for other in (text + b"=", text + b"A", text + b"\n", b" " + text, text + b"."):
-        if other != base64.urlsafe_b64encode(base64.urlsafe_b64decode(_padded(other))).rstrip(b"="):
+
+@pytest.fixture(params=WAYS, name="decode")
+def decode_(request):
+    """Each way to decode; the argument wins over the module's own."""
+    prepare, decode_prepared = WAYS[request.param]
+    return lambda text: decode_prepared(prepare(text))
+
+
+@pytest.mark.parametrize("size", range(9))
+def test_decode_undoes_the_canonical_spelling_and_accepts_no_other(decode, size):
+    for fill in (b"\x00", b"\xff", b"\xfb", b"\x9a"):
+        data = fill * size
+        text = base64.urlsafe_b64encode(data).rstrip(b"=")
+        assert decode(text) == data
+        for other in (text + b"=", text + b"==", text + b"\n", b" " + text, text + b".", b"=" + text):
             with pytest.raises(ValueError):
                 decode(other)
-
-
-def _padded(text):
-    kept = bytes(octet for octet in text if octet not in b"=\n .")
-    return kept[: len(kept) // 4 * 4] if len(kept) % 4 == 1 else kept + b"=" * (-len(kept) % 4)
+        if size:
+            for other in (text.replace(b"-", b"+").replace(b"_", b"/"), text[:-1] + b"+", b"/" + text):
+                if other != text:
+                    with pytest.raises(ValueError):
+                        decode(other)
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_of_all_last_characters_only_those_without_spare_bits_decode(size):
+def test_of_all_last_characters_only_those_without_spare_bits_decode(decode, size):
     accepted = 0
     for last in range(256):
         try:
@@ -47,6 +60,10 @@ def test_of_all_last_characters_only_those_without_spare_bits_decode(size):
         b"AA+A",
         b"AA/A",
         b"AA==",
+        b"AA=",
+        b"AAA=",
+        b"AA=A",
+        b"=AAA",
         b"AA A",
         b"AA\nA",
         b"A\x00AA",
@@ -55,13 +72,75 @@ def test_of_all_last_characters_only_those_without_spare_bits_decode(size):
         b"AAA!",
     ],
 )
-def test_what_is_no_base64url(text):
+def test_what_is_no_base64url(decode, text):
     with pytest.raises(ValueError):
         decode(text)
 
 
-def test_the_empty_text_is_no_octets():
+def test_the_empty_text_is_no_octets(decode):
     assert decode(b"") == b""
+
+
+def _decoded(way, text):
+    """What one way makes of a text: octets, or None where it refuses."""
+    prepare, decode_prepared = way
+    try:
+        return decode_prepared(prepare(text))
+    except ValueError:
+        return None
+
+
+def _alike(text):
+    ours, theirs = (_decoded(way, text) for way in WAYS.values())
+    assert ours == theirs
+    assert type(ours) is type(theirs)
+    # And by the book: what encodes to the text, or nothing does.
+    if ours is not None:
+        assert base64.urlsafe_b64encode(ours).rstrip(b"=") == text
+    return ours is not None
+
+
+NEARLY = st.builds(
+    lambda data, place, octet, cut: (
+        (text := base64.urlsafe_b64encode(data).rstrip(b"="))[:place] + octet + text[place + cut :]
+    ),
+    st.binary(max_size=200),
+    st.integers(0, 300),
+    st.binary(max_size=2) | st.sampled_from([b"+", b"/", b"=", b"==", b"-", b"_", b".", b"\n", b"A"]),
+    st.integers(0, 2),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=40) | NEARLY | st.text("AZaz09-_+/=.", max_size=20).map(str.encode))
+def test_both_ways_give_the_same_octets_for_any_text(text):
+    _alike(text)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=20_000))
+def test_both_ways_decode_what_was_encoded(data):
+    assert _alike(base64.urlsafe_b64encode(data).rstrip(b"="))
+
+
+def test_both_ways_agree_on_each_pair_of_characters_wherever_it_stands():
+    """Up to where vector instructions begin, and past the end of a vector."""
+    accepted = sum(
+        _alike(before + bytes([first, second]) + after)
+        for before, after in ((b"", b""), (b"A", b""), (b"AA", b""), (b"AAAA" * 17, b""), (b"", b"AA"))
+        for first in range(256)
+        for second in (*range(0, 256, 7), *b"-_+/=.AQgw")
+    )
+    assert accepted
+
+
+def test_without_pybase64_or_where_it_was_not_compiled_binascii_decodes(monkeypatch):
+    assert encoding.best() is not encoding.BY_BINASCII
+    monkeypatch.setitem(sys.modules, "pybase64", SimpleNamespace(b64decode=lambda *_: b""))
+    assert encoding.best() is encoding.BY_BINASCII
+    monkeypatch.setitem(sys.modules, "pybase64", None)
+    assert encoding.best() is encoding.BY_BINASCII
+    assert encoding.decode(b"-_-_") == b"\xfb\xff\xbf"
 
 
 def good(text, **more):

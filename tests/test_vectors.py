@@ -14,12 +14,14 @@ import flask
 import httpx
 import pytest
 from knocking import ask, ask_wsgi, challenge
+from pybase64 import b64decode
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from vectors import generate, minting
 
 from tokenguard import AccessToken, Issuer, RejectedError, TokenValidator, UnavailableError
+from tokenguard._rules import encoding, jws
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.fastapi import BearerToken, add_error_handler
 from tokenguard.flask import TokenGuard
@@ -148,6 +150,22 @@ def test_there_are_enough_and_they_tell_what_they_are():
 def test_they_are_what_the_generator_writes():
     written = generate.texts()
     assert written == {name: (Path(generate.__file__).parent / name).read_text() for name in written}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("way", ["pybase64", "binascii"])
+def test_every_way_to_decode_gives_the_same_verdicts(monkeypatch, way, name):
+    prepare, decode = encoding.BY_BINASCII if way == "binascii" else encoding.by_pybase64(b64decode)
+    for module in (encoding, jws):
+        monkeypatch.setattr(module, "prepare", prepare)
+        monkeypatch.setattr(module, "decode_prepared", decode)
+    file = FILES[name]
+    validators = {settings: build(file["settings"][settings]) for settings in file["settings"]}
+    for vector in file["vectors"]:
+        if "token" in vector:
+            scope, validator = file["settings"][vector["settings"]]["scope"], validators[vector["settings"]]
+            found = core(lambda: validator.validate(vector["token"], scope=scope))  # noqa: B023  # called at once
+            assert found == vector["verdict"], vector["id"]
 
 
 @pytest.mark.parametrize(("file", "vector"), VECTORS, ids=[vector["id"] for _, vector in VECTORS])

@@ -12,7 +12,7 @@ from string import ascii_letters, digits
 from typing import Any, Final
 
 from tokenguard._rules import strict_json
-from tokenguard._rules.encoding import TO_STANDARD, decode_standard
+from tokenguard._rules.encoding import decode_prepared, prepare
 from tokenguard._rules.strict_json import TOKEN_MEMBERS, MalformedJSONError
 from tokenguard.errors import InvalidTokenError, Reason
 
@@ -56,17 +56,17 @@ def parse(token: bytes, algorithms: frozenset[str], remembered: dict[bytes, Head
 
     Raises `InvalidTokenError`: `malformed`, `algorithm` (not in `algorithms`) or `type`.
     """
-    text = token.translate(TO_STANDARD)
-    # From both ends, a third less than a split takes. A dot too many is left in the payload, and is no base64url.
-    signed, _, signature_text = text.rpartition(b".")
-    header_text, _, payload_text = signed.partition(b".")
-    if not (header_text and payload_text and signature_text):
-        raise InvalidTokenError(reason=Reason.MALFORMED)
-    header = remembered.get(header_text)
     try:
-        payload, signature = decode_standard(payload_text), decode_standard(signature_text)  # before what a header says
+        text = prepare(token)
+        # From both ends, in a third of the time of a split. A dot too many is left in the payload, and is no base64url.
+        signed, _, signature_text = text.rpartition(b".")
+        header_text, _, payload_text = signed.partition(b".")
+        if not (header_text and payload_text and signature_text):
+            raise InvalidTokenError(reason=Reason.MALFORMED)
+        header = remembered.get(header_text)
+        payload, signature = decode_prepared(payload_text), decode_prepared(signature_text)  # before what a header says
         if header is None:
-            header = read_header(decode_standard(header_text), algorithms)
+            header = read_header(decode_prepared(header_text), algorithms)
         claims = strict_json.parse_object(payload, max_members=TOKEN_MEMBERS)
     except ValueError:
         raise InvalidTokenError(reason=Reason.MALFORMED) from None

@@ -104,14 +104,19 @@ class Door:
         """Whether a request for `path` needs no token. `raw` is the path as sent, where the server tells."""
         return self.public.cover(route_path(path, root_path), raw)
 
-    def judge(self, raw: str, scope: RequiredScope) -> AccessToken:
-        """`validate`, for threads. Whatever comes back instead of an access token is an error, never an open door."""
+    def judge(self, raw: str, scope: RequiredScope, noted: Mapping[str, Any] | None = None) -> AccessToken:
+        """`validate`, for threads. Whatever comes back instead of an access token is an error, never an open door.
+
+        `noted`: the WSGI environ, where a good token is to be noted here: 4 % of what a Flask view's guard takes.
+        """
         validator = self.ready()
         if getattr(validator, "observer", None) is None:
             token: object = validator.validate(raw, scope=scope)
         else:
             with at_a_door(validator):
                 token = validator.validate(raw, scope=scope)
+            if noted is not None and isinstance(token, AccessToken):
+                self.note(noted, token, None, scope)
         return token if isinstance(token, AccessToken) else _no_token()
 
     async def judge_async(self, raw: str, scope: RequiredScope) -> AccessToken:

@@ -155,8 +155,7 @@ def _judge(needed: RequiredScope) -> tuple[Request, AccessToken]:
     environ = this.environ
     try:
         door.ready()  # before the credentials: a request without any must not hide that nothing is guarded
-        token = door.judge(door.wsgi_credential(environ), needed)
-        door.note(environ, token, None, needed)
+        token = door.judge(door.wsgi_credential(environ), needed, environ)
     except TokenGuardError as error:
         door.note(environ, None, error, needed)
         raise

@@ -36,6 +36,14 @@ def test_any_token68_passes(token):
     assert outcome([f"Bearer {token}"]) == token
 
 
+@pytest.mark.parametrize("character", [chr(code) for code in range(256)] + ["\u0131", "\u212a", "\ud800", "\U0001f511"])
+def test_each_character_is_the_same_however_the_scheme_is_spelled(character):
+    known = character.isascii() and (character.isalnum() or character in "-._~+/=")
+    for token in (f"a{character}", f"a.{character * 700}"):
+        for scheme in ("Bearer ", "bearer ", "Bearer  "):
+            assert outcome([f"{scheme}{token}"]) == (token if known else MALFORMED)
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tokenguard._asked import AsgiRequest, WsgiRequest
 from tokenguard._evidence import tell_token
 from tokenguard._observer import Observers, at_a_door, judged
-from tokenguard._rules.bearer import credential
+from tokenguard._rules.bearer import credential, sole_credential
 from tokenguard._rules.paths import public_paths, route_path
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
@@ -96,7 +96,9 @@ class Door:
     def wsgi_credential(self, environ: Mapping[str, Any]) -> str:
         """The same for a WSGI request (PEP 3333: repeated fields arrive joined by commas)."""
         value = environ.get("HTTP_AUTHORIZATION")
-        return credential(() if value is None else (value,), environ.get("QUERY_STRING") or "")
+        if value is None:
+            raise MissingTokenError
+        return sole_credential(value, environ.get("QUERY_STRING") or "")
 
     # ------------------------------------------------------------------------------------------------------ judging
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from string import ascii_letters, digits
 from urllib.parse import unquote_to_bytes
 
 from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
@@ -17,6 +18,7 @@ _TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"  # RFC 9110 section 11.2
 _NAME = r"!#$%&'*+\-.^_`|~0-9A-Za-z"  # what a scheme's name is made of, RFC 9110 section 5.6.2
 _FLAGS = re.ASCII | re.IGNORECASE
 
+_LETTERS = f"{ascii_letters}{digits}-._~+/".encode()  # of a token68, but for what pads it
 # Only the scheme is in any case: a whole pattern without regard to case reads a token five times slower.
 _CREDENTIAL = re.compile(rf"(?i:bearer) ++({_TOKEN68})", re.ASCII)
 # The scheme where it stands first, after any junk that is no part of a name; "Bearerish" is another scheme.
@@ -44,18 +46,31 @@ def credential(authorization: Sequence[str], query: str) -> str:
         raise MissingTokenError
     if len(authorization) > 1:
         raise InvalidRequestError(reason=Reason.MULTIPLE)
-    value = authorization[0]
-    match = _CREDENTIAL.fullmatch(value)
-    if match is None:
-        if _SECOND_IS_OURS.search(value) is not None or _SECOND_IS_ANOTHER.match(value) is not None:
-            raise InvalidRequestError(reason=Reason.MULTIPLE)
-        if _OURS.match(value) is not None:
-            raise InvalidRequestError(reason=Reason.MALFORMED)
+    return sole_credential(authorization[0], query)
+
+
+def sole_credential(value: str, query: str) -> str:
+    """The same where `value` is that of the only field."""
+    token: str | None = value[7:]
+    # Nearly all are spelled so, and are read in two thirds of the time that the pattern takes.
+    if not (token and value.startswith("Bearer ") and not token.encode(errors="replace").translate(None, _LETTERS)):
+        token = _spelled_otherwise(value)
     if query and _has_token(query):
         raise InvalidRequestError(reason=Reason.MULTIPLE)
-    if match is None:
+    if token is None:
         raise MissingTokenError
-    return match[1]
+    return token
+
+
+def _spelled_otherwise(value: str) -> str | None:
+    match = _CREDENTIAL.fullmatch(value)
+    if match is not None:
+        return match[1]
+    if _SECOND_IS_OURS.search(value) is not None or _SECOND_IS_ANOTHER.match(value) is not None:
+        raise InvalidRequestError(reason=Reason.MULTIPLE)
+    if _OURS.match(value) is not None:
+        raise InvalidRequestError(reason=Reason.MALFORMED)
+    return None
 
 
 def _has_token(query: str) -> bool:

@@ -110,14 +110,14 @@ def _too_deep(data: bytes) -> bool:
 
 
 def _depths(shape: bytes) -> bytes:
-    """The depth after each bracket, as one octet.
+    """The depth before each bracket, as one octet.
 
     One large number does it, at least five times faster than a walk. Its digits to base 256 are the steps, 1 for up and
-    -1 for down. To divide it by 1 - 1/256 is to multiply it by 1 + 1/256 + 1/256² + ..., which adds to each digit all
-    that stand before it: the depth. Digits carry from 255 on only, and no depth is reached but through those below it.
+    -1 for down. To divide it by 255 is to multiply it by 1/256 + 1/256² + ..., which gives each place the sum of the
+    digits before it: the depth. Digits carry from 255 on only, and no depth is reached but through those below it.
     """
     steps = int.from_bytes(shape.translate(_UPS)) - int.from_bytes(shape.translate(_DOWNS))
-    return ((steps << 8) // 255).to_bytes(len(shape), signed=True)
+    return (steps // 255).to_bytes(len(shape), signed=True)  # below zero it is no JSON
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)

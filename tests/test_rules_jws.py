@@ -66,6 +66,13 @@ def test_segments_are_read_before_the_header_speaks():
     assert reason(f"{head}.{payload}.A") is Reason.MALFORMED
 
 
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "e30", "e30.e30", ".e30.e30", "e30..e30", "e30.e30.", "e30.e30.e30.e30"]
+)
+def test_three_segments_and_none_of_them_empty(text):
+    assert reason(text) is Reason.MALFORMED
+
+
 def test_the_payload_is_read_before_the_type_is_judged():
     assert reason(token({"typ": "x"}, b"[]")) is Reason.MALFORMED
 

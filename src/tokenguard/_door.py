@@ -106,30 +106,28 @@ class Door:
         """Whether a request for `path` needs no token. `raw` is the path as sent, where the server tells."""
         return self.public.cover(route_path(path, root_path), raw)
 
-    def judge(self, raw: str, scope: RequiredScope, noted: Mapping[str, Any] | None = None) -> AccessToken:
-        """`validate`, for threads. Whatever comes back instead of an access token is an error, never an open door.
+    def judge(self, raw: str, scope: RequiredScope, request: Mapping[str, Any]) -> AccessToken:
+        """`validate`, for threads, and a note of a good token. `request`: the WSGI environ.
 
-        `noted`: the WSGI environ, where a good token is to be noted here: 4 % of what a Flask view's guard takes.
+        Whatever comes back instead of an access token is an error, never an open door.
         """
         validator = self.ready()
         if getattr(validator, "observer", None) is None:
-            token: object = validator.validate(raw, scope=scope)
-        else:
-            with at_a_door(validator):
-                token = validator.validate(raw, scope=scope)
-            if noted is not None and isinstance(token, AccessToken):
-                self.note(noted, token, None, scope)
-        return token if isinstance(token, AccessToken) else _no_token()
+            return _checked(validator.validate(raw, scope=scope))
+        with at_a_door(validator):
+            token = _checked(validator.validate(raw, scope=scope))
+        self.note(request, token, None, scope)
+        return token
 
-    async def judge_async(self, raw: str, scope: RequiredScope) -> AccessToken:
-        """`validate_async`, for event loops."""
+    async def judge_async(self, raw: str, scope: RequiredScope, request: Mapping[str, Any]) -> AccessToken:
+        """`validate_async`, for event loops, and a note of a good token. `request`: the ASGI scope."""
         validator = self.ready()
         if getattr(validator, "observer", None) is None:
-            token: object = await validator.validate_async(raw, scope=scope)
-        else:
-            with at_a_door(validator):
-                token = await validator.validate_async(raw, scope=scope)
-        return token if isinstance(token, AccessToken) else _no_token()
+            return _checked(await validator.validate_async(raw, scope=scope))
+        with at_a_door(validator):
+            token = _checked(await validator.validate_async(raw, scope=scope))
+        self.note(request, token, None, scope)
+        return token
 
     def ready(self) -> TokenValidator:
         """The validator, which must be there by now."""
@@ -148,7 +146,7 @@ class Door:
         *,
         name: str = "",
     ) -> None:
-        """Every verdict passes here, once: accepted (`token`, or None where none is needed) or ended in `error`.
+        """Every request that ended in `error` passes here, once, and every good `token` that somebody watches.
 
         `request`: the ASGI scope or WSGI environ. `required`: what was asked of the token. `name` is the adapter's,
         where one works behind another's door. Never raises.
@@ -156,7 +154,7 @@ class Door:
         if error is not None:
             _record(name or self.name, error)
         observer = _observer_of(self.validator)
-        if observer is not None and not (token is None and error is None):
+        if observer is not None:
             observer.judged(
                 judged(
                     name or self.name,
@@ -226,8 +224,10 @@ def enough(token: AccessToken | None, scope: RequiredScope) -> AccessToken:
     return token
 
 
-def _no_token() -> AccessToken:
-    raise ConfigurationError("the validator did not return an access token")
+def _checked(token: object) -> AccessToken:
+    if not isinstance(token, AccessToken):
+        raise ConfigurationError("the validator did not return an access token")
+    return token
 
 
 def _record(name: str, error: BaseException) -> None:

@@ -88,7 +88,6 @@ class BearerMiddleware:
             token = await _judge(door, scope)
             inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door}
             inner["user"] = inner["auth"] = _NOBODY if token is None else Caller(token)
-            door.note(scope, token, None, door.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(scope, error, door.required)
         else:
@@ -115,7 +114,7 @@ async def _judge(door: Door, scope: Scope) -> AccessToken | None:
         if door.optional:
             return None
         raise
-    return await door.judge_async(raw, door.required)
+    return await door.judge_async(raw, door.required, scope)
 
 
 async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:

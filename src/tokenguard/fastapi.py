@@ -89,8 +89,7 @@ class BearerToken(SecurityBase):
         needed = NO_SCOPE
         try:
             needed = _required(tuple(security_scopes.scopes))
-            token = await door.judge_async(door.asgi_credential(scope), needed)
-            door.note(scope, token, None, needed)
+            token = await door.judge_async(door.asgi_credential(scope), needed, scope)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(scope, error, needed)
         else:

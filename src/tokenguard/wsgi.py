@@ -64,8 +64,7 @@ class BearerMiddleware:
         door = self._door
         method: str = environ.get("REQUEST_METHOD", "")
         try:
-            token = environ[TOKEN_KEY] = _judge(door, environ)
-            door.note(environ, token, None, door.required)
+            environ[TOKEN_KEY] = _judge(door, environ)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(environ, error, door.required)
         else:
@@ -87,4 +86,4 @@ def _judge(door: Door, environ: dict[str, Any]) -> AccessToken | None:
         if door.optional:
             return None
         raise
-    return door.judge(raw, door.required)
+    return door.judge(raw, door.required, environ)

@@ -65,7 +65,7 @@ def _frameworks(plan: Plan, base: str) -> dict[str, Any]:
 def _servers(plan: Plan, base: str) -> dict[str, Any]:
     import servers
 
-    seconds, pairs = (0.25, 2) if plan.quick else (1.5, 24)
+    seconds, pairs = (0.25, 2) if plan.quick else (1.5, 12)
     return {
         name: servers.measure(name, plan, base, seconds=seconds, pairs=pairs)
         for name in ("starlette", "fastapi", "flask")

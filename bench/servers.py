@@ -136,8 +136,19 @@ class _Client(asyncio.Protocol):
 
 
 async def _drive(port: int, requests: Iterator[bytes], seconds: float) -> int:
+    """How many of `requests` were answered in `seconds`.
+
+    The client never sleeps. One that waits for a slow server has to be woken by it at each answer, on another core: 10
+    of 78 microseconds for a new token were that. An unprotected server, which keeps its client busy, has none of it.
+    """
     counted, bad = [0], list[bytes]()
     running = asyncio.get_running_loop()
+
+    def stay_awake() -> None:
+        nonlocal awake
+        awake = running.call_soon(stay_awake)
+
+    awake = running.call_soon(stay_awake)
     clients = [
         (await running.create_connection(lambda: _Client(requests, counted, bad), "127.0.0.1", port))[1]
         for _ in range(CONNECTIONS)
@@ -146,6 +157,7 @@ async def _drive(port: int, requests: Iterator[bytes], seconds: float) -> int:
     for client in clients:
         client.stopping = True
     await asyncio.wait([client.done for client in clients], timeout=10)
+    awake.cancel()
     if bad:
         raise RuntimeError(f"a request was not answered 200: {bad[0]!r}")
     return counted[0]

@@ -85,7 +85,8 @@ class BearerMiddleware:
         door = self._door
         method: str = scope.get("method", "GET")
         try:
-            token = await _judge(door, scope)
+            raw = _credential(door, scope)
+            token = None if raw is None else await door.judge_async(raw, door.required, scope)
             inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door}
             inner["user"] = inner["auth"] = _NOBODY if token is None else Caller(token)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
@@ -102,19 +103,19 @@ class BearerMiddleware:
                 await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
 
 
-async def _judge(door: Door, scope: Scope) -> AccessToken | None:
+def _credential(door: Door, scope: Scope) -> str | None:
+    """The token to be judged, None where none is needed."""
     if door.public and scope["type"] == "http":
         sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
         if door.is_public(scope["path"], scope.get("root_path") or "", sent.decode("latin-1")):
             return None
     try:
-        raw = door.asgi_credential(scope)
+        return door.asgi_credential(scope)
     except MissingTokenError:
         # Only this one may open an optional door: one out of a check or a secret callable must not.
         if door.optional:
             return None
         raise
-    return await door.judge_async(raw, door.required, scope)
 
 
 async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:

@@ -106,7 +106,6 @@ def test_symmetric_and_asymmetric_keys_never_mix():
         {"kid": 1},
         {"kid": []},
     ],
-    ids=str,
 )
 def test_what_is_no_usable_rsa_key(change, caplog):
     caplog.set_level(logging.DEBUG)
@@ -173,7 +172,6 @@ def test_a_huge_rsa_key_is_refused_quickly():
         {"alg": "ES384"},
         {"alg": "RS256"},
     ],
-    ids=str,
 )
 def test_what_is_no_usable_ec_key(change):
     with pytest.raises(UnusableKeyError):
@@ -191,7 +189,6 @@ def test_what_is_no_usable_ec_key(change):
         {"alg": "Ed448"},
         {"kty": "EC"},
     ],
-    ids=str,
 )
 def test_what_is_no_usable_okp_key(change):
     with pytest.raises(UnusableKeyError):

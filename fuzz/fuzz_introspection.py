@@ -12,6 +12,7 @@ with atheris.instrument_imports(include=["tokenguard"]):
     from tokenguard import RejectedError
     from tokenguard._rules import claims, introspection, scope
     from tokenguard._rules.messages import Response
+    from tokenguard.token import freeze
 
 from oracles import strict_object
 
@@ -48,7 +49,7 @@ def one(data: bytes) -> None:
     except RejectedError:
         return
     assert "cnf" not in answer
-    frozen = claims.freeze(answer)
+    frozen = freeze(answer)
     assert set(frozen) == set(answer)
     assert all(isinstance(name, str) for name in scope.granted(frozen))
 

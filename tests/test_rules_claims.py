@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tokenguard import ConfigurationError, InvalidTokenError, Reason
 from tokenguard._rules import claims as rules
+from tokenguard._rules import scope
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, granted, required
 from tokenguard.token import freeze
 
@@ -286,3 +287,108 @@ def test_a_requirement_that_nothing_could_meet(scope):
 def test_nothing_required():
     assert NO_SCOPE.names == ()
     assert isinstance(NO_SCOPE, RequiredScope)
+
+
+GOOD = {"iss": "i", "aud": "api", "exp": NOW + 60, "iat": NOW - 60, "sub": "s", "client_id": "c", "jti": "j"}
+
+
+def one_by_one(claims, accepted, now, leeway, names):
+    """What `check` promises to be, without its short way."""
+    named = rules.audience(claims, accepted, names=names)
+    rules.check_types(claims)
+    rules.check_times(claims, now, leeway)
+    rules.check_kind(claims)
+    rules.check_confirmation(claims)
+    return named
+
+
+TIMES = [int(NOW), int(NOW) + 60, int(NOW) - 60, NOW + 29.5, NOW - 29.5, 0, True, float("inf"), 10**400]
+VALUES = st.sampled_from([*TIMES, None, "", "api", "other", "access", "ID", ["api"], ["api", 1], [], {}])
+USUAL = ["aud", "exp", "iat", "sub", "client_id", "jti"]
+NAMES = [*USUAL, "nbf", "token_use", "typ", "events", "cnf", "scope", "resource"]
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "sub",
+    "client_id",
+    "jti",
+    "token_use",
+    "typ",
+    "events",
+    "cnf",
+    "scope",
+    "resource",
+]
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3),
+    st.sets(st.sampled_from(USUAL), max_size=2),
+    st.sampled_from([0, 30]),
+    st.sampled_from([("aud",), ("resource", "aud")]),
+)
+def test_the_short_way_through_the_checks_decides_as_each_of_them(changed, absent, leeway, names):
+    whole = {**GOOD, "exp": int(NOW) + 60, "iat": int(NOW) - 60} | changed
+    claims = {name: value for name, value in whole.items() if name not in absent}
+    arguments = claims, frozenset({"api"}), NOW, leeway, names
+    assert outcome(rules.check, *arguments) == outcome(one_by_one, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ("api",)),
+        ({"scope": "a"}, ("api",)),
+        ({"aud": "other"}, Reason.AUDIENCE),
+        ({"aud": ["api", "other"]}, ("api", "other")),
+        ({"aud": 1}, Reason.INVALID_CLAIM),
+        ({"exp": int(NOW)}, ("api",)),
+        ({"exp": int(NOW) - 29}, ("api",)),
+        ({"exp": int(NOW) - 30}, Reason.EXPIRED),
+        ({"exp": True}, Reason.INVALID_CLAIM),
+        ({"exp": str(NOW + 60)}, Reason.INVALID_CLAIM),
+        ({"iat": int(NOW) + 30}, ("api",)),
+        ({"iat": int(NOW) + 31}, Reason.ISSUED_IN_FUTURE),
+        ({"iat": True}, Reason.INVALID_CLAIM),
+        ({"iat": "1"}, Reason.INVALID_CLAIM),
+        ({"sub": ""}, Reason.INVALID_CLAIM),
+        ({"sub": 1}, Reason.INVALID_CLAIM),
+        ({"sub": None}, ("api",)),
+        ({"client_id": 1}, Reason.INVALID_CLAIM),
+        ({"client_id": ""}, ("api",)),
+        ({"jti": 1}, Reason.INVALID_CLAIM),
+        ({"jti": None}, Reason.INVALID_CLAIM),
+        ({"nbf": int(NOW) + 31}, Reason.NOT_YET_VALID),
+        ({"nbf": "1"}, Reason.INVALID_CLAIM),
+        ({"token_use": "id"}, Reason.TYPE),
+        ({"typ": "Refresh"}, Reason.TYPE),
+        ({"events": {}}, Reason.TYPE),
+        ({"cnf": {}}, Reason.CONFIRMATION),
+        ({"cnf": None}, Reason.CONFIRMATION),
+    ],
+)
+def test_every_check_is_on_the_short_way(change, expected):
+    claims = {**GOOD, "exp": int(NOW) + 60, "iat": int(NOW) - 60, **change}
+    assert outcome(rules.check, claims, frozenset({"api"}), NOW, 30) == expected
+
+
+def test_the_short_way_is_for_the_usual_name_of_the_audience():
+    claims = {**GOOD, "exp": int(NOW) + 60, "iat": int(NOW) - 60, "resource": "other"}
+    assert outcome(rules.check, claims, frozenset({"api"}), NOW, 30, ("resource", "aud")) is Reason.AUDIENCE
+    assert rules.check(claims, frozenset({"other"}), NOW, 30, ("resource", "aud")) == ("other",)
+
+
+def test_a_long_scope_is_not_kept():
+    """Scopes are shared between tokens while they are short; what strangers may write long is not kept."""
+    kept = scope._shared.cache_info().currsize
+    for length in (255, 256):
+        text = " ".join(["a", "", "b" * (length - 3)])
+        assert len(text) == length
+        assert granted({"scope": text}) is granted({"scope": text}) == {"a", "b" * (length - 3)}
+    assert scope._shared.cache_info().currsize == kept + 2
+    text = " ".join(["a", "", "b" * 254])
+    assert granted({"scope": text}) == {"a", "b" * 254}
+    assert granted({"scope": text}) is not granted({"scope": text})
+    assert scope._parted(" a  b\tc ") == {"a", "b\tc"}
+    assert scope._shared.cache_info().currsize == kept + 2

@@ -384,11 +384,13 @@ def test_what_is_no_allow_list(names, says):
 def test_a_rehearsal_reaches_the_library_and_proves_nothing(alg, monkeypatch):
     seen = []
     bind = signatures.verifier
+    octets = {"RS256": 256, "PS256": 256, "ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}[alg]
 
     def watched(alg, public):
         verify = bind(alg, public)
 
         def holds(signature, signed):
+            assert len(signature) == octets
             with pytest.raises(InvalidSignature) as caught:
                 verify(signature, signed)
             seen.append(alg)
@@ -403,3 +405,64 @@ def test_a_rehearsal_reaches_the_library_and_proves_nothing(alg, monkeypatch):
 
 def test_a_secret_is_rehearsed_too():
     import_key({"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"}, symmetric=True).rehearse("HS256")
+
+
+UNUSABLE = [
+    ("text", "it is not a JSON object"),
+    (jwk("rsa", kid=1), "its kid is not a string"),
+    (jwk("rsa", kty="XYZ"), "its kty is unknown"),
+    ({"kty": "oct", "k": "AAAA"}, "symmetric and asymmetric keys do not mix, and a symmetric key is never fetched"),
+    (jwk("p256", crv="P-192"), "its crv is not supported"),
+    (jwk("rsa", use="enc"), "its use is not sig"),
+    (jwk("rsa", key_ops=["sign"]), "its key_ops do not allow verify"),
+    (jwk("rsa", alg="ES256"), "its alg does not fit its type and curve, or is not supported"),
+    (jwk("rsa", n=m.number(2**2046 + 1)), "an RSA key must have 2048 to 16384 bits"),
+    (jwk("rsa", n="="), "its key material is malformed"),
+]
+
+
+@pytest.mark.parametrize(("bad", "says"), UNUSABLE, ids=[says.split()[1] for _, says in UNUSABLE])
+def test_a_key_that_is_skipped_is_named_with_what_is_wrong(bad, says, caplog):
+    """The texts are what an operator searches for, so they are held word by word."""
+    caplog.set_level(logging.INFO, logger="tokenguard.keys")
+    with pytest.raises(UnusableKeyError) as caught:
+        import_key(bad)
+    assert str(caught.value) == says
+    assert import_set({"keys": [jwk("p256"), bad]}).kids == ("p256",)
+    kid = bad.get("kid") if isinstance(bad, dict) else None
+    assert caplog.messages == [f"key 1 (kid {kid!r}) is not usable: {says}"]
+
+
+def test_a_secret_that_is_skipped_says_why():
+    with pytest.raises(UnusableKeyError) as caught:
+        import_key({"kty": "oct", "k": "AAAA"}, symmetric=True)
+    assert str(caught.value) == "its secret is shorter than the hash (RFC 7518 section 3.2)"
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        ({"keys": {}}, "not_a_key_set"),
+        ({"keys": [{}] * 1_001}, "too_many_keys"),
+        ({"keys": [{}]}, "no_usable_key"),
+    ],
+)
+def test_what_is_wrong_with_a_set_is_one_word(document, word):
+    with pytest.raises(KeySetError) as caught:
+        import_set(document)
+    assert str(caught.value) == word
+
+
+def test_private_members_are_told_of_by_kid(caplog):
+    import_key(jwk("rsa", d="AQAB"))
+    assert caplog.messages == [
+        "the key set publishes private members of key 'rsa': the issuer must replace that key now"
+    ]
+
+
+def test_many_keys_of_one_kid_all_fit():
+    """Only without a kid are there more than one to try, and no more than eight."""
+    keys = [jwk("rsa", kid="same", e=m.number(exponent)) for exponent in range(65537, 65537 + 40, 4)]
+    found = import_set({"keys": keys})
+    assert len(found.fitting("same", "RS256")) == 10
+    assert len(found.fitting(None, "RS256")) == 8

@@ -306,20 +306,6 @@ TIMES = [int(NOW), int(NOW) + 60, int(NOW) - 60, NOW + 29.5, NOW - 29.5, 0, True
 VALUES = st.sampled_from([*TIMES, None, "", "api", "other", "access", "ID", ["api"], ["api", 1], [], {}])
 USUAL = ["aud", "exp", "iat", "sub", "client_id", "jti"]
 NAMES = [*USUAL, "nbf", "token_use", "typ", "events", "cnf", "scope", "resource"]
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "sub",
-    "client_id",
-    "jti",
-    "token_use",
-    "typ",
-    "events",
-    "cnf",
-    "scope",
-    "resource",
-]
 
 
 @given(

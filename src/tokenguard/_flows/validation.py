@@ -158,8 +158,7 @@ class Validation:
         if unverified.header_text not in self._headers:
             self._remember_header(unverified)
         try:
-            if authority.required_claims:
-                rules.require(claims, authority.required_claims)
+            rules.require(claims, authority.required_claims)
             audience = rules.check(claims, authority.audiences, now, self._leeway, authority.audience_claims)
             if authority.narrows:
                 authority.check_party(claims)

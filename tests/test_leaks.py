@@ -7,6 +7,7 @@ raw control character is in a record.
 import asyncio
 import json
 import logging
+import sys
 import traceback
 import warnings
 
@@ -15,7 +16,7 @@ from knocking import ask, ask_wsgi
 from test_vectors import FILES, Front, fields_of
 from vectors import minting as m
 
-from tokenguard import ConfigurationError, Introspection, Issuer, TokenGuardError, TokenValidator
+from tokenguard import ConfigurationError, Introspection, Issuer, TokenGuardError, TokenValidator, asgi, wsgi
 from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import freeze
 
@@ -161,3 +162,33 @@ def test_a_token_hides_its_other_claims():
     assert "somebody" not in repr(judged)
     assert "secret:scope" not in repr(judged)
     assert judged.claims == freeze(dict(judged.claims))
+
+
+def test_no_frame_under_the_app_holds_the_token_by_itself():
+    """What reports errors with local variables knows to leave headers out, but not a local variable."""
+    issuer = FakeIssuer()
+    raw, seen = issuer.mint(), []
+
+    def look():
+        frame = sys._getframe(1)
+        while frame is not None:
+            if frame.f_globals["__name__"].startswith("tokenguard."):
+                seen.append(frame.f_code.co_name)
+                assert raw not in frame.f_locals.values()
+            frame = frame.f_back
+
+    async def asgi_app(scope, receive, send):
+        look()
+
+    def wsgi_app(environ, start_response):
+        look()
+        return []
+
+    async def nothing(*_):
+        raise AssertionError("the token was good")
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"authorization", f"Bearer {raw}".encode())]}
+    asyncio.run(asgi.BearerMiddleware(asgi_app, issuer.validator())(scope, nothing, nothing))
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_AUTHORIZATION": f"Bearer {raw}"}
+    wsgi.BearerMiddleware(wsgi_app, issuer.validator())(environ, nothing)
+    assert seen == ["__call__", "__call__"]

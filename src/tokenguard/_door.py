@@ -1,8 +1,8 @@
 """What every adapter is made of: prepared settings, the way to the validator, and one place that each verdict passes.
 
 Owns: the settings of a guarded app, checked and prepared once; reading a credential out of an ASGI scope or a WSGI
-environ; `Door.note`, through which every verdict of every adapter goes. Must not know: any framework, status codes,
-what makes a token good.
+environ; `Door.note`, for every refusal of every adapter and every good token that somebody watches. Must not know: any
+framework, status codes, what makes a token good.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class BearerMiddleware:
         door = self._door
         method: str = scope.get("method", "GET")
         try:
-            raw = _credential(door, scope)
-            token = None if raw is None else await door.judge_async(raw, door.required, scope)
+            judging = _judging(door, scope)
+            token = None if judging is None else await judging
             inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door}
             inner["user"] = inner["auth"] = _NOBODY if token is None else Caller(token)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
@@ -103,19 +103,23 @@ class BearerMiddleware:
                 await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
 
 
-def _credential(door: Door, scope: Scope) -> str | None:
-    """The token to be judged, None where none is needed."""
+def _judging(door: Door, scope: Scope) -> Awaitable[AccessToken] | None:
+    """The judgement to wait for, None where no token is needed.
+
+    The raw token stays out of the frame that the app runs in: what reports errors with local variables would show it.
+    """
     if door.public and scope["type"] == "http":
         sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
         if door.is_public(scope["path"], scope.get("root_path") or "", sent.decode("latin-1")):
             return None
     try:
-        return door.asgi_credential(scope)
+        raw = door.asgi_credential(scope)
     except MissingTokenError:
         # Only this one may open an optional door: one out of a check or a secret callable must not.
         if door.optional:
             return None
         raise
+    return door.judge_async(raw, door.required, scope)
 
 
 async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenguard._door import TOKEN_KEY, Door, usable
 from tokenguard.errors import MissingTokenError
+from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -63,8 +64,7 @@ class BearerMiddleware:
         door = self._door
         method: str = environ.get("REQUEST_METHOD", "")
         try:
-            raw = _credential(door, environ)
-            environ[TOKEN_KEY] = None if raw is None else door.judge(raw, door.required, environ)
+            environ[TOKEN_KEY] = _judge(door, environ)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(environ, error, door.required)
         else:
@@ -73,17 +73,17 @@ class BearerMiddleware:
         return [] if method == "HEAD" else [rejection.body]
 
 
-def _credential(door: Door, environ: dict[str, Any]) -> str | None:
-    """The token to be judged, None where none is needed."""
+def _judge(door: Door, environ: dict[str, Any]) -> AccessToken | None:
     if door.public:
         # One of them is enough to close the path; nothing the client sends opens it.
         sent = [str(environ.get(name, "")).partition("?")[0] for name in _SENT_PATHS]
         if door.is_public(environ.get("PATH_INFO", ""), "", " ".join(sent)):
             return None
     try:
-        return door.wsgi_credential(environ)
+        raw = door.wsgi_credential(environ)
     except MissingTokenError:
         # Only this one may open an optional door: one out of a check or a secret callable must not.
         if door.optional:
             return None
         raise
+    return door.judge(raw, door.required, environ)

@@ -12,7 +12,6 @@ import random
 import ssl
 import threading
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from tokenguard._flows.validation import Check, Validation
 from tokenguard._flows.verdict import Verdict
 from tokenguard._observer import Observer, Observers
 from tokenguard._rules.client_auth import SigningKey
+from tokenguard._rules.encoding import encode
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope
 from tokenguard._rules.scope import required as prepare
 from tokenguard._rules.settings import number, strings, whole
@@ -151,7 +151,6 @@ class TokenValidator:
         from tokenguard._io.threads import Threads
 
         self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
-
         self._loops = Loops(
             cast("httpx.AsyncBaseTransport | None", transport),
             ssl_context,
@@ -293,8 +292,7 @@ class TokenValidator:
     def warm_up(self) -> None:
         """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
         self._finish(warm_up(authority.keys for authority in self._authorities))
-        with suppress(Exception):  # the keys are there, and that is what was asked for
-            self._rehearse()
+        self._rehearse()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
@@ -303,23 +301,23 @@ class TokenValidator:
                 "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
             )
         await self._finish_async(warm_up(authority.keys for authority in self._authorities))
-        with suppress(Exception):
-            self._rehearse()
+        self._rehearse()
 
     def _rehearse(self) -> None:
         """Let the first token find everything used before: it took three times as long as the second.
 
-        A validator of its own judges good tokens of its own, signed with a secret that nobody sees.
+        A validator of its own judges good tokens of its own, signed with a secret that nobody sees. Never raises.
         """
-        self._validation.rehearse()
-        secret = os.urandom(32)
-        key = {"kty": "oct", "k": urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")}
-        issuer = Issuer(_REHEARSAL, jwks={"keys": [key]}, algorithms=["HS256"])
-        rehearsal = TokenValidator(issuer, _REHEARSAL, clock=lambda: 0.0)
-        signing = SigningKey(secret, "HS256", None)
-        texts = dict.fromkeys(("iss", "aud", "sub", "client_id", "scope", "jti"), _REHEARSAL)
-        for turn in range(_REHEARSALS):
-            rehearsal.validate(signing.sign({"n": turn}, {**texts, "iat": 0, "exp": 1}))
+        with suppress(Exception):  # the keys are there, and that is what was asked for
+            self._validation.rehearse()
+            secret = os.urandom(32)
+            key = {"kty": "oct", "k": encode(secret).decode("ascii")}
+            issuer = Issuer(_REHEARSAL, jwks={"keys": [key]}, algorithms=["HS256"])
+            rehearsal = TokenValidator(issuer, _REHEARSAL, clock=lambda: 0.0)
+            signing = SigningKey(secret, "HS256", None)
+            texts = dict.fromkeys(("iss", "aud", "sub", "client_id", "scope", "jti"), _REHEARSAL)
+            for turn in range(_REHEARSALS):
+                rehearsal.validate(signing.sign({"n": turn}, {**texts, "iat": 0, "exp": 1}))
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""

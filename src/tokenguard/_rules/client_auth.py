@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote_plus
 
 from tokenguard._rules.algorithms import FITTING, NAMES, SYMMETRIC, normalise
+from tokenguard._rules.encoding import encode
 from tokenguard._rules.jwk import MIN_RSA_BITS
 
 METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "bearer")
@@ -51,11 +52,11 @@ class SigningKey:
     def sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
         """A compact JWS (RFC 7515 section 3.1)."""
         parts = ({"alg": self._algorithm, "typ": "JWT"} | header, claims)
-        signing_input = b".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+        signing_input = b".".join(encode(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
         from tokenguard._rules.signatures import ALGORITHMS
 
         signature = ALGORITHMS[normalise(self._algorithm)].sign(signing_input, self._private)
-        return (signing_input + b"." + _base64url(signature)).decode("ascii")
+        return (signing_input + b"." + encode(signature)).decode("ascii")
 
 
 def basic(client_id: str, secret: str) -> Credentials:
@@ -146,7 +147,3 @@ def _kind(private: object) -> tuple[str, str | None]:
     if isinstance(private, EllipticCurvePrivateKey):
         return ("EC", _CURVES.get(private.curve.name))
     return ("OKP", "Ed25519") if isinstance(private, Ed25519PrivateKey) else ("", None)
-
-
-def _base64url(data: bytes) -> bytes:
-    return urlsafe_b64encode(data).rstrip(b"=")

@@ -9,6 +9,7 @@ vector goes through both.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from binascii import a2b_base64
 from collections.abc import Callable
 from types import BuiltinFunctionType
@@ -80,6 +81,11 @@ def best() -> Way:
 
 
 prepare, decode_prepared = best()
+
+
+def encode(data: bytes) -> bytes:
+    """Canonical, unpadded base64url of any octets."""
+    return urlsafe_b64encode(data).rstrip(b"=")
 
 
 def decode(text: bytes) -> bytes:

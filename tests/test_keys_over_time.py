@@ -439,6 +439,12 @@ def keep_metadata(issuer):
     issuer.publish("discovery", answer)
 
 
+def move_keys_under_fresh_metadata(life):
+    keep_metadata(life.issuer)
+    assert life.outcome(life.issuer.mint()) == "accepted"
+    life.issuer.endpoints.jwks_uri = f"{life.issuer.url}/moved"
+
+
 @world
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_key_set_that_moved_with_its_rotation_is_found_at_the_first_token(world, status, caplog):
@@ -462,9 +468,7 @@ def test_a_key_set_that_moved_with_its_rotation_is_found_at_the_first_token(worl
 @world
 def test_a_key_set_that_moved_is_found_by_the_scheduled_refresh(world):
     with living(world) as life:
-        keep_metadata(life.issuer)
-        assert life.outcome(life.issuer.mint()) == "accepted"
-        life.issuer.endpoints.jwks_uri = f"{life.issuer.url}/moved"
+        move_keys_under_fresh_metadata(life)
         life.clock.advance(601)
         state = life.refreshed()
         assert (state.state, state.fetches, state.failures) == ("fresh", 2, 0)
@@ -474,9 +478,7 @@ def test_a_key_set_that_moved_is_found_by_the_scheduled_refresh(world):
 def test_s3_59_a_flood_after_a_key_set_has_moved(world):
     """S3, 59: one attempt per cool-down, and no URL is asked twice by it, whether the new place answers or not."""
     with living(world) as life:
-        keep_metadata(life.issuer)
-        assert life.outcome(life.issuer.mint()) == "accepted"
-        life.issuer.endpoints.jwks_uri = f"{life.issuer.url}/moved"
+        move_keys_under_fresh_metadata(life)
         life.issuer.publish("jwks", b"<h1>Not yet</h1>")
         life.issuer.counters.reset()
         assert {life.outcome(token) for token in unknown(life.issuer, 200)} == {"unavailable"}

@@ -39,10 +39,10 @@ async def test_s24_no_room_in_a_flow(monkeypatch):
     monkeypatch.setattr(validator._threads, "run", used_up)
     monkeypatch.setattr(validator._loops, "run", used_up_async)
     with pytest.raises(InvalidTokenError) as refusal:
-        validator._finish(iter_nothing())
+        validator.finish(iter_nothing())
     assert refusal.value.reason is Reason.MALFORMED
     with pytest.raises(InvalidTokenError) as refusal:
-        await validator._finish_async(iter_nothing())
+        await validator.finish_async(iter_nothing())
     assert refusal.value.reason is Reason.MALFORMED
 
 
@@ -100,7 +100,7 @@ def test_a_set_that_changes_at_every_look_is_looked_at_four_times():
 
         def check_answered(self): ...
 
-    unverified = jws.Unverified(jws.Header("RS256", "another", None), b"", {}, b"", b"")
+    unverified = jws.Unverified(jws.Header("RS256", "another", None), b"", {}, b"", b"", b"")
     with pytest.raises(InvalidTokenError) as refusal:
         next(find_key(unverified, Restless(), None))
     assert refusal.value.reason is Reason.UNKNOWN_KEY

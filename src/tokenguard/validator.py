@@ -23,11 +23,10 @@ from weakref import WeakSet
 
 from tokenguard import _environment
 from tokenguard._assembly import Assembly, checks_of, issuers_of, worlds_of
-from tokenguard._evidence import tell_token
 from tokenguard._flows.effects import Flow
 from tokenguard._flows.keys import KeyState, warm_up
 from tokenguard._flows.memory import Memory
-from tokenguard._flows.validation import Check, Validation
+from tokenguard._flows.validation import Check, Validation, insufficient
 from tokenguard._flows.verdict import Verdict
 from tokenguard._observer import Observer, Observers
 from tokenguard._rules.client_auth import SigningKey
@@ -38,7 +37,6 @@ from tokenguard._rules.settings import number, strings, whole
 from tokenguard._watch import Watch
 from tokenguard.errors import (
     ConfigurationError,
-    InsufficientScopeError,
     InvalidTokenError,
     Reason,
     TokenGuardError,
@@ -55,6 +53,7 @@ __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 T = TypeVar("T")
 
 _NO_STACK = "the stack is used up: validate nearer to its start, or raise the recursion limit"
+_SYNC_ONLY = "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
 _LONGEST_TIMEOUT = 300
 _REHEARSAL = "urn:tokenguard:rehearsal"
 _REHEARSALS = 16  # the interpreter adapts a function to its types (PEP 659) after some calls
@@ -139,7 +138,7 @@ class TokenValidator:
         authorities = {one.url: assembly.authority(one) for one in issuers}
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
-        self._sync_only, self._async_only = worlds_of(transport)
+        self.sync_only, self._async_only = worlds_of(transport)
         # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
         import_module("tokenguard._rules.signatures")
         if fetches:
@@ -199,31 +198,94 @@ class TokenValidator:
             if self.observer is not None:
                 with Watch(self.observer, self, raw, self._validation.introspects) as watch:
                     judged = self._begin(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
+                    watch.token = judged if isinstance(judged, AccessToken) else self.finish(judged)
                     return watch.token
             judged = self._begin(raw, scope)
-            return judged if isinstance(judged, AccessToken) else self._finish(judged)
+            return judged if isinstance(judged, AccessToken) else self.finish(judged)
         except RecursionError:  # the caller left so little of the stack that not even a refusal could be made
             raise ConfigurationError(_NO_STACK) from None
 
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
-        if self._sync_only:
-            raise ConfigurationError(
-                "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
-            )
+        if self.sync_only:
+            raise ConfigurationError(_SYNC_ONLY)
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw, self._validation.introspects) as watch:
                     judged = self._begin(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+                    watch.token = judged if isinstance(judged, AccessToken) else await self.finish_async(judged)
                     return watch.token
             judged = self._begin(raw, scope)
-            return judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+            return judged if isinstance(judged, AccessToken) else await self.finish_async(judged)
         except RecursionError:
             raise ConfigurationError(_NO_STACK) from None
 
-    def _finish(self, flow: Flow[T]) -> T:
+    def _begin(
+        self, raw: object, scope: str | Iterable[str] | RequiredScope, watch: Watch | None = None
+    ) -> AccessToken | Flow[AccessToken]:
+        try:
+            required = scope if isinstance(scope, RequiredScope) else prepare(scope)
+            # The cap comes before anything whose cost grows with the size.
+            if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
+                raise InvalidTokenError(reason=Reason.MALFORMED)
+            return cast("AccessToken | Flow[AccessToken]", self.begin(str.encode(raw), required, None, watch))
+        except TokenGuardError:
+            raise
+        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
+            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except Exception as error:
+            raise _unexpected(error) from error
+
+    # -- for adapters --------------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        token: bytes,
+        required: RequiredScope,
+        vetted: Callable[[bytes], bool] | None,
+        watch: Watch | None = None,
+    ) -> AccessToken | Flow[AccessToken] | None:
+        """A remembered token at once, else the flow that judges. No lock, no generator, no await on the first way.
+
+        `vetted` tells whether `token` is a credential at all; a remembered one is. Result: None where it is not, or is
+        no size for a token: the caller finds out what is wrong.
+        """
+        if vetted is not None and not 0 < len(token) <= self._max_token_bytes:
+            return None
+        try:
+            digest = sha256(token).digest()
+            memory = self._memory
+            verdict = memory.young.get(digest) or memory.get_old(digest)
+            if watch is not None:
+                watch.note(required.names, remembered=verdict is not None)
+            now = self._clock()
+            mono = self._monotonic()
+            if verdict is not None:
+                judged, starts, ends, grounds = verdict
+                if (
+                    grounds.plain
+                    and mono < grounds.source.quiet_until
+                    and grounds.keys is grounds.source.keys
+                    and ends > now - self._leeway
+                    and starts <= now + self._leeway
+                ):
+                    if required.members <= judged.scopes:
+                        return judged
+                    raise insufficient(judged, required)
+            elif vetted is not None and not vetted(token):
+                return None
+            if not (type(now) is type(mono) is float and isfinite(now + mono)):
+                _check_clocks(now, mono)
+            return self._validation.judge(token, digest, verdict, now, mono, required)
+        except TokenGuardError:
+            raise
+        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
+            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except Exception as error:
+            raise _unexpected(error) from error
+
+    def finish(self, flow: Flow[T]) -> T:
+        """Run `flow` to its end in this thread. Raises as `validate` does."""
         if self._async_only:
             flow.close()
             raise ConfigurationError("this transport is asynchronous only: use validate_async or warm_up_async")
@@ -236,50 +298,10 @@ class TokenValidator:
         except Exception as error:
             raise _unexpected(error) from error
 
-    async def _finish_async(self, flow: Flow[T]) -> T:
+    async def finish_async(self, flow: Flow[T]) -> T:
+        """`finish` for event loops."""
         try:
             return await self._loops.run(flow)
-        except TokenGuardError:
-            raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
-        except Exception as error:
-            raise _unexpected(error) from error
-
-    def _begin(
-        self, raw: object, scope: str | Iterable[str] | RequiredScope, watch: Watch | None = None
-    ) -> AccessToken | Flow[AccessToken]:
-        """A remembered token at once, else the flow that judges. No lock, no generator, no await on the first way."""
-        try:
-            required = scope if isinstance(scope, RequiredScope) else prepare(scope)
-            # The cap comes before anything whose cost grows with the size.
-            if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
-                raise InvalidTokenError(reason=Reason.MALFORMED)
-            text = str.encode(raw)
-            digest = sha256(text).digest()
-            memory = self._memory
-            verdict = memory.young.get(digest) or memory.get_old(digest)
-            if watch is not None:
-                watch.note(required.names, remembered=verdict is not None)
-            now = self._clock()
-            mono = self._monotonic()
-            if (
-                verdict is not None
-                and verdict.plain
-                and mono < verdict.source.quiet_until
-                and verdict.keys is verdict.source.keys
-                and verdict.ends > now - self._leeway
-                and verdict.starts <= now + self._leeway
-            ):
-                token = verdict.token
-                if required.members <= token.scopes:
-                    return token
-                error = InsufficientScopeError(required.names)
-                tell_token(error, token)
-                raise error
-            if not _is_time(now) or not _is_time(mono):
-                raise ConfigurationError("clock and monotonic must return a finite number of seconds")
-            return self._validation.judge(text, digest, verdict, now, mono, required)
         except TokenGuardError:
             raise
         except RecursionError:  # what nests in a token is the sender's choice (threat 28)
@@ -291,16 +313,14 @@ class TokenValidator:
 
     def warm_up(self) -> None:
         """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
-        self._finish(warm_up(authority.keys for authority in self._authorities))
+        self.finish(warm_up(authority.keys for authority in self._authorities))
         self._rehearse()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
-        if self._sync_only:
-            raise ConfigurationError(
-                "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
-            )
-        await self._finish_async(warm_up(authority.keys for authority in self._authorities))
+        if self.sync_only:
+            raise ConfigurationError(_SYNC_ONLY)
+        await self.finish_async(warm_up(authority.keys for authority in self._authorities))
         self._rehearse()
 
     def _rehearse(self) -> None:
@@ -384,11 +404,13 @@ class TokenValidator:
             self.observer.after_fork()
 
 
-def _is_time(value: object) -> bool:
-    # What clocks return comes first: a look at a union of types takes twice as long as all the rest.
-    if type(value) is float or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return isfinite(value)
-    return False
+VALIDATE, VALIDATE_ASYNC = TokenValidator.validate, TokenValidator.validate_async
+
+
+def _check_clocks(*values: object) -> None:
+    for value in values:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+            raise ConfigurationError("clock and monotonic must return a finite number of seconds")
 
 
 def _unexpected(error: Exception) -> ConfigurationError:

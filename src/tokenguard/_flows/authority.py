@@ -27,13 +27,16 @@ class Authority:
         "discovery",
         "introspector",
         "introspects_all",
+        "is_plain",
         "issuer",
         "keys",
         "machine_signs",
         "narrows",
         "require_audience",
         "required_claims",
+        "requires_more",
         "role_claims",
+        "role_names",
         "scope_claims",
         "types",
         "url",
@@ -59,11 +62,14 @@ class Authority:
         self.audience_claims = tuple(issuer.audience_claims)
         self.scope_claims = tuple(issuer.scope_claims)
         self.role_claims = party.role_paths(issuer.role_claims)
+        self.role_names = frozenset(path[0] for path in self.role_claims)
         self.client_id_claims = tuple(issuer.client_id_claims)
         self.machine_signs = tuple(issuer.machine_signs)
         self.clients = clients if issuer.clients is None else frozenset(issuer.clients)
         self.values = party.expected_values(issuer.claim_values)
         self.narrows = bool(self.values) or self.clients is not None or self.client_id_claims != ("client_id",)
+        self.requires_more = self.required_claims != ("exp",)
+        self.is_plain = self.audience_claims == ("aud",)  # so that `claims.plain` may be asked
         self.keys = keys
         self.discovery = discovery
         self.introspector = introspector

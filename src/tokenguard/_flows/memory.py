@@ -38,6 +38,7 @@ class Memory(Generic[V]):
         """A verdict of the old generation, which is thereby young again."""
         verdict = self._old.get(digest)
         if verdict is not None:
+            self._old.pop(digest, None)
             self.put(digest, verdict)
         return verdict
 
@@ -45,15 +46,16 @@ class Memory(Generic[V]):
         return self.young.get(digest) or self.get_old(digest)
 
     def put(self, digest: bytes, verdict: V) -> None:
+        """Remember a verdict that `get` did not find."""
         if not self._room:
             return
         with self._lock:
-            self._old.pop(digest, None)
-            if len(self.young) >= self._room and digest not in self.young:
+            young = self.young
+            if len(young) >= self._room and digest not in young:
                 self._fading = self._old
-                self._old = self.young if self._room > 1 else {}
-                self.young = {}
-            self.young[digest] = verdict
+                self._old = young if self._room > 1 else {}
+                self.young = young = {}
+            young[digest] = verdict
             if self._fading:
                 self._fading.popitem()
 

@@ -16,7 +16,7 @@ from tokenguard._flows.finding import find_key
 from tokenguard._flows.introspection import Introspector
 from tokenguard._flows.memory import Memory
 from tokenguard._flows.revocation import Revocation
-from tokenguard._flows.verdict import Verdict, access_token
+from tokenguard._flows.verdict import Grounds, Verdict, access_token
 from tokenguard._rules import claims as rules
 from tokenguard._rules import jws, party
 from tokenguard._rules.introspection import judge_active
@@ -35,7 +35,9 @@ from tokenguard.token import AccessToken, freeze
 
 Check = Callable[[Mapping[str, Any], float], None]
 
+_LONGEST_HEADER: Final = 1_024
 _REMEMBERED_HEADERS: Final = 1_024
+_REMEMBERED_GROUNDS: Final = 16_384  # of a header and an issuer
 
 
 class _Case:
@@ -69,6 +71,7 @@ class Validation:
         self._memory = memory
         self._revocation = Revocation(revocations, leeway)
         self._denies = revocations is not None
+        self._grounds: dict[tuple[jws.Header, str], Grounds] = {}
         self._headers: dict[bytes, jws.Header] = {}
         introspecting = [(one, one.introspector) for one in authorities.values() if one.introspector is not None]
         opaque = [pair for pair in introspecting if not pair[0].introspects_all] or introspecting
@@ -92,16 +95,35 @@ class Validation:
                 raise
             return self._judge_opaque(_Case(raw, digest, now, required), *self._opaque)
 
-        header, claims = unverified.header, unverified.claims
-        issuer = claims.get("iss")
-        authority = self._authorities.get(issuer) if isinstance(issuer, str) else None
+        issuer = unverified.claims.get("iss")
+        if not isinstance(issuer, str):
+            raise InvalidTokenError(reason=Reason.ISSUER)
+        header = unverified.header
+        grounds = self._grounds.get((header, issuer))
+        if grounds is None or not grounds.plain or mono >= grounds.source.quiet_until:
+            return self._judge_first(_Case(raw, digest, now, required), unverified, issuer, mono)
+        # Another token with this header held: its algorithm and type are right for this issuer.
+        authority, keys = grounds.authority, grounds.source.keys
+        key = None if keys is None else keys.certain(header.kid, header.alg)
+        if keys is None or key is None or not key.verifies(header.alg, unverified.signing_input, unverified.signature):
+            return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
+        audience = self._check(unverified.claims, authority, now)
+        if grounds.key is not key or grounds.keys is not keys:
+            grounds = self._stand(unverified, authority, key, keys)
+        return self._accept(unverified, audience, grounds, digest, required)
+
+    def _judge_first(
+        self, case: _Case, unverified: jws.Unverified, issuer: str, mono: float
+    ) -> AccessToken | Flow[AccessToken]:
+        """A token whose header nobody knows yet for this issuer, or one that more is asked of than what it says."""
+        header = unverified.header
+        authority = self._authorities.get(issuer)
         if authority is None:
             raise InvalidTokenError(reason=Reason.ISSUER)
         if header.alg not in authority.algorithms:
             raise _refused(authority, Reason.ALGORITHM)
         if authority.types is not None and header.typ not in authority.types:
             raise _refused(authority, Reason.TYPE)
-
         source = authority.keys
         keys = source.keys
         key = None
@@ -109,11 +131,11 @@ class Validation:
             key = keys.certain(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
                 if self._denies or authority.introspects_all:
-                    return self._conclude(_Case(raw, digest, now, required), unverified, authority, key, keys)
-                audience = self._check(unverified, authority, now)
-                token = access_token(authority, claims, audience)
-                return self._accept(token, digest, authority, key, keys, required)
-        return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
+                    return self._conclude(case, unverified, authority, key, keys)
+                audience = self._check(unverified.claims, authority, case.now)
+                grounds = self._stand(unverified, authority, key, keys)
+                return self._accept(unverified, audience, grounds, case.digest, case.required)
+        return self._find_key(case, unverified, authority, key)
 
     def rehearse(self) -> None:
         """Use each algorithm of the keys at hand once, so that the first token is not the one that pays for it."""
@@ -147,19 +169,19 @@ class Validation:
     def _conclude(
         self, case: _Case, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet
     ) -> Flow[AccessToken]:
-        audience = self._check(unverified, authority, case.now)
+        audience = self._check(unverified.claims, authority, case.now)
         yield from self._check_revoked(case, authority, unverified.claims)
-        token = access_token(authority, unverified.claims, audience)
-        return self._accept(token, case.digest, authority, key, keys, case.required)
+        grounds = self._stand(unverified, authority, key, keys)
+        return self._accept(unverified, audience, grounds, case.digest, case.required)
 
-    def _check(self, unverified: jws.Unverified, authority: Authority, now: float) -> tuple[str, ...]:
+    def _check(self, claims: dict[str, Any], authority: Authority, now: float) -> tuple[str, ...]:
         """Steps 5 to 7 but for revocation, for a token whose signature held. Its audience."""
-        claims = unverified.claims
-        if unverified.header_text not in self._headers:
-            self._remember_header(unverified)
         try:
-            rules.require(claims, authority.required_claims)
-            audience = rules.check(claims, authority.audiences, now, self._leeway, authority.audience_claims)
+            audience = rules.plain(claims, authority.audiences, now, self._leeway) if authority.is_plain else None
+            if audience is None or authority.requires_more:
+                rules.require(claims, authority.required_claims)
+            if audience is None:
+                audience = rules.check(claims, authority.audiences, now, self._leeway, authority.audience_claims)
             if authority.narrows:
                 authority.check_party(claims)
             if self._checks:
@@ -169,22 +191,42 @@ class Validation:
             raise
         return audience
 
+    def _stand(self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet) -> Grounds:
+        """What the verdict on a token stands on, and those on others with its header."""
+        known = unverified.header, authority.url
+        grounds = self._grounds.get(known)
+        if grounds is None or grounds.key is not key:
+            plain = not self._checks and not self._denies and not authority.introspects_all
+            grounds = Grounds(authority, key, keys, plain=plain)
+            # Only here, where a signature held: the issuer wrote that header, and strangers cannot fill this.
+            if len(unverified.header_text) <= _LONGEST_HEADER:
+                if len(self._headers) >= _REMEMBERED_HEADERS or len(self._grounds) >= _REMEMBERED_GROUNDS:
+                    self._headers, self._grounds = {}, {}
+                self._headers[unverified.header_text] = unverified.header
+                self._grounds[known] = grounds
+        grounds.keys = keys
+        return grounds
+
     def _accept(
         self,
-        token: AccessToken,
+        unverified: jws.Unverified,
+        audience: tuple[str, ...],
+        grounds: Grounds,
         digest: bytes,
-        authority: Authority,
-        key: Key,
-        keys: KeySet,
         required: RequiredScope,
     ) -> AccessToken:
-        plain = not self._checks and not self._denies and not authority.introspects_all
-        self._memory.put(digest, Verdict(token, authority, key, keys, plain=plain))
-        return _with_scope(token, required)
+        """Remember a token that passed every check but that of its scope, which is open."""
+        token = access_token(grounds.authority, unverified.claims, audience, unverified.payload)
+        ends: Any = token.expires_at  # a JWT has one
+        self._memory.put(digest, (token, rules.start(token.not_before, token.issued_at), ends, grounds))
+        if required.members <= token.scopes:
+            return token
+        raise insufficient(token, required)
 
     def _judge_again(self, case: _Case, verdict: Verdict, mono: float) -> Flow[AccessToken]:
         """What a remembered verdict does not stand for: its key, times, extra checks, revocation, scope."""
-        authority, source = verdict.authority, verdict.source
+        token, _, _, grounds = verdict
+        authority, source = grounds.authority, grounds.source
         keys = source.keys
         if keys is None or mono >= source.quiet_until:
             try:
@@ -192,13 +234,12 @@ class Validation:
             except TokenGuardError as error:
                 tell(error, authority.url)
                 raise
-        if verdict.keys is not keys:
-            if verdict.key not in keys.keys:  # withdrawn: judge the token as if it had never been seen
+        if grounds.keys is not keys:
+            if grounds.key not in keys.keys:  # withdrawn: judge the token as if it had never been seen
                 self._memory.forget(case.digest)
                 judged = self.judge(case.raw, case.digest, None, case.now, mono, case.required)
                 return judged if isinstance(judged, AccessToken) else (yield from judged)
-            verdict.keys = keys
-        token = verdict.token
+            grounds.keys = keys
         try:
             rules.check_times(token.claims, case.now, self._leeway)
             self._run_checks(token.claims, case.now)
@@ -207,13 +248,6 @@ class Validation:
             raise
         yield from self._check_revoked(case, authority, token.claims)
         return _with_scope(token, case.required)
-
-    def _remember_header(self, unverified: jws.Unverified) -> None:
-        # Only once a signature held: then the issuer wrote that header, and strangers cannot fill this.
-        if len(unverified.header_text) <= _REMEMBERED_HEADERS:
-            if len(self._headers) >= _REMEMBERED_HEADERS:
-                self._headers.clear()
-            self._headers[unverified.header_text] = unverified.header
 
     def _run_checks(self, claims: Mapping[str, Any], now: float) -> None:
         for check in self._checks:
@@ -261,15 +295,19 @@ class Validation:
         except TokenGuardError as error:
             _tell(error, authority, answer)
             raise
-        return _with_scope(access_token(authority, answer, audience), case.required)
+        return _with_scope(access_token(authority, answer, audience, None), case.required)
 
 
 def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:
-    if not required.members <= token.scopes:
-        error = InsufficientScopeError(required.names)
-        tell_token(error, token)
-        raise error
-    return token
+    if required.members <= token.scopes:
+        return token
+    raise insufficient(token, required)
+
+
+def insufficient(token: AccessToken, required: RequiredScope) -> InsufficientScopeError:
+    error = InsufficientScopeError(required.names)
+    tell_token(error, token)
+    return error
 
 
 def _refused(authority: Authority, reason: Reason) -> InvalidTokenError:

@@ -6,48 +6,55 @@ Owns: the shape of a verdict. Must not know: when it falls (`validation`), where
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokenguard._flows.authority import Authority
-from tokenguard._rules import claims as rules
 from tokenguard._rules import party, scope
 from tokenguard._rules.jwk import Key, KeySet
 from tokenguard.token import AccessToken, judged
 
 
-class Verdict:
-    """What is remembered of a token: it held under `key`. Its times, the extra checks, revocation and scope are open.
+class Grounds:
+    """What the verdicts on tokens of one issuer, header and key stand on: that key, which is in `keys`.
 
-    `ends` and `starts` are NumericDates as sent; `plain` tells that nothing but times and scope has to be judged again.
+    `plain` tells that nothing but times and scope has to be judged again.
     """
 
-    __slots__ = ("authority", "ends", "key", "keys", "plain", "source", "starts", "token")
+    __slots__ = ("authority", "key", "keys", "plain", "source")
 
-    def __init__(self, token: AccessToken, authority: Authority, key: Key, keys: KeySet, *, plain: bool) -> None:
-        self.token = token
+    def __init__(self, authority: Authority, key: Key, keys: KeySet, *, plain: bool) -> None:
         self.authority = authority
         self.source = authority.keys
         self.key = key
         self.keys = keys
         self.plain = plain
-        self.ends: Any = token.expires_at  # a JWT has one
-        self.starts = rules.start(token.not_before, token.issued_at)
 
 
-def access_token(authority: Authority, claims: Mapping[str, Any], audience: tuple[str, ...]) -> AccessToken:
-    """The access token that `claims` spell, in the terms of its issuer. For claims that passed every check."""
+# A token that held, when it starts and ends to be good (NumericDates as sent), and why. Its times, the extra checks,
+# revocation and scope are open. A tuple: an object of its own took 1.1 microseconds more to make.
+Verdict: TypeAlias = tuple[AccessToken, float, float, Grounds]
+
+
+def access_token(
+    authority: Authority, claims: Mapping[str, Any], audience: tuple[str, ...], payload: bytes | None
+) -> AccessToken:
+    """The access token that `claims` spell, in the terms of its issuer. For claims that passed every check.
+
+    `payload`: the JSON that they were read from, kept in their place where there is one.
+    """
     get = claims.get
+    signs = authority.machine_signs
     return judged(
         authority.url,
         get("sub"),
-        party.client_id(claims, authority.client_id_claims),
+        party.client_id(claims, authority.client_id_claims) if authority.narrows else get("client_id"),
         audience,
         scope.granted(claims, authority.scope_claims),
         get("exp"),
         get("iat"),
         get("nbf"),
         get("jti"),
-        claims,
-        party.roles(claims, authority.role_claims),
-        party.is_machine(claims, authority.machine_signs),
+        payload or claims,
+        party.NO_ROLES if authority.role_names.isdisjoint(claims) else party.roles(claims, authority.role_claims),
+        party.is_machine(claims, signs) if signs else None,
     )

@@ -7,6 +7,7 @@ clock. Nothing here can be switched off.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
 
@@ -14,7 +15,6 @@ from tokenguard.errors import InvalidTokenError, Reason
 
 LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so that a broken clock cannot reach it
 
-_AUD: Final = ("aud",)
 # Claims that only some tokens have, and that may be a reason to refuse one.
 _TELLING: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf"})
 # Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a refresh token that
@@ -52,10 +52,18 @@ def check(
 ) -> tuple[str, ...]:
     """All that is checked of every token's claims, and its audience: `audience`, `check_types`, `check_times`,
     `check_kind` and `check_confirmation`, in this order.
-
-    What nearly all good tokens look like is seen in one pass, without any of their calls; whatever looks otherwise,
-    good or bad, goes through them (0.8 of 32 microseconds).
     """
+    named = audience(claims, accepted, names=names)
+    check_types(claims)
+    check_times(claims, now, leeway)
+    check_kind(claims)
+    check_confirmation(claims)
+    return named
+
+
+def plain(claims: Mapping[str, Any], accepted: frozenset[str], now: float, leeway: float) -> tuple[str, ...] | None:
+    """What `require` of `exp` and `check` find in what nearly all good tokens look like, seen in one pass without any
+    of their calls (0.8 of 32 microseconds). None for whatever looks otherwise, good or bad: ask them."""
     get = claims.get
     sent, subject = get("aud"), get("sub")
     expires: Any = get("exp")
@@ -70,15 +78,15 @@ def check(
         and subject
         and type(get("client_id", "")) is type(get("jti", "")) is str
         and _TELLING.isdisjoint(claims)
-        and names == _AUD
     ):
-        return (sent,)
-    named = audience(claims, accepted, names=names)
-    check_types(claims)
-    check_times(claims, now, leeway)
-    check_kind(claims)
-    check_confirmation(claims)
-    return named
+        return _alone(sent)
+    return None
+
+
+@lru_cache(maxsize=256)
+def _alone(sent: str) -> tuple[str, ...]:
+    # One for all remembered tokens: 130 bytes less for each. There are few, as they are in somebody's settings.
+    return (sent,)
 
 
 def audience(

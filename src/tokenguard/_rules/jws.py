@@ -39,14 +39,21 @@ class Header:
 class Unverified:
     """A token taken apart, not yet believed. `header_text` is the header as sent, to remember it by once it held."""
 
-    __slots__ = ("claims", "header", "header_text", "signature", "signing_input")
+    __slots__ = ("claims", "header", "header_text", "payload", "signature", "signing_input")
 
     def __init__(
-        self, header: Header, header_text: bytes, claims: dict[str, Any], signing_input: bytes, signature: bytes
+        self,
+        header: Header,
+        header_text: bytes,
+        claims: dict[str, Any],
+        payload: bytes,
+        signing_input: bytes,
+        signature: bytes,
     ) -> None:
         self.header = header
         self.header_text = header_text
         self.claims = claims
+        self.payload = payload
         self.signing_input = signing_input
         self.signature = signature
 
@@ -72,7 +79,7 @@ def parse(token: bytes, algorithms: frozenset[str], remembered: dict[bytes, Head
         raise InvalidTokenError(reason=Reason.MALFORMED) from None
     if header.typ is not None and header.typ not in ACCESS_TOKEN_TYPES:
         raise InvalidTokenError(reason=Reason.TYPE)
-    return Unverified(header, header_text, claims, token[: len(signed)], signature)
+    return Unverified(header, header_text, claims, payload, token[: len(signed)], signature)
 
 
 def read_header(data: bytes, algorithms: frozenset[str]) -> Header:

@@ -8,7 +8,7 @@ framework, status codes, what makes a token good.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tokenguard._asked import AsgiRequest, WsgiRequest
 from tokenguard._evidence import tell_token
 from tokenguard._observer import Observers, at_a_door, judged
-from tokenguard._rules.bearer import credential, sole_credential
+from tokenguard._rules.bearer import credential, has_token, is_plain, sole_credential
 from tokenguard._rules.paths import public_paths, route_path
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
@@ -50,6 +50,8 @@ class Door:
     """
 
     __slots__ = (
+        "_validate",
+        "_validate_async",
         "name",
         "optional",
         "public",
@@ -74,8 +76,9 @@ class Door:
     ) -> None:
         self.name = name
         self.validator = validator
+        self._validate, self._validate_async = _ours(validator)
         self.required = required(scope)
-        self.public = public_paths(public)
+        self.public = public_paths(public) or None
         self.optional = switch("optional", optional)
         self.realm = checked_realm(realm)
         self.resource_metadata = checked_resource_metadata(resource_metadata)
@@ -85,12 +88,8 @@ class Door:
 
     def asgi_credential(self, scope: Mapping[str, Any]) -> str:
         """The one bearer token of an ASGI request. Raises as `_rules.bearer.credential` does."""
-        values: list[str] = []  # by a loop: a comprehension is one call more
-        for name, value in scope.get("headers") or ():
-            if len(name) == 13 and name.lower() == b"authorization":
-                values.append(value.decode("latin-1"))
         query: bytes = scope.get("query_string") or b""
-        return credential(values, query.decode("latin-1"))
+        return credential([value.decode("latin-1") for value in _sent(scope)], query.decode("latin-1"))
 
     def wsgi_credential(self, environ: Mapping[str, Any]) -> str:
         """The same for a WSGI request (PEP 3333: repeated fields arrive joined by commas)."""
@@ -103,28 +102,68 @@ class Door:
 
     def is_public(self, path: str, root_path: str, raw: str) -> bool:
         """Whether a request for `path` needs no token. `raw` is the path as sent, where the server tells."""
-        return self.public.cover(route_path(path, root_path), raw)
+        return self.public is not None and self.public.cover(route_path(path, root_path), raw)
 
-    def judge(self, raw: str, scope: RequiredScope, request: Mapping[str, Any]) -> AccessToken:
-        """`validate`, for threads, and a note of a good token. `request`: the WSGI environ.
+    def judge_wsgi(self, environ: Mapping[str, Any], scope: RequiredScope) -> AccessToken | None:
+        """The token of a WSGI request, which is good; None where there is none and `optional` lets that pass.
 
-        Whatever comes back instead of an access token is an error, never an open door.
+        It is noted here, an error by who answers it.
         """
-        validator = self.ready()
+        validator, ours = self.ready(), self._validate
+        # Whoever stands in for the validator, or for a method of it, is asked.
+        if ours is not None and getattr(validator.validate, "__func__", None) is ours and validator.observer is None:
+            value: str = environ.get("HTTP_AUTHORIZATION") or ""
+            query: str | None = environ.get("QUERY_STRING")
+            if value[:7] == "Bearer " and not (query and has_token(query)):
+                judged = validator.begin(value[7:].encode("latin-1", "replace"), scope, is_plain)
+                if judged is not None:
+                    return judged if isinstance(judged, AccessToken) else validator.finish(judged)
+        try:
+            raw = self.wsgi_credential(environ)
+        except MissingTokenError:  # only this one may open the door: one out of a check must not
+            if self.optional:
+                return None
+            raise
         if getattr(validator, "observer", None) is None:
-            return _checked(validator.validate(raw, scope=scope))
+            return checked(validator.validate(raw, scope=scope))
         with at_a_door(validator):
-            token = _checked(validator.validate(raw, scope=scope))
-        self.note(request, token, None, scope)
+            token = checked(validator.validate(raw, scope=scope))
+        self.note(environ, token, None, scope)
         return token
 
-    async def judge_async(self, raw: str, scope: RequiredScope, request: Mapping[str, Any]) -> AccessToken:
-        """`validate_async`, for event loops, and a note of a good token. `request`: the ASGI scope."""
+    def judge_asgi(
+        self, request: Mapping[str, Any], scope: RequiredScope
+    ) -> AccessToken | Awaitable[AccessToken] | None:
+        """The same for an ASGI request. The token at once, or what to wait for (`checked` must see it)."""
+        validator, ours = self.validator, self._validate_async
+        if (
+            ours is not None
+            and validator is not None
+            and getattr(validator.validate_async, "__func__", None) is ours
+            and validator.observer is None
+        ):
+            sent = _sent(request)
+            query: bytes | None = request.get("query_string")
+            if len(sent) == 1 and sent[0][:7] == b"Bearer " and not (query and has_token(query.decode("latin-1"))):
+                judged = validator.begin(sent[0][7:], scope, is_plain)
+                if judged is not None:
+                    return judged if isinstance(judged, AccessToken) else validator.finish_async(judged)
         validator = self.ready()
+        try:
+            raw = self.asgi_credential(request)
+        except MissingTokenError:
+            if self.optional:
+                return None
+            raise
+        return self._judge_async(validator, raw, scope, request)
+
+    async def _judge_async(
+        self, validator: TokenValidator, raw: str, scope: RequiredScope, request: Mapping[str, Any]
+    ) -> AccessToken:
         if getattr(validator, "observer", None) is None:
-            return _checked(await validator.validate_async(raw, scope=scope))
+            return await validator.validate_async(raw, scope=scope)
         with at_a_door(validator):
-            token = _checked(await validator.validate_async(raw, scope=scope))
+            token = checked(await validator.validate_async(raw, scope=scope))
         self.note(request, token, None, scope)
         return token
 
@@ -223,7 +262,27 @@ def enough(token: AccessToken | None, scope: RequiredScope) -> AccessToken:
     return token
 
 
-def _checked(token: object) -> AccessToken:
+def _ours(validator: TokenValidator | None) -> tuple[Any, Any]:
+    """`validate` and `validate_async` as tokenguard wrote them, for a validator that is no stand-in."""
+    if validator is None:
+        return None, None
+    from tokenguard.validator import VALIDATE, VALIDATE_ASYNC, TokenValidator
+
+    if not issubclass(type(validator), TokenValidator):
+        return None, None
+    return VALIDATE, None if validator.sync_only else VALIDATE_ASYNC  # which says what is wrong
+
+
+def _sent(scope: Mapping[str, Any]) -> list[bytes]:
+    """The values of every `Authorization` field."""
+    values: list[bytes] = []  # by a loop: a comprehension is one call more
+    for name, value in scope.get("headers") or ():
+        if len(name) == 13 and name.lower() == b"authorization":
+            values.append(value)
+    return values
+
+
+def checked(token: object) -> AccessToken:
     if not isinstance(token, AccessToken):
         raise ConfigurationError("the validator did not return an access token")
     return token

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from tokenguard._door import DOOR_KEY, TOKEN_KEY, Door, log_failure, usable
+from tokenguard._door import DOOR_KEY, TOKEN_KEY, Door, checked, log_failure, usable
 from tokenguard.challenge import Rejection
-from tokenguard.errors import ConfigurationError, MissingTokenError
+from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -83,17 +83,18 @@ class BearerMiddleware:
         if kind not in ("http", "websocket"):
             raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
         door = self._door
-        method: str = scope.get("method", "GET")
         try:
-            judging = _judging(door, scope)
-            token = None if judging is None else await judging
-            inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door}
-            inner["user"] = inner["auth"] = _NOBODY if token is None else Caller(token)
+            token = _judging(door, scope)
+            if not isinstance(token, AccessToken) and token is not None:
+                token = checked(await token)
+            caller = _NOBODY if token is None else Caller(token)
+            inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door, "user": caller, "auth": caller}
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(scope, error, door.required)
         else:
             await self.app(inner, receive, send)
             return
+        method: str = scope.get("method", "GET")
         if kind == "http":
             await _answer(rejection, "", method, send)
         elif (await receive())["type"] == "websocket.connect":
@@ -103,23 +104,16 @@ class BearerMiddleware:
                 await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
 
 
-def _judging(door: Door, scope: Scope) -> Awaitable[AccessToken] | None:
-    """The judgement to wait for, None where no token is needed.
+def _judging(door: Door, scope: Scope) -> AccessToken | Awaitable[AccessToken] | None:
+    """The token or what to wait for, None where no token is needed.
 
     The raw token stays out of the frame that the app runs in: what reports errors with local variables would show it.
     """
-    if door.public and scope["type"] == "http":
+    if door.public is not None and scope["type"] == "http":
         sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
         if door.is_public(scope["path"], scope.get("root_path") or "", sent.decode("latin-1")):
             return None
-    try:
-        raw = door.asgi_credential(scope)
-    except MissingTokenError:
-        # Only this one may open an optional door: one out of a check or a secret callable must not.
-        if door.optional:
-            return None
-        raise
-    return door.judge_async(raw, door.required, scope)
+    return door.judge_asgi(scope, door.required)
 
 
 async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from tokenguard._door import Door, usable
+from tokenguard._door import Door, checked, usable
 from tokenguard._rules.scope import NO_SCOPE, required
 from tokenguard.challenge import Rejection
 from tokenguard.token import AccessToken
@@ -89,11 +89,13 @@ class BearerToken(SecurityBase):
         needed = NO_SCOPE
         try:
             needed = _required(tuple(security_scopes.scopes))
-            token = await door.judge_async(door.asgi_credential(scope), needed, scope)
+            judged = door.judge_asgi(scope, needed)
+            if not isinstance(judged, AccessToken):
+                judged = checked(judged and await judged)
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(scope, error, needed)
         else:
-            return token
+            return judged
         if isinstance(connection, WebSocket):
             await connection.receive()  # the connect message comes first, whatever the answer
             if "websocket.http.response" not in (scope.get("extensions") or ()):

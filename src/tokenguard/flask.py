@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from flask import Flask, Request, Response, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from tokenguard._door import Door, switch, usable
+from tokenguard._door import Door, checked, switch, usable
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
 from tokenguard.challenge import checked_realm, checked_resource_metadata
 from tokenguard.errors import ConfigurationError, TokenGuardError
@@ -155,7 +155,7 @@ def _judge(needed: RequiredScope) -> tuple[Request, AccessToken]:
     environ = this.environ
     try:
         door.ready()  # before the credentials: a request without any must not hide that nothing is guarded
-        token = door.judge(door.wsgi_credential(environ), needed, environ)
+        token = checked(door.judge_wsgi(environ, needed))
     except TokenGuardError as error:
         door.note(environ, None, error, needed)
         raise

@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._door import TOKEN_KEY, Door, usable
-from tokenguard.errors import MissingTokenError
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -74,16 +73,9 @@ class BearerMiddleware:
 
 
 def _judge(door: Door, environ: dict[str, Any]) -> AccessToken | None:
-    if door.public:
+    if door.public is not None:
         # One of them is enough to close the path; nothing the client sends opens it.
         sent = [str(environ.get(name, "")).partition("?")[0] for name in _SENT_PATHS]
         if door.is_public(environ.get("PATH_INFO", ""), "", " ".join(sent)):
             return None
-    try:
-        raw = door.wsgi_credential(environ)
-    except MissingTokenError:
-        # Only this one may open an optional door: one out of a check or a secret callable must not.
-        if door.optional:
-            return None
-        raise
-    return door.judge(raw, door.required, environ)
+    return door.judge_wsgi(environ, door.required)

@@ -51,15 +51,20 @@ def credential(authorization: Sequence[str], query: str) -> str:
 
 def sole_credential(value: str, query: str) -> str:
     """The same where `value` is that of the only field."""
-    token: str | None = value[7:]
+    rest = value[7:]
     # Nearly all are spelled so, and are read in two thirds of the time that the pattern takes.
-    if not (token and value.startswith("Bearer ") and not token.encode(errors="replace").translate(None, _LETTERS)):
-        token = _spelled_otherwise(value)
-    if query and _has_token(query):
+    plain = value.startswith("Bearer ") and is_plain(rest.encode(errors="replace"))
+    token = rest if plain else _spelled_otherwise(value)
+    if query and has_token(query):
         raise InvalidRequestError(reason=Reason.MULTIPLE)
     if token is None:
         raise MissingTokenError
     return token
+
+
+def is_plain(token: bytes) -> bool:
+    """Whether what follows `Bearer` and one space is a token68 as it stands, without padding."""
+    return bool(token) and not token.translate(None, _LETTERS)
 
 
 def _spelled_otherwise(value: str) -> str | None:
@@ -73,7 +78,8 @@ def _spelled_otherwise(value: str) -> str | None:
     return None
 
 
-def _has_token(query: str) -> bool:
+def has_token(query: str) -> bool:
+    """Whether a raw query string holds an `access_token`."""
     if _PARAMETER not in query and "%" not in query:
         return False
     for pair in query.split("&"):

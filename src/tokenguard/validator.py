@@ -56,7 +56,7 @@ _NO_STACK = "the stack is used up: validate nearer to its start, or raise the re
 _SYNC_ONLY = "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
 _LONGEST_TIMEOUT = 300
 _REHEARSAL = "urn:tokenguard:rehearsal"
-_REHEARSALS = 16  # the interpreter adapts a function to its types (PEP 659) after some calls
+_REHEARSALS = 16  # the interpreter adapts a function to its types (PEP 659) after some calls; two for each header
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -329,15 +329,20 @@ class TokenValidator:
         A validator of its own judges good tokens of its own, signed with a secret that nobody sees. Never raises.
         """
         with suppress(Exception):  # the keys are there, and that is what was asked for
-            self._validation.rehearse()
             secret = os.urandom(32)
             key = {"kty": "oct", "k": encode(secret).decode("ascii")}
             issuer = Issuer(_REHEARSAL, jwks={"keys": [key]}, algorithms=["HS256"])
             rehearsal = TokenValidator(issuer, _REHEARSAL, clock=lambda: 0.0)
             signing = SigningKey(secret, "HS256", None)
             texts = dict.fromkeys(("iss", "aud", "sub", "client_id", "scope", "jti"), _REHEARSAL)
-            for turn in range(_REHEARSALS):
-                rehearsal.validate(signing.sign({"n": turn}, {**texts, "iat": 0, "exp": 1}))
+            *tokens, last = [
+                signing.sign({"n": turn // 2}, {**texts, "jti": f"{turn}", "iat": 0, "exp": 1})
+                for turn in range(_REHEARSALS)
+            ]
+            for token in tokens:
+                rehearsal.validate(token)
+            self._validation.rehearse()  # late, so that it is still in the processor's caches
+            rehearsal.validate(last)
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""

@@ -153,17 +153,20 @@ def test_no_live_token_is_kept(issuer):
         assert (signature if isinstance(text, str) else signature.encode()) not in text
 
 
-def test_a_remembered_token_takes_at_most_2500_bytes(issuer):
-    """RFC 9068 claims with four scopes, everything that is kept for it counted."""
+@pytest.mark.parametrize("look", [False, True], ids=["unread", "read"])
+def test_a_remembered_token_takes_at_most_2500_bytes(issuer, look):
+    """RFC 9068 claims with four scopes, everything that is kept for it counted, also once somebody read its claims."""
     count = 1_000
     validator = remembering(issuer, 4 * count)
     scope = "orders:read orders:write profile:read reports:read"
 
     def fill(number):
         for place in range(number):
-            validator.validate(
+            token = validator.validate(
                 FakeIssuer.mint(issuer, scope, sub=f"auth|{place:032x}", client_id=f"client-{place:012d}")
             )
+            if look:
+                assert token.claims["sub"] == token.subject
 
     fill(10)
     issuer._issued.clear()

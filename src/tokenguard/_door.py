@@ -109,6 +109,7 @@ class Door:
 
         It is noted here, an error by who answers it.
         """
+        # Before the credentials: a request without any must not hide that nothing is guarded.
         validator, ours = self.ready(), self._validate
         # Whoever stands in for the validator, or for a method of it, is asked.
         if ours is not None and getattr(validator.validate, "__func__", None) is ours and validator.observer is None:

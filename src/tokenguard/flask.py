@@ -154,7 +154,6 @@ def _judge(needed: RequiredScope) -> tuple[Request, AccessToken]:
     door, this = _door(), _this_request()
     environ = this.environ
     try:
-        door.ready()  # before the credentials: a request without any must not hide that nothing is guarded
         token = checked(door.judge_wsgi(environ, needed))
     except TokenGuardError as error:
         door.note(environ, None, error, needed)

@@ -61,8 +61,9 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def per_token(count: int, *, traced: bool, groups: int = 0) -> dict[str, float]:
-    """Bytes for each of `count` remembered tokens: as the allocator counts them, or as the kernel does."""
+def per_token(count: int, *, traced: bool, groups: int = 0, read: bool = False) -> dict[str, float]:
+    """Bytes for each of `count` remembered tokens: as the allocator counts them, or as the kernel does. `read`: a
+    handler looked at the claims of each."""
     import tracemalloc
 
     validator = symmetric_validator(2 * count)
@@ -73,7 +74,9 @@ def per_token(count: int, *, traced: bool, groups: int = 0) -> dict[str, float]:
         tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0] if traced else _resident()
     for token in mint(count, groups=groups):
-        validator.validate(token)
+        judged = validator.validate(token)
+        if read:
+            judged.claims  # noqa: B018
     gc.collect()
     after = tracemalloc.get_traced_memory()[0] if traced else _resident()
     payload = next(mint(1, groups=groups)).split(".")[1]
@@ -158,6 +161,7 @@ def measure(plan: Plan) -> dict[str, Any]:
     return {
         "per_token_resident": _ask("per_token", count=many, traced=False),
         "per_token_traced": _ask("per_token", count=many, traced=True),
+        "per_token_read": _ask("per_token", count=many, traced=False, read=True),
         "per_token_large": _ask("per_token", count=many // 10, traced=False, groups=100),
         "flood_default": _ask("flood", count=million, size=10_000),
         "flood_large": _ask("flood", count=million, size=min(100_000, million // 5)),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tokenguard import ConfigurationError, InvalidTokenError, Reason
 from tokenguard._rules import claims as rules
-from tokenguard._rules import scope
+from tokenguard._rules import party, scope
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, granted, required
 from tokenguard.token import freeze
 
@@ -386,3 +386,18 @@ def test_a_long_scope_is_not_kept():
     assert granted({"scope": text}) is not granted({"scope": text})
     assert scope._parted(" a  b\tc ") == {"a", "b\tc"}
     assert scope._shared.cache_info().currsize == 2
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({}, set()),
+        ({"roles": ["a"]}, {"a"}),
+        ({"realm": {"roles": ["b", ""]}}, {"b"}),
+        ({"roles": "c d", "realm": {"roles": {"e": {}}}}, {"c d", "e"}),
+        ({"roles": None, "realm": ["roles"]}, set()),
+        ({"roles": [1, "a"], "realm": {"roles": 1}}, set()),
+    ],
+)
+def test_roles_come_from_every_path_that_is_there(claims, expected):
+    assert party.roles(claims, (("roles",), ("realm", "roles"))) == expected

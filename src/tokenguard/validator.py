@@ -229,10 +229,8 @@ class TokenValidator:
             if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
                 raise InvalidTokenError(reason=Reason.MALFORMED)
             return cast("AccessToken | Flow[AccessToken]", self.begin(str.encode(raw), required, None, watch))
-        except TokenGuardError:
+        except (TokenGuardError, RecursionError):
             raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
         except Exception as error:
             raise _unexpected(error) from error
 

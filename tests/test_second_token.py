@@ -137,13 +137,14 @@ def absent(claims, now):
     raise MissingTokenError
 
 
-async def asgi_status(app, token, query=b""):
+async def asgi_status(app, token, query=b"", headers=None):
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    headers = [] if token is None else [(b"authorization", token)]
+    if headers is None:
+        headers = [] if token is None else [(b"authorization", token)]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": query}
     await app(scope, None, send)
     return sent[0]["status"]
@@ -223,6 +224,72 @@ def test_whoever_stands_in_for_a_validator_is_asked(issuer, monkeypatch):
         patch.setattr(TokenValidator, "validate_async", Never.validate_async)
         assert [ask(token) for ask in asked] == [401, 401]
     assert [ask(token) for ask in asked] == [200, 200]
+
+
+def test_the_method_of_another_validator_is_a_stand_in(issuer):
+    token = b"Bearer " + issuer.mint().encode()
+    validator, other = TokenValidator(own(issuer), API), TokenValidator(own(issuer), "https://other.example")
+    asked = doors(validator)
+    assert [ask(token) for ask in asked] == [200, 200]
+    validator.validate, validator.validate_async = other.validate, other.validate_async
+    assert [ask(token) for ask in asked] == [401, 401]
+
+
+class Proxy:
+    """As instrumentation wraps methods: everything is forwarded but the call."""
+
+    def __init__(self, wrapped):
+        self._wrapped = wrapped
+
+    def __get__(self, instance, owner):
+        return Proxy(self._wrapped.__get__(instance, owner))
+
+    def __getattr__(self, name):
+        return getattr(self._wrapped, name)
+
+    @property
+    def __class__(self):
+        return self._wrapped.__class__
+
+    def __call__(self, *args, **wanted):
+        raise InvalidTokenError(reason=Reason.REVOKED)
+
+
+def test_a_wrapped_method_is_a_stand_in(issuer, monkeypatch):
+    token = b"Bearer " + issuer.mint().encode()
+    asked = doors(TokenValidator(own(issuer), API))
+    monkeypatch.setattr(TokenValidator, "validate", Proxy(TokenValidator.validate))
+    monkeypatch.setattr(TokenValidator, "validate_async", Proxy(TokenValidator.validate_async))
+    assert [ask(token) for ask in asked] == [401, 401]
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_headers_that_can_be_read_only_once(issuer, optional):
+    good = issuer.mint().encode()
+    for values, expected in [
+        ([b"Bearer " + good], 200),
+        ([b"bearer " + good], 200),
+        ([bytearray(b"Bearer " + good)], 200),
+        ([b"Bearer a b"], 400),
+        ([b"Bearer " + good + b"="], 401),
+        ([b"Bearer " + b"a" * 20_000], 401),
+        ([b"Bearer " + good] * 2, 400),
+        ([], 200 if optional else 401),
+    ]:
+        app = BearerMiddleware(inside, TokenValidator(own(issuer), API), optional=optional)
+        for _ in range(2):
+            assert asyncio.run(asgi_status(app, None, headers=iter((b"authorization", one) for one in values))) == (
+                expected
+            ), values
+
+
+def test_what_is_no_credential_is_told_without_a_look_at_the_clock(issuer):
+    def broken():
+        raise ValueError
+
+    for ask in doors(TokenValidator(own(issuer), API, clock=broken)):
+        assert ask(b"Bearer a b") == 400
+        assert ask(b"Bearer " + issuer.mint().encode()) == 500
 
 
 def test_a_transport_for_threads_alone_is_told_of_at_once(issuer):

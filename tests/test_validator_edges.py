@@ -39,10 +39,10 @@ async def test_s24_no_room_in_a_flow(monkeypatch):
     monkeypatch.setattr(validator._threads, "run", used_up)
     monkeypatch.setattr(validator._loops, "run", used_up_async)
     with pytest.raises(InvalidTokenError) as refusal:
-        validator.finish(iter_nothing())
+        validator._finish(iter_nothing())
     assert refusal.value.reason is Reason.MALFORMED
     with pytest.raises(InvalidTokenError) as refusal:
-        await validator.finish_async(iter_nothing())
+        await validator._finish_async(iter_nothing())
     assert refusal.value.reason is Reason.MALFORMED
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._asked import AsgiRequest, WsgiRequest
@@ -109,16 +109,14 @@ class Door:
 
         It is noted here, an error by who answers it.
         """
-        # Before the credentials: a request without any must not hide that nothing is guarded.
-        validator, ours = self.ready(), self._validate
-        # Whoever stands in for the validator, or for a method of it, is asked.
-        if ours is not None and getattr(validator.validate, "__func__", None) is ours and validator.observer is None:
+        validator = self.ready()  # before the credentials: a request without any must not hide that nothing is guarded
+        if self._is_ours(validator, getattr(validator, "validate", None), self._validate):
             value: str = environ.get("HTTP_AUTHORIZATION") or ""
             query: str | None = environ.get("QUERY_STRING")
             if value[:7] == "Bearer " and not (query and has_token(query)):
-                judged = validator.begin(value[7:].encode("latin-1", "replace"), scope, is_plain)
+                judged = validator._begin(value[7:].encode("latin-1", "replace"), scope, is_plain)
                 if judged is not None:
-                    return judged if isinstance(judged, AccessToken) else validator.finish(judged)
+                    return judged if isinstance(judged, AccessToken) else validator._finish(judged)
         try:
             raw = self.wsgi_credential(environ)
         except MissingTokenError:  # only this one may open the door: one out of a check must not
@@ -136,22 +134,21 @@ class Door:
         self, request: Mapping[str, Any], scope: RequiredScope
     ) -> AccessToken | Awaitable[AccessToken] | None:
         """The same for an ASGI request. The token at once, or what to wait for (`checked` must see it)."""
-        validator, ours = self.validator, self._validate_async
-        if (
-            ours is not None
-            and validator is not None
-            and getattr(validator.validate_async, "__func__", None) is ours
-            and validator.observer is None
-        ):
-            sent = _sent(request)
-            query: bytes | None = request.get("query_string")
-            if len(sent) == 1 and sent[0][:7] == b"Bearer " and not (query and has_token(query.decode("latin-1"))):
-                judged = validator.begin(sent[0][7:], scope, is_plain)
-                if judged is not None:
-                    return judged if isinstance(judged, AccessToken) else validator.finish_async(judged)
         validator = self.ready()
+        sent = _sent(request)  # once: they may be an iterator
+        query: bytes = request.get("query_string") or b""
+        if (
+            len(sent) == 1
+            and type(sent[0]) is bytes
+            and sent[0][:7] == b"Bearer "
+            and self._is_ours(validator, getattr(validator, "validate_async", None), self._validate_async)
+            and not (query and has_token(query.decode("latin-1")))
+        ):
+            judged = validator._begin(sent[0][7:], scope, is_plain)
+            if judged is not None:
+                return judged if isinstance(judged, AccessToken) else validator._finish_async(judged)
         try:
-            raw = self.asgi_credential(request)
+            raw = credential([value.decode("latin-1") for value in sent], query.decode("latin-1"))
         except MissingTokenError:
             if self.optional:
                 return None
@@ -167,6 +164,16 @@ class Door:
             token = checked(await validator.validate_async(raw, scope=scope))
         self.note(request, token, None, scope)
         return token
+
+    def _is_ours(self, validator: TokenValidator, method: object, ours: object) -> bool:
+        """Whether `method` is `ours` and nobody watches. Whoever stands in for the validator or for a method of it, by
+        whatever means, is asked instead."""
+        return (
+            type(method) is MethodType
+            and method.__func__ is ours
+            and method.__self__ is validator
+            and validator.observer is None
+        )
 
     def ready(self) -> TokenValidator:
         """The validator, which must be there by now."""
@@ -271,7 +278,7 @@ def _ours(validator: TokenValidator | None) -> tuple[Any, Any]:
 
     if not issubclass(type(validator), TokenValidator):
         return None, None
-    return VALIDATE, None if validator.sync_only else VALIDATE_ASYNC  # which says what is wrong
+    return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC  # which says what is wrong
 
 
 def _sent(scope: Mapping[str, Any]) -> list[bytes]:

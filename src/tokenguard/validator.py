@@ -138,7 +138,7 @@ class TokenValidator:
         authorities = {one.url: assembly.authority(one) for one in issuers}
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
-        self.sync_only, self._async_only = worlds_of(transport)
+        self._sync_only, self._async_only = worlds_of(transport)
         # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
         import_module("tokenguard._rules.signatures")
         if fetches:
@@ -197,30 +197,30 @@ class TokenValidator:
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw, self._validation.introspects) as watch:
-                    judged = self._begin(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else self.finish(judged)
+                    judged = self._begin_text(raw, scope, watch)
+                    watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
                     return watch.token
-            judged = self._begin(raw, scope)
-            return judged if isinstance(judged, AccessToken) else self.finish(judged)
+            judged = self._begin_text(raw, scope)
+            return judged if isinstance(judged, AccessToken) else self._finish(judged)
         except RecursionError:  # the caller left so little of the stack that not even a refusal could be made
             raise ConfigurationError(_NO_STACK) from None
 
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
-        if self.sync_only:
+        if self._sync_only:
             raise ConfigurationError(_SYNC_ONLY)
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw, self._validation.introspects) as watch:
-                    judged = self._begin(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else await self.finish_async(judged)
+                    judged = self._begin_text(raw, scope, watch)
+                    watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
                     return watch.token
-            judged = self._begin(raw, scope)
-            return judged if isinstance(judged, AccessToken) else await self.finish_async(judged)
+            judged = self._begin_text(raw, scope)
+            return judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
         except RecursionError:
             raise ConfigurationError(_NO_STACK) from None
 
-    def _begin(
+    def _begin_text(
         self, raw: object, scope: str | Iterable[str] | RequiredScope, watch: Watch | None = None
     ) -> AccessToken | Flow[AccessToken]:
         try:
@@ -228,15 +228,15 @@ class TokenValidator:
             # The cap comes before anything whose cost grows with the size.
             if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
                 raise InvalidTokenError(reason=Reason.MALFORMED)
-            return cast("AccessToken | Flow[AccessToken]", self.begin(str.encode(raw), required, None, watch))
+            return cast("AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), required, None, watch))
         except (TokenGuardError, RecursionError):
             raise
         except Exception as error:
             raise _unexpected(error) from error
 
-    # -- for adapters --------------------------------------------------------------------------------------------------
+    # -- for our adapters too -----------------------------------------------------------------------------------------
 
-    def begin(
+    def _begin(
         self,
         token: bytes,
         required: RequiredScope,
@@ -256,6 +256,8 @@ class TokenValidator:
             verdict = memory.young.get(digest) or memory.get_old(digest)
             if watch is not None:
                 watch.note(required.names, remembered=verdict is not None)
+            if verdict is None and vetted is not None and not vetted(token):
+                return None
             now = self._clock()
             mono = self._monotonic()
             if verdict is not None:
@@ -270,8 +272,6 @@ class TokenValidator:
                     if required.members <= judged.scopes:
                         return judged
                     raise insufficient(judged, required)
-            elif vetted is not None and not vetted(token):
-                return None
             if not (type(now) is type(mono) is float and isfinite(now + mono)):
                 _check_clocks(now, mono)
             return self._validation.judge(token, digest, verdict, now, mono, required)
@@ -282,7 +282,7 @@ class TokenValidator:
         except Exception as error:
             raise _unexpected(error) from error
 
-    def finish(self, flow: Flow[T]) -> T:
+    def _finish(self, flow: Flow[T]) -> T:
         """Run `flow` to its end in this thread. Raises as `validate` does."""
         if self._async_only:
             flow.close()
@@ -296,8 +296,8 @@ class TokenValidator:
         except Exception as error:
             raise _unexpected(error) from error
 
-    async def finish_async(self, flow: Flow[T]) -> T:
-        """`finish` for event loops."""
+    async def _finish_async(self, flow: Flow[T]) -> T:
+        """`_finish` for event loops."""
         try:
             return await self._loops.run(flow)
         except TokenGuardError:
@@ -311,14 +311,14 @@ class TokenValidator:
 
     def warm_up(self) -> None:
         """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
-        self.finish(warm_up(authority.keys for authority in self._authorities))
+        self._finish(warm_up(authority.keys for authority in self._authorities))
         self._rehearse()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
-        if self.sync_only:
+        if self._sync_only:
             raise ConfigurationError(_SYNC_ONLY)
-        await self.finish_async(warm_up(authority.keys for authority in self._authorities))
+        await self._finish_async(warm_up(authority.keys for authority in self._authorities))
         self._rehearse()
 
     def _rehearse(self) -> None:

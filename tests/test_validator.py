@@ -510,6 +510,17 @@ def test_a_bad_requirement_is_ours(time, scope):
             make(time).validate(raw, scope=scope)
 
 
+@pytest.mark.parametrize("error", [ValueError, RecursionError, MemoryError])
+def test_a_requirement_that_raises_is_ours(time, error):
+    class Scopes:
+        def __iter__(self):
+            raise error
+
+    for raw in (token(), "junk"):
+        with pytest.raises(ConfigurationError):
+            make(time).validate(raw, scope=Scopes())
+
+
 def test_an_access_token_holds_what_was_sent(time):
     judged = make(time).validate(
         token(payload={"aud": ["x", API], "exp": NOW + 0.5, "nbf": NOW - 1, "deep": {"a": [1, {"b": []}]}})

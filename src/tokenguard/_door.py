@@ -15,7 +15,7 @@ from types import MethodType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._asked import AsgiRequest, WsgiRequest
-from tokenguard._evidence import tell_token
+from tokenguard._evidence import insufficient
 from tokenguard._observer import Observers, at_a_door, judged
 from tokenguard._rules.bearer import credential, has_token, is_plain, sole_credential
 from tokenguard._rules.paths import public_paths, route_path
@@ -23,7 +23,6 @@ from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
 from tokenguard.errors import (
     ConfigurationError,
-    InsufficientScopeError,
     MissingTokenError,
     RejectedError,
     UnavailableError,
@@ -89,7 +88,7 @@ class Door:
     def asgi_credential(self, scope: Mapping[str, Any]) -> str:
         """The one bearer token of an ASGI request. Raises as `_rules.bearer.credential` does."""
         query: bytes = scope.get("query_string") or b""
-        return credential([value.decode("latin-1") for value in _sent(scope)], query.decode("latin-1"))
+        return _read(_sent(scope), query)
 
     def wsgi_credential(self, environ: Mapping[str, Any]) -> str:
         """The same for a WSGI request (PEP 3333: repeated fields arrive joined by commas)."""
@@ -148,7 +147,7 @@ class Door:
             if judged is not None:
                 return judged if isinstance(judged, AccessToken) else validator._finish_async(judged)
         try:
-            raw = credential([value.decode("latin-1") for value in sent], query.decode("latin-1"))
+            raw = _read(sent, query)
         except MissingTokenError:
             if self.optional:
                 return None
@@ -264,9 +263,7 @@ def enough(token: AccessToken | None, scope: RequiredScope) -> AccessToken:
     if token is None:
         raise MissingTokenError
     if not scope.members <= token.scopes:
-        error = InsufficientScopeError(scope.names)
-        tell_token(error, token)
-        raise error
+        raise insufficient(token, scope)
     return token
 
 
@@ -288,6 +285,10 @@ def _sent(scope: Mapping[str, Any]) -> list[bytes]:
         if len(name) == 13 and name.lower() == b"authorization":
             values.append(value)
     return values
+
+
+def _read(sent: list[bytes], query: bytes) -> str:
+    return credential([value.decode("latin-1") for value in sent], query.decode("latin-1"))
 
 
 def checked(token: object) -> AccessToken:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenguard.errors import TokenGuardError
+from tokenguard._rules.scope import RequiredScope
+from tokenguard.errors import InsufficientScopeError, TokenGuardError
 from tokenguard.token import AccessToken
 
 
@@ -57,3 +58,10 @@ def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence
         found = vars(error).get(_KEY) if isinstance(error, TokenGuardError) else None
         return found if isinstance(found, Evidence) else _NOTHING
     return _NOTHING if token is None else Evidence(token.issuer, True, token.client_id, token.token_id)
+
+
+def insufficient(token: AccessToken, required: RequiredScope) -> InsufficientScopeError:
+    """The refusal of a good token that lacks some of `required`. It tells whose token it was."""
+    error = InsufficientScopeError(required.names)
+    tell_token(error, token)
+    return error

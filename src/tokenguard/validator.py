@@ -23,10 +23,11 @@ from weakref import WeakSet
 
 from tokenguard import _environment
 from tokenguard._assembly import Assembly, checks_of, issuers_of, worlds_of
+from tokenguard._evidence import insufficient
 from tokenguard._flows.effects import Flow
 from tokenguard._flows.keys import KeyState, warm_up
 from tokenguard._flows.memory import Memory
-from tokenguard._flows.validation import Check, Validation, insufficient
+from tokenguard._flows.validation import Check, Validation
 from tokenguard._flows.verdict import Verdict
 from tokenguard._observer import Observer, Observers
 from tokenguard._rules.client_auth import SigningKey

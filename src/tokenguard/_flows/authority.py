@@ -36,7 +36,6 @@ class Authority:
         "required_claims",
         "requires_more",
         "role_claims",
-        "role_names",
         "scope_claims",
         "types",
         "url",
@@ -62,7 +61,6 @@ class Authority:
         self.audience_claims = tuple(issuer.audience_claims)
         self.scope_claims = tuple(issuer.scope_claims)
         self.role_claims = party.role_paths(issuer.role_claims)
-        self.role_names = frozenset(path[0] for path in self.role_claims)
         self.client_id_claims = tuple(issuer.client_id_claims)
         self.machine_signs = tuple(issuer.machine_signs)
         self.clients = clients if issuer.clients is None else frozenset(issuer.clients)

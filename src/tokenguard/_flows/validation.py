@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tokenguard._evidence import clear, tell, tell_token
+from tokenguard._evidence import clear, insufficient, tell, tell_token
 from tokenguard._flows.authority import Authority
 from tokenguard._flows.effects import Flow
 from tokenguard._flows.finding import find_key
@@ -24,7 +24,6 @@ from tokenguard._rules.jwk import Key, KeySet
 from tokenguard._rules.scope import RequiredScope
 from tokenguard.errors import (
     ConfigurationError,
-    InsufficientScopeError,
     InvalidTokenError,
     Reason,
     RejectedError,
@@ -99,31 +98,9 @@ class Validation:
         if not isinstance(issuer, str):
             raise InvalidTokenError(reason=Reason.ISSUER)
         header = unverified.header
-        grounds = self._grounds.get((header, issuer))
-        if grounds is None or not grounds.plain or mono >= grounds.source.quiet_until:
-            return self._judge_first(_Case(raw, digest, now, required), unverified, issuer, mono)
         # Another token with this header held: its algorithm and type are right for this issuer.
-        authority, keys = grounds.authority, grounds.source.keys
-        key = None if keys is None else keys.certain(header.kid, header.alg)
-        if keys is None or key is None or not key.verifies(header.alg, unverified.signing_input, unverified.signature):
-            return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
-        audience = self._check(unverified.claims, authority, now)
-        if grounds.key is not key or grounds.keys is not keys:
-            grounds = self._stand(unverified, authority, key, keys)
-        return self._accept(unverified, audience, grounds, digest, required)
-
-    def _judge_first(
-        self, case: _Case, unverified: jws.Unverified, issuer: str, mono: float
-    ) -> AccessToken | Flow[AccessToken]:
-        """A token whose header nobody knows yet for this issuer, or one that more is asked of than what it says."""
-        header = unverified.header
-        authority = self._authorities.get(issuer)
-        if authority is None:
-            raise InvalidTokenError(reason=Reason.ISSUER)
-        if header.alg not in authority.algorithms:
-            raise _refused(authority, Reason.ALGORITHM)
-        if authority.types is not None and header.typ not in authority.types:
-            raise _refused(authority, Reason.TYPE)
+        grounds = self._grounds.get((header, issuer))
+        authority = self._accepting(header, issuer) if grounds is None else grounds.authority
         source = authority.keys
         keys = source.keys
         key = None
@@ -131,11 +108,23 @@ class Validation:
             key = keys.certain(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
                 if self._denies or authority.introspects_all:
-                    return self._conclude(case, unverified, authority, key, keys)
-                audience = self._check(unverified.claims, authority, case.now)
-                grounds = self._stand(unverified, authority, key, keys)
-                return self._accept(unverified, audience, grounds, case.digest, case.required)
-        return self._find_key(case, unverified, authority, key)
+                    return self._conclude(_Case(raw, digest, now, required), unverified, authority, key, keys)
+                audience = self._check(unverified.claims, authority, now)
+                if grounds is None or grounds.key is not key or grounds.keys is not keys:
+                    grounds = self._stand(unverified, authority, key, keys)
+                return self._accept(unverified, audience, grounds, digest, required)
+        return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
+
+    def _accepting(self, header: jws.Header, issuer: str) -> Authority:
+        """The configured issuer, which takes tokens with such a header."""
+        authority = self._authorities.get(issuer)
+        if authority is None:
+            raise InvalidTokenError(reason=Reason.ISSUER)
+        if header.alg not in authority.algorithms:
+            raise _refused(authority, Reason.ALGORITHM)
+        if authority.types is not None and header.typ not in authority.types:
+            raise _refused(authority, Reason.TYPE)
+        return authority
 
     def rehearse(self) -> None:
         """Use each algorithm of the keys at hand once, so that the first token is not the one that pays for it."""
@@ -219,9 +208,7 @@ class Validation:
         token = access_token(grounds.authority, unverified.claims, audience, unverified.payload)
         ends: Any = token.expires_at  # a JWT has one
         self._memory.put(digest, (token, rules.start(token.not_before, token.issued_at), ends, grounds))
-        if required.members <= token.scopes:
-            return token
-        raise insufficient(token, required)
+        return _with_scope(token, required)
 
     def _judge_again(self, case: _Case, verdict: Verdict, mono: float) -> Flow[AccessToken]:
         """What a remembered verdict does not stand for: its key, times, extra checks, revocation, scope."""
@@ -302,12 +289,6 @@ def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:
     if required.members <= token.scopes:
         return token
     raise insufficient(token, required)
-
-
-def insufficient(token: AccessToken, required: RequiredScope) -> InsufficientScopeError:
-    error = InsufficientScopeError(required.names)
-    tell_token(error, token)
-    return error
 
 
 def _refused(authority: Authority, reason: Reason) -> InvalidTokenError:

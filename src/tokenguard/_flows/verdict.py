@@ -43,11 +43,10 @@ def access_token(
     `payload`: the JSON that they were read from, kept in their place where there is one.
     """
     get = claims.get
-    signs = authority.machine_signs
     return judged(
         authority.url,
         get("sub"),
-        party.client_id(claims, authority.client_id_claims) if authority.narrows else get("client_id"),
+        party.client_id(claims, authority.client_id_claims),
         audience,
         scope.granted(claims, authority.scope_claims),
         get("exp"),
@@ -55,6 +54,6 @@ def access_token(
         get("nbf"),
         get("jti"),
         payload or claims,
-        party.NO_ROLES if authority.role_names.isdisjoint(claims) else party.roles(claims, authority.role_claims),
-        party.is_machine(claims, signs) if signs else None,
+        party.roles(claims, authority.role_claims),
+        party.is_machine(claims, authority.machine_signs),
     )

@@ -65,12 +65,7 @@ BY_BINASCII: Final[Way] = _standard, _decode_standard
 
 def by_pybase64(b64decode: Callable[[bytes, bytes, bool], bytes]) -> Way:
     def decode_url_safe(text: bytes) -> bytes:
-        spare = len(text) & 3
-        if spare:  # as `_padded`, which is one call more
-            if text[-1] not in _LAST[spare]:
-                raise ValueError("not canonical base64url")
-            text += _PADDING[spare]
-        return b64decode(text, b"-_", True)  # the last: validate
+        return b64decode(_padded(text), b"-_", True)  # the last: validate
 
     return _url_safe, decode_url_safe
 

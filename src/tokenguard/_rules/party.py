@@ -18,7 +18,7 @@ MachineSign: TypeAlias = tuple[str, Test, str, bool]
 Expected: TypeAlias = tuple[str, tuple[str | int | float | bool, ...]]
 
 _TESTS: Final = frozenset({"present", "absent", "is", "starts", "ends", "same_as"})
-NO_ROLES: Final[frozenset[str]] = frozenset()
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 
 def client_id(claims: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -66,7 +66,7 @@ def roles(claims: Mapping[str, Any], paths: tuple[RolePath, ...]) -> frozenset[s
     A list of strings; a string, which is one role, spaces and all; or an object, whose member names are the roles
     (ZITADEL). Anything else grants none.
     """
-    found = NO_ROLES
+    found = _NOBODY
     for path in paths:
         value: Any = claims.get(path[0])
         if not value:
@@ -91,7 +91,7 @@ def _roles(value: Any) -> frozenset[str]:
         return frozenset((value,))
     if isinstance(value, Mapping) or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)):
         return frozenset(item for item in value if item)
-    return NO_ROLES
+    return _NOBODY
 
 
 def _fits(claims: Mapping[str, Any], name: str, test: Test, against: str) -> bool:

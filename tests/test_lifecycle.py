@@ -21,6 +21,7 @@ from tokenguard import (
     TokenValidator,
     challenge,
 )
+from tokenguard._rules.jwk import Key
 from tokenguard.testing import Clock, FakeIssuer
 
 world = pytest.mark.parametrize("world", WORLDS)
@@ -67,6 +68,20 @@ def test_warm_up_leaves_nothing_behind_but_keys(world, caplog):
         assert validator._validation._headers == {}
         assert "HS256" not in validator._validation._algorithms
         assert "rehearsal" not in caplog.text
+
+
+@world
+def test_warm_up_rehearses_tokens_that_are_accepted(world, monkeypatch):
+    """A refusal, which nobody would hear of, would leave most of the way unused."""
+    judged, verified = [], set()
+    validate, verifies = TokenValidator.validate, Key.verifies
+    monkeypatch.setattr(TokenValidator, "validate", lambda *given: judged.append(validate(*given)))
+    monkeypatch.setattr(Key, "verifies", lambda *given: verified.add(given[1]) or verifies(*given))
+    with living(world) as life:
+        for _ in range(2):  # as a readiness probe does: the second has nothing to do
+            life.validator.warm_up() if world == "threads" else life.run(life.validator.warm_up_async())
+    assert [token.token_id for token in judged] == [f"{turn}" for turn in range(16)]
+    assert verified == {"HS256", "ES256"}
 
 
 @world

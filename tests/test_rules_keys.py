@@ -400,7 +400,7 @@ def test_a_rehearsal_reaches_the_library_and_proves_nothing(alg, monkeypatch):
 
     monkeypatch.setattr(signatures, "verifier", watched)
     import_key(FakeIssuer(algorithm=alg).key.jwk()).rehearse(alg)
-    assert seen == [alg, alg]
+    assert seen == [alg]
 
 
 def test_a_secret_is_rehearsed_too():

@@ -167,6 +167,7 @@ class TokenValidator:
             revocations=revocations,
         )
         self.observer: Observers | None = None
+        self._is_rehearsed = False
         _validators.add(self)
 
     @classmethod
@@ -326,22 +327,31 @@ class TokenValidator:
         """Let the first token find everything used before: it took three times as long as the second.
 
         A validator of its own judges good tokens of its own, signed with a secret that nobody sees. Never raises.
+        Once: a readiness probe may warm up every second.
         """
+        if self._is_rehearsed:
+            return
+        self._is_rehearsed = True
         with suppress(Exception):  # the keys are there, and that is what was asked for
             secret = os.urandom(32)
-            key = {"kty": "oct", "k": encode(secret).decode("ascii")}
+            key = {"kty": "oct", "kid": _REHEARSAL, "k": encode(secret).decode("ascii")}
             issuer = Issuer(_REHEARSAL, jwks={"keys": [key]}, algorithms=["HS256"])
-            rehearsal = TokenValidator(issuer, _REHEARSAL, clock=lambda: 0.0)
+            rehearsal = TokenValidator(issuer, _REHEARSAL, clock=self._clock, monotonic=self._monotonic)
             signing = SigningKey(secret, "HS256", None)
-            texts = dict.fromkeys(("iss", "aud", "sub", "client_id", "scope", "jti"), _REHEARSAL)
-            *tokens, last = [
-                signing.sign({"n": turn // 2}, {**texts, "jti": f"{turn}", "iat": 0, "exp": 1})
+            texts = dict.fromkeys(("iss", "aud", "sub", "client_id"), _REHEARSAL)
+            now = int(self._clock())  # times as they will come: even to compare a large number first loads something
+            tokens = [
+                signing.sign(
+                    {"typ": "at+jwt", "kid": _REHEARSAL, "n": turn // 2},
+                    {**texts, "scope": f"{_REHEARSAL} {turn}", "jti": f"{turn}", "iat": now, "exp": now + 60},
+                )
                 for turn in range(_REHEARSALS)
             ]
+            keys = self._validation.key_of_each_algorithm()
             for token in tokens:
                 rehearsal.validate(token)
-            self._validation.rehearse()  # late, so that it is still in the processor's caches
-            rehearsal.validate(last)
+                for alg, real in keys.items():
+                    real.rehearse(alg)
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""

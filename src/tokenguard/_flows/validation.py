@@ -126,14 +126,14 @@ class Validation:
             raise _refused(authority, Reason.TYPE)
         return authority
 
-    def rehearse(self) -> None:
-        """Use each algorithm of the keys at hand once, so that the first token is not the one that pays for it."""
-        rehearsed: set[str] = set()
+    def key_of_each_algorithm(self) -> dict[str, Key]:
+        """One of the keys at hand for each algorithm that tokens may have."""
+        found: dict[str, Key] = {}
         for authority in self._authorities.values():
             for key in () if authority.keys.keys is None else authority.keys.keys.keys:
-                for alg in (key.algorithms & authority.algorithms) - rehearsed:
-                    rehearsed.add(alg)
-                    key.rehearse(alg)
+                for alg in key.algorithms & authority.algorithms:
+                    found.setdefault(alg, key)
+        return found
 
     def introspects(self, issuer: str | None, raw: object) -> bool:
         """Whether the endpoint of `issuer` has a say about `raw`; for who watches."""

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,10 +108,15 @@ def run_python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def until_quiet(seconds: float = 5.0) -> None:
-    """Wait for the threads of flights and exchanges to end."""
+def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait for what another thread is about to do. The bound is for a test that fails."""
     deadline = time.monotonic() + seconds
-    names = ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
-    while any(thread.name in names for thread in threading.enumerate()):
+    while not condition():
         assert time.monotonic() < deadline
         threading.Event().wait(0.002)
+
+
+def until_quiet() -> None:
+    """Wait for the threads of flights and exchanges to end."""
+    names = ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
+    until(lambda: not any(thread.name in names for thread in threading.enumerate()))

@@ -12,6 +12,7 @@ import weakref
 
 import httpx
 import pytest
+from over_time import until
 from wire import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
 from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Start, Work, reading
@@ -28,14 +29,6 @@ def run(world, flow, transport=None):
         return Threads(transport, None).run(flow)
     threads = Threads(transport, None) if "beside" in world else None
     return asyncio.run(Loops(transport, None, threads).run(flow))
-
-
-def until(condition, seconds=2.0):
-    """Wait for what another thread is about to do. The bound is for a test that fails."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.002)
 
 
 def threads_of_ours():

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from over_time import living, run_python, unknown
+from over_time import living, run_python, unknown, until
 from wire import WORLDS, Wire, whole
 
 import tokenguard._flows.fetching as fetching_module
@@ -33,13 +33,6 @@ def ours():
         for thread in threading.enumerate()
         if thread.name in ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
     ]
-
-
-def until(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.002)
 
 
 # -- warm-up and readiness

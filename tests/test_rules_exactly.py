@@ -8,6 +8,7 @@ from vectors.minting import dump, good_header, token
 from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, MissingTokenError, Reason
 from tokenguard._rules import jws, scope
 from tokenguard._rules.algorithms import allow_list
+from tokenguard._rules.encoding import encode
 from tokenguard._rules.introspection import AnswerError, Fault, read_answer
 from tokenguard._rules.messages import Response
 from tokenguard._rules.scope import required
@@ -22,6 +23,14 @@ def reason(text):
     with pytest.raises(InvalidTokenError) as caught:
         jws.parse(text.encode(), ALLOWED, {})
     return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [(b"", b""), (b"\0", b"AA"), (b"\0\0", b"AAA"), (b"\0\0\x17", b"AAAX"), (b"\xfb\xff\xbf", b"-_-_")],
+)
+def test_base64url_as_it_is_written(octets, text):
+    assert encode(octets) == text
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def test_a_token_taken_apart():
     assert parts.claims == good_claims()
     assert (parts.header.alg, parts.header.kid, parts.header.typ) == ("RS256", "k", "at+jwt")
     assert parts.signing_input.decode() == text.rpartition(".")[0]
+    assert b64(parts.payload) == text.split(".")[1]
     assert b64(parts.signature) == text.rpartition(".")[2]
 
 

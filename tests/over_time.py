@@ -116,7 +116,14 @@ def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
         threading.Event().wait(0.002)
 
 
+def threads_of_ours() -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.name in ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
+    ]
+
+
 def until_quiet() -> None:
     """Wait for the threads of flights and exchanges to end."""
-    names = ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
-    until(lambda: not any(thread.name in names for thread in threading.enumerate()))
+    until(lambda: not threads_of_ours())

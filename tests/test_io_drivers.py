@@ -12,7 +12,7 @@ import weakref
 
 import httpx
 import pytest
-from over_time import until
+from over_time import threads_of_ours, until, until_quiet
 from wire import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
 from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Start, Work, reading
@@ -29,14 +29,6 @@ def run(world, flow, transport=None):
         return Threads(transport, None).run(flow)
     threads = Threads(transport, None) if "beside" in world else None
     return asyncio.run(Loops(transport, None, threads).run(flow))
-
-
-def threads_of_ours():
-    return [
-        thread
-        for thread in threading.enumerate()
-        if thread.name in ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
-    ]
 
 
 # -- effects
@@ -244,7 +236,7 @@ def test_no_time_left_no_exchange():
     with Wire(says(whole())) as server:
         outcome = Threads(None, None).run(in_flight(send(server.url), -1))
         assert outcome is None or failed(outcome) == "timeout"
-        until(lambda: not threads_of_ours())
+        until_quiet()
     assert server.connections == 0
 
 
@@ -335,7 +327,7 @@ def test_a_flight_whose_loop_ends_is_carried_on_by_a_thread(moment):
 
         asyncio.run(main())
         assert flight.future.result(5).body == b"later"
-        until(lambda: not threads_of_ours())
+        until_quiet()
 
 
 def test_a_flight_over_the_callers_transport_is_lost_with_its_loop():
@@ -582,7 +574,7 @@ def test_flights_and_threads_end_with_their_work(caplog):
     with Wire(says(whole())) as server:
         for name in DRIVERS:
             exchange(name, server.url)
-        until(lambda: not threads_of_ours())
+        until_quiet()
     assert not [record for record in caplog.records if record.name.startswith("tokenguard")]
 
 

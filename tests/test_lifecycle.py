@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from over_time import living, run_python, unknown, until
+from over_time import living, run_python, unknown, until, until_quiet
 from wire import WORLDS, Wire, whole
 
 import tokenguard._flows.fetching as fetching_module
@@ -25,14 +25,6 @@ from tokenguard._rules.jwk import Key
 from tokenguard.testing import Clock, FakeIssuer
 
 world = pytest.mark.parametrize("world", WORLDS)
-
-
-def ours():
-    return [
-        thread
-        for thread in threading.enumerate()
-        if thread.name in ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
-    ]
 
 
 # -- warm-up and readiness
@@ -147,7 +139,7 @@ def test_asyncio_run_again_after_a_run_that_ended_in_the_middle_of_the_fetch():
             outage.wait_for_arrivals(2)  # asked again, by the thread
         assert asyncio.run(life.validator.validate_async(token))
         assert life.validator.state()[0].keys.fetches == 1
-        until(lambda: not ours())
+        until_quiet()
 
 
 def test_a_loop_per_request_still_refreshes():
@@ -409,11 +401,11 @@ def test_file_descriptors_and_threads_stay_over_a_thousand_failing_fetches():
             for number in range(1000):
                 if number == 10:
                     life.settled()
-                    until(lambda: not ours())
+                    until_quiet()
                     before = descriptors()
                 life.clock.advance(5000 if number == 0 else 30)
                 assert life.outcome(token) == "unavailable"
-            until(lambda: not ours())
+            until_quiet()
             until(lambda: descriptors() <= before + 3)
         assert life.validator.state()[0].keys.failures == 1000
 

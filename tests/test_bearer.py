@@ -242,16 +242,16 @@ BOMBS = [
 
 @pytest.mark.parametrize("value", BOMBS, ids=range(len(BOMBS)))
 def test_the_cost_is_linear_in_the_size_of_the_header(value):
-    started = time.perf_counter()
+    started = time.thread_time()
     outcome([value])
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("query", ["&" * 1_000_000, "%61" * 300_000, "%61=&" * 200_000, "access_token" * 80_000 + "%"])
 def test_the_cost_is_linear_in_the_size_of_the_query(query):
-    started = time.perf_counter()
+    started = time.thread_time()
     assert outcome(["Bearer a"], query) == "a"
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @given(st.lists(st.text(st.characters(max_codepoint=255)), max_size=2), st.text(st.characters(max_codepoint=255)))

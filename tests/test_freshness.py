@@ -83,6 +83,6 @@ def test_age_takes_nothing_off_the_default():
     "field", ["a=" + " " * 4000 + '"', " " * 4000 + '"', "a" * 4000 + '"', 'a="' + "\\x" * 2000, "," * 4090 + '"']
 )
 def test_no_field_is_slow_to_read(field):
-    began = time.perf_counter()
+    began = time.thread_time()
     assert max_age(field) is None
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5

@@ -393,10 +393,10 @@ NO_ANSWERS = {
 def test_threat_92_no_answer_is_never_a_pass_never_a_hang_never_a_401(kind):
     started = time.monotonic()
     with HostileServer(NO_ANSWERS[kind]) as server:
-        error = both(loopback(server, http_timeout=0.4), "opaque-1")
+        error = both(loopback(server, http_timeout=1), "opaque-1")
     assert isinstance(error, IntrospectionUnavailableError)
     assert error.retry_after >= 1
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10  # what drips would take minutes
 
 
 def test_a_server_that_is_down_is_unavailable_then_left_alone_then_used_again():

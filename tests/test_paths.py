@@ -181,6 +181,6 @@ def test_only_plain_paths_are_public_below_a_star(tail):
 
 @pytest.mark.parametrize("tail", ["a." * 500_000, "/a" * 500_000 + "/", ".a" * 500_000 + "."])
 def test_the_cost_is_linear_in_the_size_of_the_path(tail):
-    started = time.perf_counter()
+    started = time.thread_time()
     assert not public_paths("/docs/*").cover("/docs/" + tail, "%2" * 500_000)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1

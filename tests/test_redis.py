@@ -237,7 +237,7 @@ def count_reads(store):
 
 
 def test_redis_killed_and_restarted_mid_run():
-    with RedisServer() as server, RedisStore(server.url, timeout=0.5) as store:
+    with RedisServer() as server, RedisStore(server.url, timeout=5) as store:
         issuer = FakeIssuer(clock=time.time)
         denylist = RevocationList(store)
         validator = issuer.validator(revocations=denylist)
@@ -264,7 +264,7 @@ def test_redis_killed_and_restarted_mid_run():
 
 async def test_redis_killed_and_restarted_under_an_event_loop():
     with RedisServer() as server:
-        async with RedisStore(server.url, timeout=0.5) as store:
+        async with RedisStore(server.url, timeout=5) as store:
             issuer = FakeIssuer(clock=time.time)
             denylist = RevocationList(store)
             async with issuer.validator(revocations=denylist) as validator:
@@ -280,7 +280,7 @@ async def test_redis_killed_and_restarted_under_an_event_loop():
 
 
 async def test_a_redis_that_hangs_is_given_up_in_time_and_blocks_no_loop(server):
-    async with RedisStore(server.url, timeout=0.2) as store:
+    async with RedisStore(server.url, timeout=1) as store:
         denylist = RevocationList(store)
         check(denylist)
         await store.read_entries_async(KEYS)
@@ -296,7 +296,7 @@ async def test_a_redis_that_hangs_is_given_up_in_time_and_blocks_no_loop(server)
                 await asyncio.sleep(0.01)
                 ticks += 1
             assert isinstance(task.exception(), TimeoutError | redis_py.TimeoutError)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 8
             assert ticks > 5
             flow.close()
         assert await store.read_entries_async(KEYS) == [None] * 3
@@ -305,7 +305,7 @@ async def test_a_redis_that_hangs_is_given_up_in_time_and_blocks_no_loop(server)
 
 def test_answers_are_asked_for_when_redis_is_out_of_reach_never_passed(caplog):
     issuer = FakeIssuer(clock=time.time)
-    with RedisServer() as server, RedisStore(server.url, timeout=0.5) as store:
+    with RedisServer() as server, RedisStore(server.url, timeout=5) as store:
         validators = [
             issuer.validator(issuer.as_issuer(introspection=issuer.introspection(store=store))) for _ in range(3)
         ]

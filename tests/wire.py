@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import threading
@@ -11,13 +10,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from listening import Listening
 
 from tokenguard._flows.effects import ExchangeError, Flight, Join, Request, Send, Start
 from tokenguard._io.loops import Loops
@@ -27,46 +26,18 @@ WORLDS = ("threads", "loops")
 DRIVERS = (*WORLDS, "loops beside threads")
 
 
-class Wire:
-    """`behave(connection, wire)` has each connection, in a thread of its own. Counts connections and requests."""
+class Wire(Listening):
+    """`behave(connection, wire)` has each connection. Counts connections and requests."""
 
     def __init__(self, behave: Callable[[socket.socket, Wire], None], context: ssl.SSLContext | None = None) -> None:
-        self._behave, self._context = behave, context
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self._open: set[socket.socket] = set()
-        self.over = threading.Event()
+        super().__init__(context)
+        self._behave = behave
         self.arrived = threading.Semaphore(0)
-        self.connections = 0
         self.heads: list[bytes] = []
-        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self._listening.getsockname()[1]}/jwks"
+        self.url += "/jwks"
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for one in (self._listening, *self._open):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listening.accept()
-                self.connections += 1
-                self._open.add(connection)
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            if self._context is None:
-                self._behave(connection, self)
-            else:
-                with self._context.wrap_socket(connection, server_side=True) as secured:
-                    self._open.add(secured)
-                    self._behave(secured, self)
+    def serve(self, connection: socket.socket) -> None:
+        self._behave(connection, self)
 
     def read_head(self, connection: socket.socket) -> bytes:
         """One request without a body; b"" where the caller hung up."""

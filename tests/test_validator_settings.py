@@ -220,6 +220,22 @@ def test_from_env_reads_the_environment(monkeypatch):
     assert len(TokenValidator.from_env("X_", leeway=5).state()) == 1
 
 
+@pytest.mark.parametrize("issuer", [URL, Issuer(URL), [URL]], ids=repr)
+def test_what_code_gives_goes_before_the_environment(issuer):
+    assert TokenValidator.from_mapping({"G_AUDIENCE": API}, "G_", issuer=issuer).state()[0].issuer == URL
+    elsewhere = {"G_ISSUER": "https://elsewhere.example", "G_AUDIENCE": " "}
+    assert TokenValidator.from_mapping(elsewhere, "G_", issuer=issuer, audience=API).state()[0].issuer == URL
+    with pytest.raises(ConfigurationError, match="G_AUDIENCE must be set"):
+        TokenValidator.from_mapping({}, "G_", issuer=issuer)
+
+
+def test_the_environment_describes_the_issuer_that_code_names():
+    described = {"G_JWKS_URI": "https://issuer.example/jwks", "G_LEEWAY": "5"}
+    assert TokenValidator.from_mapping(described, "G_", issuer=URL, audience=API, leeway=7).state()[0].issuer == URL
+    with pytest.raises(ConfigurationError, match="one issuer only"):
+        TokenValidator.from_mapping(described, "G_", issuer=Issuer(URL), audience=API)
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from tokenguard.errors import ConfigurationError
@@ -107,36 +108,41 @@ _INTROSPECTION: _Readers = {
 }
 
 
-def read(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The settings of a `TokenValidator` that `mapping` holds under `prefix`. An empty string reads as absent.
+def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The settings of a `TokenValidator`: those `given`, else what `mapping` holds under `prefix`. An empty string reads
+    as absent.
 
     Raises `ConfigurationError` naming the variable, never its value; also for a name that is nearly one of these, since
     a misspelt setting would silently not be set.
     """
     _check_names(mapping, prefix)
-    settings = _section(mapping, prefix, _VALIDATOR)
-    issuer_settings = _section(mapping, prefix, _ISSUER)
-    introspection = _section(mapping, prefix, _INTROSPECTION, strip="INTROSPECTION_")
-    if introspection and "introspection" in issuer_settings:
-        raise ConfigurationError(f"give either {prefix}INTROSPECTION or {prefix}INTROSPECTION_..., not both")
-    if introspection:
-        issuer_settings["introspection"] = Introspection(**introspection)
-    issuers = _words(mapping.get(prefix + "ISSUER") or ())
-    if isinstance(issuers, Issuer):
-        issuers = [issuers]
-    issuers = list(issuers)
-    if not issuers:
-        raise ConfigurationError(
-            f"{prefix}ISSUER must be set: the exact iss of the tokens, such as https://auth.example.com/"
-        )
+    settings = _section(mapping, prefix, _VALIDATOR) | dict(given)
+    if "issuer" not in given:
+        issuer = _words(mapping.get(prefix + "ISSUER") or ())
+        if not issuer:
+            raise ConfigurationError(
+                f"{prefix}ISSUER must be set: the exact iss of the tokens, such as https://auth.example.com/"
+            )
+        settings["issuer"] = issuer[0] if isinstance(issuer, list) and len(issuer) == 1 else issuer
     if "audience" not in settings:
         raise ConfigurationError(
             f"{prefix}AUDIENCE must be set: what the tokens' aud names this API, a URL for example"
         )
-    if issuer_settings and (len(issuers) > 1 or not isinstance(issuers[0], str)):
-        names = ", ".join(prefix + name.upper() for name in issuer_settings)
-        raise ConfigurationError(f"{names} can be set for one issuer only: for several write Issuer(...) in code")
-    settings["issuer"] = [Issuer(one, **issuer_settings) if isinstance(one, str) else one for one in issuers]
+    if of_issuer := _issuer_settings(mapping, prefix):
+        if not isinstance(settings["issuer"], str):
+            names = ", ".join(prefix + name.upper() for name in of_issuer)
+            raise ConfigurationError(f"{names} can be set for one issuer only: for several write Issuer(...) in code")
+        settings["issuer"] = Issuer(settings["issuer"], **of_issuer)
+    return settings
+
+
+def _issuer_settings(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    settings = _section(mapping, prefix, _ISSUER)
+    introspection = _section(mapping, prefix, _INTROSPECTION, strip="INTROSPECTION_")
+    if introspection and "introspection" in settings:
+        raise ConfigurationError(f"give either {prefix}INTROSPECTION or {prefix}INTROSPECTION_..., not both")
+    if introspection:
+        settings["introspection"] = Introspection(**introspection)
     return settings
 
 

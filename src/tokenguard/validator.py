@@ -186,7 +186,7 @@ class TokenValidator:
         and so on) may be there as an object. Raises `ConfigurationError` naming the variable, also for a name that is
         nearly one of these.
         """
-        return cls(**{**_environment.read(mapping, prefix), **settings})
+        return cls(**_environment.read(mapping, prefix, settings))
 
     # -- judging -------------------------------------------------------------------------------------------------------
 

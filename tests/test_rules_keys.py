@@ -116,7 +116,7 @@ def test_what_is_no_usable_rsa_key(change, caplog):
     assert jwk("rsa")["n"][:20] not in str(caught.value)
     keys = import_set({"keys": [bad, jwk("p256")]})
     assert [key.kid for key in keys.keys] == ["p256"]
-    assert "is not usable" in caplog.text
+    assert "not usable" in caplog.text
     assert jwk("rsa")["n"][:20] not in caplog.text
 
 
@@ -430,7 +430,35 @@ def test_a_key_that_is_skipped_is_named_with_what_is_wrong(bad, says, caplog):
     assert str(caught.value) == says
     assert import_set({"keys": [jwk("p256"), bad]}).kids == ("p256",)
     kid = bad.get("kid") if isinstance(bad, dict) else None
-    assert caplog.messages == [f"key 1 (kid {kid!r}) is not usable: {says}"]
+    assert caplog.messages == [f"the key set has keys that are not usable: key 1 (kid {kid!r}): {says}"]
+
+
+def test_one_line_names_the_first_few_of_many(caplog):
+    caplog.set_level(logging.INFO, logger="tokenguard.keys")
+    import_set({"keys": [jwk("p256"), *[{"kid": "\n" * 999}] * 900]})
+    import_set({"keys": [jwk("rsa", kid=str(number), d="AQAB") for number in range(9)]})
+    skipped, leaked = caplog.messages
+    assert skipped.count("its kty is unknown; ") == 8
+    assert skipped.endswith("; and 892 more")
+    assert "\n" not in skipped
+    assert len(skipped) < 1_000
+    assert leaked == (
+        "the key set publishes private members of '0'; '1'; '2'; '3'; '4'; '5'; '6'; '7'; and 1 more: the issuer must"
+        " replace them now"
+    )
+
+
+def test_eight_keys_are_all_named(caplog):
+    import_set({"keys": [jwk("rsa", kid=str(number), d="AQAB") for number in range(8)]})
+    assert "'7': the issuer" in caplog.text
+
+
+def test_a_broken_log_takes_no_set_down(monkeypatch):
+    def broken(_):
+        raise OSError
+
+    monkeypatch.setattr(logging.getLogger("tokenguard.keys"), "handle", broken)
+    assert import_set({"keys": [jwk("rsa", d="AQAB"), "text"]}).kids == ("rsa",)
 
 
 def test_a_secret_that_is_skipped_says_why():
@@ -454,10 +482,8 @@ def test_what_is_wrong_with_a_set_is_one_word(document, word):
 
 
 def test_private_members_are_told_of_by_kid(caplog):
-    import_key(jwk("rsa", d="AQAB"))
-    assert caplog.messages == [
-        "the key set publishes private members of key 'rsa': the issuer must replace that key now"
-    ]
+    import_set({"keys": [jwk("rsa", d="AQAB")]})
+    assert caplog.messages == ["the key set publishes private members of 'rsa': the issuer must replace them now"]
 
 
 def test_many_keys_of_one_kid_all_fit():

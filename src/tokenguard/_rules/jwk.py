@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tokenguard._rules.algorithms import DIGEST_BYTES, FITTING, SYMMETRIC, normalise
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_KEYS: Final = 1_000
 MAX_TRIED: Final = 8
+MAX_TOLD: Final = 8  # keys that a log line names
 MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 16_384  # OpenSSL verifies no larger modulus
 
@@ -121,9 +123,9 @@ def _fitting(keys: list[Key] | tuple[Key, ...], alg: str) -> list[Key]:
 def import_set(document: Any, *, previous: KeySet | None = None, symmetric: bool = False) -> KeySet:
     """The usable keys of a JWK set. Keys that `previous` holds already keep their object.
 
-    Unusable members are skipped and logged by position and kid. Symmetric keys are dropped unless `symmetric`, and then
-    only they are kept. Raises `KeySetError` for anything that is no set, has more than 1,000 keys, or not one usable
-    key.
+    Unusable members are skipped; a log line names the first few by position and kid. Symmetric keys are dropped unless
+    `symmetric`, and then only they are kept. Raises `KeySetError` for anything that is no set, has more than 1,000
+    keys, or not one usable key.
     """
     members = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(members, list | tuple):
@@ -132,19 +134,32 @@ def import_set(document: Any, *, previous: KeySet | None = None, symmetric: bool
         raise KeySetError("too_many_keys")
     known = {key.identity: key for key in previous.keys} if previous else {}
     keys: dict[Any, Key] = {}
+    unusable: list[str] = []
+    leaked: list[str] = []
     for position, member in enumerate(members):
         try:
             key = import_key(member, symmetric=symmetric)
         except UnusableKeyError as error:
             kid = member.get("kid") if isinstance(member, Mapping) else None
-            _log.info("key %d (kid %.66r) is not usable: %s", position, kid, error)
+            unusable.append(f"key {position} (kid {kid!r:.66}): {error}")
             continue
         keys.setdefault(key.identity, known.get(key.identity, key))
+        if not _PRIVATE.isdisjoint(member):
+            leaked.append(f"{key.kid!r:.66}")
+    _tell(logging.INFO, "the key set has keys that are not usable: %s", unusable)
+    _tell(logging.WARNING, "the key set publishes private members of %s: the issuer must replace them now", leaked)
     if not keys:
         raise KeySetError("no_usable_key")
     if previous is not None and previous.keys == frozenset(keys.values()):
         return previous
     return KeySet(tuple(keys.values()))
+
+
+def _tell(level: int, text: str, names: list[str]) -> None:
+    if names:
+        more = [f"and {len(names) - MAX_TOLD} more"] if len(names) > MAX_TOLD else []
+        with suppress(Exception):  # a broken log handler must not take the set down
+            _log.log(level, text, "; ".join(names[:MAX_TOLD] + more))
 
 
 def import_key(jwk: Any, *, symmetric: bool = False) -> Key:
@@ -173,8 +188,6 @@ def _import(jwk: Any, *, symmetric: bool) -> Key:
     algorithms = _allowed(jwk, FITTING[kty, curve])
     material = tuple(jwk[name] for name in _MATERIAL[kty])
     decoded = [decode(value.encode("ascii")) for value in material]
-    if not _PRIVATE.isdisjoint(jwk):
-        _log.warning("the key set publishes private members of key %.66r: the issuer must replace that key now", kid)
     library, public = _signatures(), None
     if kty == "RSA":
         public = library.FROM_JWK[kty]({"kty": kty, "n": jwk["n"], "e": jwk["e"]})

@@ -109,11 +109,10 @@ _INTROSPECTION: _Readers = {
 
 
 def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """The settings of a `TokenValidator`: those `given`, else what `mapping` holds under `prefix`. An empty string reads
-    as absent.
+    """The settings of a `TokenValidator`: those `given`, else what `mapping` holds under `prefix`.
 
-    Raises `ConfigurationError` naming the variable, never its value; also for a name that is nearly one of these, since
-    a misspelt setting would silently not be set.
+    An empty string reads as absent. Raises `ConfigurationError` naming the variable, never its value; also for a name
+    that is nearly one of these, since a misspelt setting would silently not be set.
     """
     _check_names(mapping, prefix)
     settings = _section(mapping, prefix, _VALIDATOR) | dict(given)

@@ -198,7 +198,7 @@ class TokenValidator:
         """
         try:
             if self.observer is not None:
-                with Watch(self.observer, self, raw, self._validation.introspects) as watch:
+                with Watch(self.observer, self, raw) as watch:
                     judged = self._begin_text(raw, scope, watch)
                     watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
                     return watch.token
@@ -213,7 +213,7 @@ class TokenValidator:
             raise ConfigurationError(_SYNC_ONLY)
         try:
             if self.observer is not None:
-                with Watch(self.observer, self, raw, self._validation.introspects) as watch:
+                with Watch(self.observer, self, raw) as watch:
                     judged = self._begin_text(raw, scope, watch)
                     watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
                     return watch.token
@@ -276,7 +276,7 @@ class TokenValidator:
                     raise insufficient(judged, required)
             if not (type(now) is type(mono) is float and isfinite(now + mono)):
                 _check_clocks(now, mono)
-            return self._validation.judge(token, digest, verdict, now, mono, required)
+            return self._validation.judge(token, digest, verdict, now, mono, required, watch)
         except TokenGuardError:
             raise
         except RecursionError:  # what nests in a token is the sender's choice (threat 28)

@@ -6,7 +6,7 @@ Owns: their order, and the claim checks of an introspection answer. Must not kno
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from tokenguard._flows.authority import Authority
 from tokenguard._flows.effects import Flow
@@ -15,6 +15,14 @@ from tokenguard._rules import party
 from tokenguard._rules.introspection import judge_active
 from tokenguard.errors import InvalidTokenError, Reason
 from tokenguard.revocations import RevocationList
+
+
+class Watching(Protocol):
+    """Who watches one validation."""
+
+    def introspected(self) -> None:
+        """Introspection is consulted now: a remembered answer, or a call."""
+        ...
 
 
 class Revocation:
@@ -27,7 +35,13 @@ class Revocation:
         self._leeway = leeway
 
     def check(
-        self, authority: Authority, claims: Mapping[str, Any], token: bytes, digest: bytes, now: float
+        self,
+        authority: Authority,
+        claims: Mapping[str, Any],
+        token: bytes,
+        digest: bytes,
+        now: float,
+        watch: Watching | None,
     ) -> Flow[None]:
         """A JWT that held: on no list, and active where its issuer is asked about every token.
 
@@ -35,6 +49,8 @@ class Revocation:
         """
         yield from self.check_denied(authority, claims, now)
         if authority.introspects_all and authority.introspector is not None:
+            if watch is not None:
+                watch.introspected()
             answer = yield from authority.introspector.ask(token, digest, now)
             judge_active(answer)
             self.check_answer(authority, answer, now, require_audience=False)

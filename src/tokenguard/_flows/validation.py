@@ -15,7 +15,7 @@ from tokenguard._flows.effects import Flow
 from tokenguard._flows.finding import find_key
 from tokenguard._flows.introspection import Introspector
 from tokenguard._flows.memory import Memory
-from tokenguard._flows.revocation import Revocation
+from tokenguard._flows.revocation import Revocation, Watching
 from tokenguard._flows.verdict import Grounds, Verdict, access_token
 from tokenguard._rules import claims as rules
 from tokenguard._rules import jws, party
@@ -42,13 +42,14 @@ _REMEMBERED_GROUNDS: Final = 16_384  # of a header and an issuer
 class _Case:
     """A token on the slow way: what does not change from step to step."""
 
-    __slots__ = ("digest", "now", "raw", "required")
+    __slots__ = ("digest", "now", "raw", "required", "watch")
 
-    def __init__(self, raw: bytes, digest: bytes, now: float, required: RequiredScope) -> None:
+    def __init__(self, raw: bytes, digest: bytes, now: float, required: RequiredScope, watch: Watching | None) -> None:
         self.raw = raw
         self.digest = digest
         self.now = now
         self.required = required
+        self.watch = watch
 
 
 class Validation:
@@ -78,7 +79,14 @@ class Validation:
         self._opaque = opaque[0] if len(opaque) == 1 else None
 
     def judge(
-        self, raw: bytes, digest: bytes, verdict: Verdict | None, now: float, mono: float, required: RequiredScope
+        self,
+        raw: bytes,
+        digest: bytes,
+        verdict: Verdict | None,
+        now: float,
+        mono: float,
+        required: RequiredScope,
+        watch: Watching | None = None,
     ) -> AccessToken | Flow[AccessToken]:
         """The token at once where nothing has to be waited for, else the flow that goes on from there.
 
@@ -86,13 +94,13 @@ class Validation:
         does.
         """
         if verdict is not None:
-            return self._judge_again(_Case(raw, digest, now, required), verdict, mono)
+            return self._judge_again(_Case(raw, digest, now, required, watch), verdict, mono)
         try:
             unverified = jws.parse(raw, self._algorithms, self._headers)
         except InvalidTokenError as error:
             if self._opaque is None or error.reason is not Reason.MALFORMED or not jws.is_opaque(raw):
                 raise
-            return self._judge_opaque(_Case(raw, digest, now, required), *self._opaque)
+            return self._judge_opaque(_Case(raw, digest, now, required, watch), *self._opaque)
 
         issuer = unverified.claims.get("iss")
         if not isinstance(issuer, str):
@@ -108,12 +116,12 @@ class Validation:
             key = keys.certain(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
                 if self._denies or authority.introspects_all:
-                    return self._conclude(_Case(raw, digest, now, required), unverified, authority, key, keys)
+                    return self._conclude(_Case(raw, digest, now, required, watch), unverified, authority, key, keys)
                 audience = self._check(unverified.claims, authority, now)
                 if grounds is None or grounds.key is not key or grounds.keys is not keys:
                     grounds = self._stand(unverified, authority, key, keys)
                 return self._accept(unverified, audience, grounds, digest, required)
-        return self._find_key(_Case(raw, digest, now, required), unverified, authority, key)
+        return self._find_key(_Case(raw, digest, now, required, watch), unverified, authority, key)
 
     def _accepting(self, header: jws.Header, issuer: str) -> Authority:
         """The configured issuer, which takes tokens with such a header."""
@@ -134,13 +142,6 @@ class Validation:
                 for alg in key.algorithms & authority.algorithms:
                     found.setdefault(alg, key)
         return found
-
-    def introspects(self, issuer: str | None, raw: object) -> bool:
-        """Whether the endpoint of `issuer` has a say about `raw`; for who watches."""
-        authority = None if issuer is None else self._authorities.get(issuer)
-        if authority is None or authority.introspector is None or not isinstance(raw, str):
-            return False
-        return authority.introspects_all or jws.is_opaque(raw.encode("utf-8", "replace"))
 
     # -- JWTs ----------------------------------------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class Validation:
         if grounds.keys is not keys:
             if grounds.key not in keys.keys:  # withdrawn: judge the token as if it had never been seen
                 self._memory.forget(case.digest)
-                judged = self.judge(case.raw, case.digest, None, case.now, mono, case.required)
+                judged = self.judge(case.raw, case.digest, None, case.now, mono, case.required, case.watch)
                 return judged if isinstance(judged, AccessToken) else (yield from judged)
             grounds.keys = keys
         try:
@@ -257,13 +258,15 @@ class Validation:
 
     def _check_revoked(self, case: _Case, authority: Authority, claims: Mapping[str, Any]) -> Flow[None]:
         try:
-            yield from self._revocation.check(authority, claims, case.raw, case.digest, case.now)
+            yield from self._revocation.check(authority, claims, case.raw, case.digest, case.now, case.watch)
         except TokenGuardError as error:
             _tell(error, authority, claims)
             raise
 
     def _judge_opaque(self, case: _Case, authority: Authority, introspector: Introspector) -> Flow[AccessToken]:
         now = case.now
+        if case.watch is not None:
+            case.watch.introspected()
         try:
             answer = yield from introspector.ask(case.raw, case.digest, now)
             judge_active(answer)

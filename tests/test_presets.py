@@ -246,6 +246,25 @@ def test_settings_go_before_the_data_and_requirements_add_to_it():
     assert strict.refuses(strict.token(header={"typ": "JWT"})) is Reason.TYPE
 
 
+@pytest.mark.parametrize(
+    ("preset", "arguments", "claim"),
+    [
+        ("entra", [TENANT], "ver"),
+        ("cognito", ["eu-central-1_AbC"], "token_use"),
+        ("keycloak", ["https://sso.example.com", "production"], "typ"),
+        ("google", ["a@project.iam.gserviceaccount.com"], "email"),
+        ("kubernetes", ["https://kubernetes.default.svc", "payments:worker"], "sub"),
+        ("github_actions", ["65"], "repository_owner_id"),
+    ],
+)
+def test_what_a_preset_holds_to_is_not_replaced_by_accident(preset, arguments, claim):
+    with pytest.raises(ConfigurationError, match=f"the preset holds {claim} "):
+        getattr(Issuer, preset)(*arguments, claim_values={claim: "anything"})
+    assert Issuer.kubernetes("https://kubernetes.default.svc", claim_values={"sub": "a"}).claim_values == {
+        "sub": ("a",)
+    }
+
+
 def test_china_has_its_own_domain():
     assert Issuer.cognito("cn-north-1_AbC").url == "https://cognito-idp.cn-north-1.amazonaws.com.cn/cn-north-1_AbC"
 
@@ -269,6 +288,10 @@ def test_china_has_its_own_domain():
         ("github_actions", ["octo-org"], {}),
         ("pingone", ["my-environment"], {}),
         ("zitadel", ["https://example.zitadel.cloud"], {}),
+        ("okta", ["example.okta.com"], {"required_claims": 5}),
+        ("okta", ["example.okta.com"], {"required_claims": None}),
+        ("okta", ["example.okta.com"], {"claim_values": None}),
+        ("okta", ["example.okta.com"], {"claim_values": "tier"}),
     ],
 )
 def test_what_cannot_be_one_is_a_configuration_error(preset, arguments, settings):

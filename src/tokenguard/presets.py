@@ -18,7 +18,8 @@ __all__ = ["Presets"]
 
 class Presets:
     """The presets of `Issuer`. `settings` are those of `Issuer` and go before the preset's, except that
-    `required_claims` and `claim_values` add to them. Each raises `ConfigurationError` with what to write instead."""
+    `required_claims` and `claim_values` add to them. Each raises `ConfigurationError` with what to write instead, also
+    for `claim_values` of a claim that the preset holds to a value itself."""
 
     __slots__ = ()
 
@@ -73,18 +74,17 @@ class Presets:
         """Google-signed identity tokens of these `service_accounts` (e-mail addresses). Anyone can get one for any
         audience, so the accounts must be named."""
         accounts = strings("service_accounts", service_accounts, example='{"name@project.iam.gserviceaccount.com"}')
-        settings["claim_values"] = {"email": accounts, **settings.get("claim_values", {})}
-        return cls(**providers.GOOGLE.settings(settings))
+        return cls(**providers.GOOGLE.settings(settings, {"email": accounts}))
 
     @classmethod
     def kubernetes(cls, url: str, service_accounts: str | Iterable[str] | None = None, **settings: Any) -> Self:
         """Projected service account tokens of a cluster. `url`: its `--service-account-issuer`. `service_accounts`:
         `namespace:name`, None for all of the cluster."""
+        values: dict[str, list[str]] = {}
         if service_accounts is not None:
             accounts = strings("service_accounts", service_accounts, example='{"payments:worker"}')
-            subjects = [providers.service_account(account) for account in accounts]
-            settings["claim_values"] = {"sub": subjects, **settings.get("claim_values", {})}
-        return cls(**providers.KUBERNETES.settings(settings, url=url))
+            values["sub"] = [providers.service_account(account) for account in accounts]
+        return cls(**providers.KUBERNETES.settings(settings, values, url=url))
 
     @classmethod
     def github_actions(
@@ -100,8 +100,7 @@ class Presets:
         owners = strings("owner_ids", owner_ids, example='owner_ids={"9919"}')
         if not all(owner.isdecimal() and owner.isascii() for owner in owners):
             raise ConfigurationError("owner_ids must hold numeric ids, as strings: names can change hands")
-        settings["claim_values"] = {"repository_owner_id": owners, **settings.get("claim_values", {})}
-        return cls(**providers.GITHUB_ACTIONS.settings(settings, url=url))
+        return cls(**providers.GITHUB_ACTIONS.settings(settings, {"repository_owner_id": owners}, url=url))
 
     @classmethod
     def pingone(cls, environment_id: str, *, domain: str = "auth.pingone.com", **settings: Any) -> Self:

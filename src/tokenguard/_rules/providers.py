@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
-from tokenguard._rules.party import MachineSign, RolePath
+from tokenguard._rules.party import MachineSign, RolePath, claim_names, expected_values
 from tokenguard.errors import ConfigurationError
 
 _HOST: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*(?::[0-9]{1,5})?", re.ASCII)
@@ -43,10 +44,14 @@ class Provider:
     claim_values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     machine_signs: tuple[MachineSign, ...] = ()
 
-    def settings(self, overrides: Mapping[str, Any], **names: str) -> dict[str, Any]:
-        """The settings of an `Issuer`, `names` filled into the templates.
+    def settings(
+        self, overrides: Mapping[str, Any], values: Mapping[str, Any] = MappingProxyType({}), **names: str
+    ) -> dict[str, Any]:
+        """The settings of an `Issuer`, `names` filled into the templates. `values` are claims that the preset's own
+        arguments hold to.
 
-        `overrides` go before the data, except that `required_claims` and `claim_values` add to it.
+        `overrides` go before the data, except that `required_claims` and `claim_values` add to it. Raises
+        `ConfigurationError` where they would replace what the preset holds to.
         """
         settings: dict[str, Any] = {
             "url": self.issuer.format(**names),
@@ -60,10 +65,14 @@ class Provider:
         }
         if "jwks" in overrides:
             settings["jwks_uri"] = None
-        more = overrides.get("required_claims", ())
         settings |= overrides
-        settings["required_claims"] = (*self.required_claims, *([more] if isinstance(more, str) else more))
-        settings["claim_values"] = {**self.claim_values, **overrides.get("claim_values", {})}
+        more = claim_names("required_claims", overrides.get("required_claims", ()))
+        settings["required_claims"] = (*self.required_claims, *more)
+        held = {**self.claim_values, **values}
+        added = dict(expected_values(overrides.get("claim_values", {})))
+        for claim in added.keys() & held.keys():
+            raise ConfigurationError(f"claim_values: the preset holds {claim} to a value of its own: leave it out")
+        settings["claim_values"] = {**held, **added}
         return settings
 
 

@@ -223,8 +223,9 @@ class Incident:
         """The alerts that fire after a quarter of an hour of this."""
         after = self.scrape()
         scrapes = stretch(self.before, after, 40)
-        gauges = hold(after, len(scrapes), "tokenguard_keys_state")
-        scrapes = [{**scrape, **gauge} for scrape, gauge in zip(scrapes, gauges, strict=True)]
+        for gauge in ("tokenguard_keys_state", "tokenguard_keys_failing"):
+            held = hold(after, len(scrapes), gauge)
+            scrapes = [{**scrape, **one} for scrape, one in zip(scrapes, held, strict=True)]
         queries = {name: f'ALERTS{{alertname="{name}",alertstate="firing"}}' for name in NAMES}
         return set(evaluate(scrapes, queries, directory, [ALERTS]))
 
@@ -247,6 +248,14 @@ def happens(name):
     match name:
         case "nothing":
             hit.ask("x", issuer.expired(), issuer.wrong_audience())
+            return hit, set()
+        case "nobody asks, keys stale":
+            issuer.clock.advance(700)
+            assert hit.validator.state()[0].keys.state == "stale"
+            return hit, set()
+        case "nobody asks, keys gone":
+            issuer.clock.advance(10_000)
+            assert hit.validator.state()[0].keys.state == "expired"
             return hit, set()
         case "wrong audience after a deploy":
             hit.ask(*(issuer.wrong_audience() for _ in range(30)))
@@ -287,6 +296,8 @@ def happens(name):
 
 INCIDENTS = {
     "nothing",
+    "nobody asks, keys stale",
+    "nobody asks, keys gone",
     "wrong audience after a deploy",
     "clock skew",
     "key rotation without publishing",

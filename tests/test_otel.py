@@ -359,6 +359,42 @@ def test_key_age_and_state():
     assert seen.values("tokenguard.keys.failures", "tokenguard.issuer") == {one.url: 1, static.url: 0}
 
 
+def test_keys_fail_from_a_failed_attempt_until_one_succeeds():
+    issuer = FakeIssuer(clock=Clock())
+    seen = Telemetry(issuer)
+
+    def failing():
+        return seen.values("tokenguard.keys.failing", "tokenguard.issuer")
+
+    assert failing() == {issuer.url: 0}
+    seen.judge(issuer.mint())
+    issuer.clock.advance(100_000)  # nobody asks: old, and no failure
+    assert failing() == {issuer.url: 0}
+    with issuer.outage():
+        seen.judge(issuer.mint())
+    assert failing() == {issuer.url: 1}
+    issuer.clock.advance(30)
+    assert failing() == {issuer.url: 1}
+    seen.judge(issuer.mint())
+    assert failing() == {issuer.url: 0}
+
+
+def test_the_gauges_tell_of_a_failing_validator_before_an_idle_one():
+    issuer = FakeIssuer(clock=Clock())
+    seen = Telemetry(issuer)
+    idle = issuer.validator()
+    otel.instrument(idle, **seen.providers)
+    idle.warm_up()
+    issuer.clock.advance(5_000)
+    seen.validator.warm_up()
+    with issuer.outage():
+        seen.judge(issuer.unknown_kid())
+    assert [one.state()[0].keys.state for one in (idle, seen.validator)] == ["expired", "fresh"]
+    (labels,) = (labels for labels, point in seen.points("tokenguard.keys.state").items() if point.value)
+    assert dict(labels)["tokenguard.state"] == "fresh"
+    assert seen.values("tokenguard.keys.failing", "tokenguard.issuer") == {issuer.url: 1}
+
+
 def test_several_validators_share_the_instruments_of_a_provider():
     clock = Clock()
     issuer, other = FakeIssuer(clock=clock), FakeIssuer("https://other.example", clock=clock)

@@ -27,7 +27,8 @@ _ISSUER: Final = "tokenguard.issuer"
 class KeyGauges:
     """The instruments that are asked for, once for each provider: a second one of the same name would be ignored.
 
-    Where several validators trust one issuer, the gauges tell of the one that is worse off, the counters of all.
+    Where several validators trust one issuer, the gauges tell of the one that is worse off, the counters of all. Worse
+    off is whose last attempt failed, before whose keys are merely older: those of an idle one are old and no worry.
     """
 
     def __init__(self, provider: MeterProvider | None) -> None:
@@ -44,6 +45,12 @@ class KeyGauges:
             [self._states],
             unit="{state}",
             description="1 for the state that the issuer's keys are in, 0 for the others.",
+        )
+        meter.create_observable_gauge(
+            "tokenguard.keys.failing",
+            [self._failing],
+            unit="{fetch}",
+            description="1 while the last attempt to fetch the issuer's keys is one that failed, otherwise 0.",
         )
         meter.create_observable_gauge(
             "tokenguard.keys.usable", [self._counts], unit="{key}", description="Usable keys of the issuer."
@@ -64,7 +71,7 @@ class KeyGauges:
             for state in validator.state():
                 found.setdefault(state.issuer, []).append(state.keys)
         for states in found.values():
-            states.sort(key=lambda keys: (_WORSE.index(keys.state), keys.age or 0.0))
+            states.sort(key=lambda keys: (keys.last_error is not None, _WORSE.index(keys.state), keys.age or 0.0))
         return found
 
     def _ages(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -77,6 +84,10 @@ class KeyGauges:
             for issuer, states in self._keys().items()
             for state in _WORSE
         ]
+
+    def _failing(self, _: CallbackOptions) -> Iterable[Observation]:
+        failing = {issuer: states[-1].last_error is not None for issuer, states in self._keys().items()}
+        return [Observation(int(failed), {_ISSUER: issuer}) for issuer, failed in failing.items()]
 
     def _counts(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(len(states[-1].key_ids), {_ISSUER: issuer}) for issuer, states in self._keys().items()]

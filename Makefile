@@ -194,4 +194,6 @@ dist: $(STAMP) ## Build the wheel and the sdist into dist/
 
 .PHONY: clean
 clean: ## Remove what the targets made
-	@rm -rf .venv .venv-* dist build site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-* dist build site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache \
+	  .fuzz mutants bench/.venvs bench/.cache tests/interop/node_modules
+	@find . -type d -name __pycache__ -prune -exec rm -rf {} +

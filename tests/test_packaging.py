@@ -1,7 +1,9 @@
 """What is installed, and what importing it costs."""
 
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import import_module
@@ -9,10 +11,12 @@ from importlib.metadata import entry_points, metadata
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 from serving import ROOT, clean
 
 import tokenguard
+from tokenguard._io.bounds import USER_AGENT
 
 FRAMEWORKS = {
     "starlette",
@@ -147,6 +151,35 @@ def test_wheel_is_enough_by_itself(wheel, tmp_path):
         check=True,
     )
     assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+def test_sdist_holds_what_the_documents_and_their_tests_read(tmp_path):
+    sdist = next(iter(SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])))
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {".ci/run", "LICENSE", "Makefile", "README.md", "SECURITY.md", "docs/index.md", "pyproject.toml"} <= names
+    assert not any("node_modules" in name or "__pycache__" in name for name in names)
+
+
+def test_addresses_are_the_one_that_there_is():
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    assert urls["Homepage"] in USER_AGENT
+    assert all(url.startswith(urls["Homepage"]) for url in urls.values())
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_clean_removes_what_the_targets_made(tmp_path):
+    """Of every target; what `make` leaves behind is what was there before."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    kept = {"Makefile", "bench", "bench/run.py", "src", "src/a.py", "tests", "tests/interop"}
+    made = {".venv", ".venv-fuzz", ".venv-mutation", ".venv-3.12", ".fuzz/corpus", "mutants/src", "bench/.venvs/peers"}
+    made |= {"bench/.cache", "src/__pycache__", "tests/interop/node_modules", "dist", "build", "site", ".hypothesis"}
+    for name in made:
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("bench/run.py", "src/a.py", ".coverage", ".coverage.host.1"):
+        (tmp_path / name).touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == kept
 
 
 def test_metadata():

@@ -78,7 +78,7 @@ def whole(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def in_flight(flow, timeout=2.0):
+def in_flight(flow, timeout=30.0):
     """A flow that runs `flow` in a flight and gives what it ends with, errors as values."""
 
     def landing():
@@ -100,7 +100,7 @@ def send(*urls, pooled=False, ssl_context=None, headers=()):
     return answer
 
 
-def exchange(world, *urls, timeout=2.0, transport=None, ssl_context=None, **options):
+def exchange(world, *urls, timeout=30.0, transport=None, ssl_context=None, **options):
     """What comes of requests for `urls` in one flight: a `Response` or an `ExchangeError`."""
     flow = in_flight(send(*urls, **options), timeout)
     threads = Threads(transport, ssl_context)

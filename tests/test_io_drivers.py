@@ -17,6 +17,7 @@ from wire import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
 from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Start, Work, reading
 from tokenguard._io import threads as threads_module
+from tokenguard._io.http import Line
 from tokenguard._io.loops import Loops, _Journey
 from tokenguard._io.shelf import Shelf
 from tokenguard._io.threads import Journey, Threads
@@ -198,28 +199,32 @@ def test_an_answer_in_the_very_moment_of_the_deadline_counts(monkeypatch):
 
 
 @pytest.mark.parametrize("outcome", ["answer", "error", "exit"])
-def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome):
-    go_on, closed = threading.Event(), []
+def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome, monkeypatch):
+    begun, go_on, at_work, closed = threading.Event(), threading.Event(), [], []
+
+    class Due(threads_module.Future):
+        def result(self, timeout=None):
+            begun.wait(30)
+            raise TimeoutError
 
     def handle(_):
-        go_on.wait(5)
+        at_work.append(threading.current_thread())
+        begun.set()
+        go_on.wait(30)
         if outcome == "exit":
             raise SystemExit
         if outcome == "error":
             raise OSError
         return httpx.Response(200)
 
-    class Noted(httpx.MockTransport):
-        pass
-
-    driver = Threads(Noted(handle), None)
-    # Time enough for a busy machine to begin the exchange at all.
-    assert failed(driver.run(in_flight(send("https://issuer.example/"), 0.5))) == "timeout"
-    [thread] = [thread for thread in threading.enumerate() if thread.name == "tokenguard-exchange"]
+    close = Line.close
+    monkeypatch.setattr(threads_module, "Future", Due)
+    monkeypatch.setattr(Line, "close", lambda line: closed.append(threading.current_thread()) or close(line))
+    assert failed(Threads(httpx.MockTransport(handle), None).run(in_flight(send("https://a.example/")))) == "timeout"
+    assert not closed  # its own thread is at work with it
     go_on.set()
-    thread.join(2)
-    assert not thread.is_alive()
-    assert not closed
+    at_work[0].join(30)
+    assert closed == at_work
 
 
 def test_a_journey_that_was_cut_begins_nothing_new():

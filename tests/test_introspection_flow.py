@@ -746,6 +746,33 @@ def test_s14_processes_with_other_settings_share_nothing():
     assert len(store.kept) == 6
 
 
+def bearer(token, **settings):
+    """Settings of an API that introspects with a token of its own."""
+    return {"client_id": None, "client_secret": None, "client_auth": "bearer", "bearer_token": token} | settings
+
+
+@pytest.mark.parametrize("own", ["tokenA", lambda: "tokenA"])
+def test_apis_that_nothing_tells_apart_never_share_what_one_was_told(own, caplog):
+    """RFC 7662 section 4: the server may refuse to one API what it grants another."""
+    store = Store()
+    first = shared(store, "opaque-1", reply(ACTIVE), **bearer(own))
+    second = shared(store, "opaque-1", reply({"active": False}), **bearer("tokenB"))
+    assert (first[1], second[1]) == (ACTIVE, {"active": False})
+    assert store.calls == []
+    assert caplog.text.count("Introspection(client_id=...)") == 2
+    assert first[0].ask("opaque-1") == ACTIVE  # each remembers what it was told itself
+    assert second[0].ask("opaque-1") == {"active": False}
+
+
+def test_a_client_id_tells_whose_the_answers_of_a_bearer_are(caplog):
+    store = Store()
+    shared(store, "opaque-1", reply(ACTIVE), **bearer("tokenA", client_id="one"))
+    assert shared(store, "opaque-1", **bearer("rotated", client_id="one"))[1] == ACTIVE
+    assert shared(store, "opaque-1", reply({"active": False}), **bearer("tokenB", client_id="two"))[1] != ACTIVE
+    assert len(store.kept) == 2
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     "found",
     [

@@ -72,7 +72,8 @@ class Introspection:
     late a revocation may take effect; `negative_ttl` is the same for inactive ones; 0 turns either off. `stale_ttl`
     lets a positive answer outlive `cache_ttl`, only while the server is out of reach. `max_concurrency` bounds the
     questions in flight, `cache_size` the answers remembered, of either kind. `store` shares answers between
-    processes. `ssl_context` holds the client certificate of `tls_client_auth`, or a CA of the endpoint's own.
+    processes of the same `client_id`; without one, as `client_auth="bearer"` may be, they stay in the process.
+    `ssl_context` holds the client certificate of `tls_client_auth`, or a CA of the endpoint's own.
 
     Raises `ConfigurationError` with what to write instead.
     """

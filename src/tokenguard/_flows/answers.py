@@ -15,10 +15,11 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from cachetools import LRUCache
 
+from tokenguard._flows.complaints import complain_unshared
 from tokenguard._flows.effects import Call, Flow
 from tokenguard._rules import strict_json
 from tokenguard._rules.introspection import time_to_expiry
@@ -84,14 +85,33 @@ class Answers:
 
 
 class SharedAnswers:
-    """Answers shared between processes, where `settings.store` is given. Read and written within a flight.
+    """Answers shared between processes, where there is a store. Read and written within a flight.
 
     A store out of reach only means that the server is asked: the store saves questions, it decides nothing. What
     comes back is read as strictly as an answer of the server; anything odd is treated as absent.
+
+    `of` gives None where nothing tells which API asks: it must not be told what another one was (RFC 7662 section 4).
     """
 
+    @classmethod
+    def of(
+        cls, settings: Introspection, store: AnswerStore | None, issuer: str, monotonic: Callable[[], float]
+    ) -> Self | None:
+        """What is shared, None where nothing is."""
+        if store is None:
+            return None
+        if settings.client_id is None:  # only client_auth="bearer" does without, and its token comes and goes
+            complain_unshared(issuer)
+            return None
+        return cls(settings, settings.client_id, store, issuer, monotonic)
+
     def __init__(
-        self, settings: Introspection, store: AnswerStore, issuer: str, monotonic: Callable[[], float]
+        self,
+        settings: Introspection,
+        client_id: str,
+        store: AnswerStore,
+        issuer: str,
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
         self._monotonic = monotonic
@@ -101,7 +121,7 @@ class SharedAnswers:
             issuer,
             settings.endpoint or "",
             settings.client_auth,
-            settings.client_id or "",
+            client_id,
             repr(float(settings.cache_ttl)),
             repr(float(settings.negative_ttl)),
         )

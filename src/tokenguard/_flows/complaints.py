@@ -51,3 +51,12 @@ def complain(issuer: str, error: Exception) -> None:
         )
     else:
         _log.warning("issuer %.128r: introspection gave no answer (%s)", issuer, error.kind)
+
+
+def complain_unshared(issuer: str) -> None:
+    """Log that a store goes unused."""
+    _log.warning(
+        'issuer %.128r: introspection answers stay in this process: with client_auth="bearer" only a client_id tells'
+        " whose they are, and another API may be told otherwise. Write Introspection(client_id=...) to share them",
+        issuer,
+    )

@@ -67,8 +67,7 @@ class Introspector:
         self._timeout = timeout
         self._monotonic = monotonic
         self._answers = Answers(settings)
-        store = store or settings.store
-        self._shared = None if store is None else SharedAnswers(settings, store, issuer, monotonic)
+        self._shared = SharedAnswers.of(settings, store or settings.store, issuer, monotonic)
         self.after_fork()
 
     def after_fork(self) -> None:

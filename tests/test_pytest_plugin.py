@@ -1,4 +1,4 @@
-"""The pytest plugin, in a pytest of its own: fixtures work, can be overridden, and cost nothing until they are used."""
+"""The pytest plugin, in a pytest of its own: fixtures work, can be overridden, and load the kit when they are used."""
 
 import os
 import subprocess
@@ -92,7 +92,7 @@ def test_an_overridden_issuer_is_what_the_other_fixtures_see(run_pytest):
     assert "1 passed" in out
 
 
-def test_nothing_is_loaded_until_a_test_asks(run_pytest):
+def test_nothing_of_the_kit_is_loaded_until_a_test_asks(run_pytest):
     out = run_pytest(
         """
         import sys

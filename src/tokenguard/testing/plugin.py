@@ -1,6 +1,7 @@
-"""The pytest plugin: fixtures over `FakeIssuer`. Installed with tokenguard; nothing is loaded until a test asks.
+"""The pytest plugin: fixtures over `FakeIssuer`. Installed with tokenguard.
 
-Owns: fixtures. Must not know: how an issuer or a validator works.
+Owns: fixtures. Must not know: how an issuer or a validator works. Every pytest loads it, and with it the package; the
+test kit, an HTTP client and a server only when a test asks.
 
 Override a fixture in your `conftest.py` to change what all tests see: for example `tokenguard_issuer`, returning a
 `FakeIssuer(audience="https://my-api.example")`.

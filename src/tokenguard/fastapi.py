@@ -60,6 +60,12 @@ class BearerToken(SecurityBase):
 
     FastAPI reads the request's body before it runs dependencies; where the body must not be touched before the token is
     judged, put `tokenguard.asgi.BearerMiddleware` in front. `scheme_name` tells several of them apart in OpenAPI.
+
+    - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
+      without quote and backslash, "api" if not given; an absolute URL
+    - `show_reason`: tells clients which check failed; for development
+
+    Raises `ConfigurationError` for what none of these may be, and where `validator` is none.
     """
 
     def __init__(

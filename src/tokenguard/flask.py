@@ -54,6 +54,12 @@ class TokenGuard:
 
     A refusal is raised as the exception it is and answered by this extension's handler for `TokenGuardError`; the app's
     own handler for that class or a narrower one wins.
+
+    - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
+      without quote and backslash, "api" if not given; an absolute URL
+    - `show_reason`: tells clients which check failed; for development
+
+    Raises `ConfigurationError` for what none of these may be.
     """
 
     def __init__(

@@ -47,6 +47,10 @@ class Issuer(Presets):
     `Issuer.auth0(...)` and its like fill all this in for well-known providers; each takes the settings above as keyword
     arguments, which go before its own, except that required claims and values add to them. See docs/presets.md.
 
+    Read back, `static_keys` are the usable keys of `jwks`, None where keys are fetched, and `accepted_types` what
+    `profile` and `token_types` come to: header `typ`s in lower case, None for all that an access token may have. They
+    are no settings.
+
     Raises `ConfigurationError` with what to write instead.
     """
 

@@ -61,7 +61,9 @@ class RedisStore:
     Sentinel, or a TLS set-up of your own); a client must give bytes, not str. Reading costs one round trip for each
     request. `local_copy_max_age` (seconds) spares it for what this process has read before, and lets a revocation take
     effect that much later; `local_copy_size` bounds it. `timeout` (seconds) bounds a round trip, `max_connections` the
-    connections of each client.
+    connections of each client. `prefix` (printable ASCII) begins every key, so that services which must not share keep
+    apart in one Redis. `clock`: wall time in seconds, for when an entry may go; `monotonic`: seconds for the age of
+    local copies. Raises `ConfigurationError` for a setting that may not be.
 
     Whatever redis-py raises leaves as it is; `RevocationList` and `Introspection` decide what it means. One store
     serves threads and event loops and survives a fork. `close()` and `aclose()` (once in each loop that used it)

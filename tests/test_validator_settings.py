@@ -258,7 +258,7 @@ def test_the_environment_describes_the_issuer_that_code_names():
         {"G_ISSUER": Issuer(URL)},
         {"G_ISSUER": [Issuer(URL), "https://i.example"]},
         {"G_AUDIENCE": [API]},
-        {"OTHER": "x", "G_REALM": "x", "G_TOKEN": "x", 5: 6},
+        {"OTHER": "x", "G_REALM": "x", "G_TOKEN": "x", "G_SERVICE_HOST": "x", "G_PORT_80_TCP": "x", 5: 6},
     ],
     ids=str,
 )
@@ -294,6 +294,12 @@ def test_an_environment_that_is_fine(more):
         ({"G_ALGORITHM": "RS256"}, "write G_ALGORITHMS"),
         ({"G_ISSUERS": URL}, "write G_ISSUER"),
         ({"G_JWKS_URL": "https://i/j"}, "write G_JWKS_URI"),
+        ({"G_INTROSPECTION_BEARER_TOKEN": "t"}, "G_INTROSPECTION_BEARER_TOKEN is no setting: give Introspection"),
+        ({"G_INTROSPECTION_PRIVATE_KEY": "t"}, "in code"),
+        (
+            {"G_REQUIRED_SCOPE": "orders:read"},
+            "G_REQUIRED_SCOPE is no setting: claims are REQUIRED_CLAIMS, and the scope",
+        ),
     ],
     ids=str,
 )

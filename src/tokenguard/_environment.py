@@ -107,12 +107,19 @@ _INTROSPECTION: _Readers = {
     "INTROSPECTION_REQUIRE_AUDIENCE": _flag,
 }
 
+# Whoever writes these means a setting, and none that a variable gives. Other names may be anybody's: the command line
+# has some, and an orchestrator makes TOKENGUARD_PORT and its like of a service's name.
+_MEANT: Final = {
+    "INTROSPECTION_": "give Introspection(...) in code for what has no variable",
+    "REQUIRED_": "claims are REQUIRED_CLAIMS, and the scope is the door's or the route's",
+}
+
 
 def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """The settings of a `TokenValidator`: those `given`, else what `mapping` holds under `prefix`.
 
     An empty string reads as absent. Raises `ConfigurationError` naming the variable, never its value; also for a name
-    that is nearly one of these, since a misspelt setting would silently not be set.
+    that is nearly one of these or means one, since such a setting would silently not be set.
     """
     _check_names(mapping, prefix)
     settings = _section(mapping, prefix, _VALIDATOR) | dict(given)
@@ -149,12 +156,15 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
     from difflib import get_close_matches
 
     known = ["ISSUER", *_VALIDATOR, *_ISSUER, *_INTROSPECTION]
-    for name in mapping:
+    for name in mapping if prefix else ():
         if not isinstance(name, str) or not name.startswith(prefix) or name.removeprefix(prefix) in known:
             continue
-        close = get_close_matches(name.removeprefix(prefix), known, n=1, cutoff=0.8)
-        if close and prefix:
+        unknown = name.removeprefix(prefix)
+        if close := get_close_matches(unknown, known, n=1, cutoff=0.8):
             raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")
+        for family, instead in _MEANT.items():
+            if unknown.startswith(family):
+                raise ConfigurationError(f"{name} is no setting: {instead}")
 
 
 def _section(mapping: Mapping[str, Any], prefix: str, readers: _Readers, *, strip: str = "") -> dict[str, Any]:

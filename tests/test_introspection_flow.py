@@ -1,9 +1,12 @@
 """The introspection flow stepped by hand: no loop, no thread, no mock, time as a number."""
 
+import gc
 import hashlib
 import json
 import logging
+import threading
 import time
+from concurrent.futures import Future
 from urllib.parse import parse_qs
 
 import pytest
@@ -11,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenguard._flows import answers as answers_module
+from tokenguard._flows import introspection as introspection_module
+from tokenguard._flows.deferring import DeferringLock
 from tokenguard._flows.discovery import Discovery
 from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Send, Start, Work
 from tokenguard._flows.introspection import WAITING_PER_SLOT, Introspector
@@ -645,6 +650,92 @@ def test_metadata_without_a_usable_endpoint_is_unavailable_and_says_so(endpoint,
 
 def test_no_endpoint_and_no_discovery_is_unavailable():
     assert isinstance(Stage(endpoint=None).ask("opaque-1"), IntrospectionUnavailableError)
+
+
+# -- flows that are abandoned, and end where their memory is collected -------------------------------------------------
+
+
+def abandon(holder):
+    """Leave the flow of a caller or of a trip to the collector, in a cycle, as the tasks of a closed loop are."""
+    cycle = [holder.flow]
+    cycle.append(cycle)
+    holder.flow = None
+
+
+@pytest.fixture
+def collecting_under_the_lock(monkeypatch):
+    """Memory is collected where a flight is made, which is under the lock, and nowhere else."""
+
+    def flight(timeout):
+        gc.collect()
+        return Flight(timeout)
+
+    gc.disable()
+    monkeypatch.setattr(introspection_module, "_Flight", flight)
+    yield
+    gc.enable()
+
+
+def in_time(work):
+    """What `work` returns. A thread that waits for itself is told apart by time only: this one may be left behind."""
+    done = Future()
+    threading.Thread(target=lambda: done.set_result(work()), daemon=True).start()
+    return done.result(20)
+
+
+def test_a_caller_that_is_collected_under_the_lock_leaves_its_place_to_the_next(collecting_under_the_lock):
+    stage = Stage(max_concurrency=1)
+    stage.ask("a")
+    leaving, waiting = stage.ask("b"), stage.ask("c")
+    stage.trips[0].advance(reply(ACTIVE))
+    assert leaving.waits_for.future.done()  # it was told that there is room, and will never take it
+    abandon(leaving)
+    in_time(lambda: stage.ask("d"))
+    assert stage.asked == 2
+    stage.trips[1].advance(reply(ACTIVE))
+    waiting.wake()
+    stage.trips[2].advance(reply(ACTIVE))
+    assert waiting.wake() == ACTIVE
+
+
+def test_a_caller_that_waits_no_more_is_collected_under_the_lock(collecting_under_the_lock):
+    stage = Stage(max_concurrency=1)
+    stage.ask("a")
+    waiting, leaving = stage.ask("b"), stage.ask("c")
+    abandon(leaving)
+    stage.trips[0].advance(reply(ACTIVE))
+    in_time(waiting.wake)
+    assert stage.asked == 2
+    assert not stage.asker._waiting
+
+
+def test_a_question_that_is_collected_under_the_lock_is_forgotten(collecting_under_the_lock):
+    stage = Stage()
+    stage.ask("a")
+    abandon(stage.trips[0])
+    in_time(lambda: stage.ask("b"))
+    assert list(stage.asker._flights) == [hashlib.sha256(b"b").digest()]
+
+
+def test_a_change_never_waits_and_is_made_by_who_holds_the_lock():
+    lock, order, held, over = DeferringLock(), [], threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            over.wait(20)
+            order.append("held")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+    lock.soon(lambda: order.append("from outside"))
+    assert order == []
+    over.set()
+    holder.join(20)
+    assert order == ["held", "from outside"]
+    lock.soon(lambda: (order.append("first"), lock.soon(lambda: order.append("within"))))
+    assert order[2:] == ["first", "within"]
 
 
 # -- a store that processes share --------------------------------------------------------------------------------------

@@ -135,6 +135,8 @@ class Outbound:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, GeneratorExit):
+            return  # its loop is gone, and this may be a finalizer: an observer's locks may be held by this very thread
         self.seconds = time.perf_counter() - self._began
         if error is not None:
             kind: object = getattr(error, "kind", None)

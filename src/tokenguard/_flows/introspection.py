@@ -8,12 +8,13 @@ may be inactive:
 `_rules.introspection.judge_active` and the claim checks of `_rules.claims` judge it, each time that it is used.
 
 Every question is a flight of its own. Callers only join it: one that is cancelled neither cancels nor leaks it.
+
+What a flow does in a `finally` it may do in a finalizer, under the very lock it needs: `_flows.deferring`.
 """
 
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from typing import Final
 
 from tokenguard._flows.answers import Answer, Answers, SharedAnswers
 from tokenguard._flows.complaints import complain
+from tokenguard._flows.deferring import DeferringLock
 from tokenguard._flows.discovery import Discovery
 from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Response, Send, Start, reading
 from tokenguard._flows.isolation import Isolation
@@ -72,7 +74,7 @@ class Introspector:
 
     def after_fork(self) -> None:
         """A child process has its own lock, and the parent's flights will not land in it."""
-        self._lock = threading.Lock()
+        self._lock = DeferringLock()
         self._answers.after_fork()
         self._flights: dict[bytes, _Flight] = {}
         self._probe: _Flight | None = None
@@ -135,11 +137,7 @@ class Introspector:
         try:
             return (yield Join(ticket)) is True
         finally:
-            with self._lock:
-                if ticket in self._waiting:
-                    self._waiting.remove(ticket)
-                else:
-                    self._let_in()
+            self._lock.soon(partial(self._leave, ticket))
 
     # -- under the lock
     # --------------------------------------------------------------------------------------------------
@@ -168,6 +166,12 @@ class Introspector:
         if self._probe is flight:
             self._probe = None
         self._let_in()
+
+    def _leave(self, ticket: Flight[bool]) -> None:
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+        else:
+            self._let_in()
 
     def _sweep(self) -> bool:
         """Forget flights that nobody will land any more. Result: whether that made room."""
@@ -211,8 +215,7 @@ class Introspector:
         except Exception as error:  # noqa: BLE001 - whatever it was, the token could not be judged
             return self._failed(error)
         finally:
-            with self._lock:
-                self._forget(digest, flight)
+            self._lock.soon(partial(self._forget, digest, flight))
 
     def _exchange(self, raw: str | bytes, now: float) -> Flow[tuple[Answer, bytes]]:
         url = self._settings.endpoint

@@ -30,13 +30,13 @@ class Shelf:
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self._transport = transport
         self._ssl_context = ssl_context
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `close` is a finalizer, too: it may run in a thread that is in here
         self._lines: dict[ssl.SSLContext | None, list[Line]] = {}
         self._closings = 0
 
     def after_fork(self) -> None:
         """The parent's connections are the parent's: only our copies of their descriptors are closed."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.close()
 
     def take(self, ssl_context: ssl.SSLContext | None) -> tuple[Line, int]:

@@ -63,10 +63,18 @@ class Introspection:
     """Token introspection at an issuer: give it to `Issuer(..., introspection=...)`.
 
     `when="opaque"` asks for opaque tokens only; `when="always"` asks for every JWT too, after judging it here.
-    `endpoint` is discovered from the issuer where it is not given. `client_auth` says how this API authenticates;
-    `client_secret`, `bearer_token` and `private_key` may be callables, read at each use, so that a rotated secret is
-    picked up. An assertion of `private_key_jwt` is addressed to the issuer; `assertion_audience` replaces that for a
-    server that insists.
+    `endpoint` is discovered from the issuer where it is not given. `client_auth` says how this API authenticates, and
+    `client_id` as whom: every method but `bearer` needs it. `client_secret`, `bearer_token` and `private_key` may be
+    callables, read at each use, so that a rotated secret is picked up.
+
+    An assertion of `private_key_jwt` (RFC 7523 section 3) is signed with `private_key`, unencrypted PEM or a private
+    JWK, by `private_key_algorithm`, RS256 if not given, which must fit the key. `private_key_id` is its `kid`, by
+    default the JWK's, else none. It is addressed to the issuer; `assertion_audience` replaces that for a server that
+    insists.
+
+    `require_audience=False` lets an opaque token pass whose answer has no `aud`, which RFC 7662 section 2.2 allows:
+    then every token that the server calls active is good here, whichever API it was given to. An `aud` that is there
+    has to match all the same. Under `when="always"` a JWT's own `aud` was checked, and the answer needs none.
 
     Seconds: `cache_ttl` bounds how long an active token is not asked for again (never past its `exp`), and so how
     late a revocation may take effect; `negative_ttl` is the same for inactive ones; 0 turns either off. `stale_ttl`

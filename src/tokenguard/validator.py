@@ -77,8 +77,12 @@ class TokenValidator:
     claims; `monotonic`: seconds for the ages of caches. `checks`: further callables `(claims, now) -> None` that raise
     `InvalidTokenError` to refuse; nothing removes a built-in check. `max_token_bytes` bounds a token,
     `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for a whole refresh or introspection.
-    `transport`: an httpx transport for outbound calls, closed by its owner. `revocations`: a denylist.
-    `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer.
+    `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
+    one, a CA or client certificate of your own (default: as httpx, by the environment). `allow_insecure_http`: True
+    lets issuers, keys and introspection be asked over http, for development only: whoever is on the way may replace the
+    keys. `jitter`: returns 0 to 1, the share of 5 % of their freshness by which keys are refreshed early, so that a
+    fleet does not fetch at one moment (default: random). `revocations`: a denylist. `clients`: an allow-list of client
+    ids; `Issuer.clients` replaces it for that issuer.
 
     Raises `ConfigurationError`, with what to write instead.
     """
@@ -181,10 +185,11 @@ class TokenValidator:
 
         `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
         `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`,
-        and `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
+        `TOKEN_TYPES`, `REQUIRED_CLAIMS`, `CLIENT_ID_CLAIMS`, `SCOPE_CLAIMS`, `AUDIENCE_CLAIMS`, and
+        `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
         `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. What text cannot spell (`CHECKS`, `REVOCATIONS`, `TRANSPORT`
         and so on) may be there as an object. Raises `ConfigurationError` naming the variable, also for a name that is
-        nearly one of these.
+        nearly one of these, or means one that no variable gives.
         """
         return cls(**_environment.read(mapping, prefix, settings))
 
@@ -245,7 +250,8 @@ class TokenValidator:
         vetted: Callable[[bytes], bool] | None,
         watch: Watch | None = None,
     ) -> AccessToken | Flow[AccessToken] | None:
-        """A remembered token at once, else the flow that judges. No lock, no generator, no await on the first way.
+        """A remembered token at once, else the flow that judges. No generator, no await on the first way, and no lock,
+        but for a token that was out of use for a generation of them.
 
         `vetted` tells whether `token` is a credential at all; a remembered one is. Result: None where it is not, or is
         no size for a token: the caller finds out what is wrong.
@@ -363,7 +369,8 @@ class TokenValidator:
         return tuple(authority.issuer for authority in self._authorities)
 
     def is_ready(self) -> bool:
-        """Whether keys of every issuer are at hand, for a readiness probe. Never fetches: `warm_up` does."""
+        """Whether keys of every issuer are at hand. Never fetches: a readiness probe calls `warm_up` first, or a
+        service that was idle would never be ready again."""
         return all(state.keys.state in ("static", "fresh", "stale") for state in self.state())
 
     def observe(self, observer: Observer) -> Callable[[], None]:

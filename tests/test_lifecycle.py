@@ -131,16 +131,19 @@ def test_asyncio_run_twice_shares_one_fetch():
 
 def test_asyncio_run_again_after_a_run_that_ended_in_the_middle_of_the_fetch():
     """The fetch is carried on by a thread; the second run joins it, or finds its keys."""
-    with living(http_timeout=10) as life:
+    with living(http_timeout=30) as life, life.issuer.outage("hang") as outage:
         token = life.issuer.mint()
 
         async def impatient():
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(life.validator.validate_async(token), 0.05)
+            asking = asyncio.create_task(life.validator.validate_async(token))
+            await asyncio.to_thread(outage.wait_for_arrivals, timeout=30)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
 
-        with life.issuer.outage("hang") as outage:
-            asyncio.run(impatient())
-            outage.wait_for_arrivals(2)  # asked again, by the thread
+        asyncio.run(impatient())
+        outage.wait_for_arrivals(2, timeout=30)  # asked again, by the thread
+        outage.stop()
         assert asyncio.run(life.validator.validate_async(token))
         assert life.validator.state()[0].keys.fetches == 1
         until_quiet()

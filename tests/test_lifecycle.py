@@ -15,6 +15,8 @@ from wire import WORLDS, Wire, whole
 import tokenguard._flows.fetching as fetching_module
 from tokenguard import (
     ConfigurationError,
+    Introspection,
+    InvalidTokenError,
     Issuer,
     KeysUnavailableError,
     TokenGuardError,
@@ -361,12 +363,31 @@ def test_after_close_a_later_call_opens_anew(world):
         assert life.outcome(life.issuer.mint()) == "accepted"
 
 
-async def test_context_managers():
-    issuer = FakeIssuer()
-    with issuer.validator() as validator:
-        validator.validate(issuer.mint())
-    async with issuer.validator() as validator:
-        await validator.validate_async(issuer.mint())
+@world
+async def test_to_leave_a_with_block_closes_the_connection_that_was_kept(world):
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            connection.sendall(whole(b'{"active": false}'))
+        hung_up.set()
+
+    hung_up = threading.Event()
+    with Wire(behave) as server:
+        asked = Introspection("api", "s3cret", endpoint=server.url)
+        issuer = Issuer("https://issuer.example", jwks_uri=server.url, introspection=asked)
+        validator = TokenValidator(issuer, "https://api.example.com", allow_insecure_http=True, http_timeout=30)
+        if world == "threads":
+            with validator:
+                for opaque in ("one", "two"):
+                    with pytest.raises(InvalidTokenError):
+                        validator.validate(opaque)
+                    until_quiet()
+        else:
+            async with validator:
+                for opaque in ("one", "two"):
+                    with pytest.raises(InvalidTokenError):
+                        await validator.validate_async(opaque)
+        assert await asyncio.to_thread(hung_up.wait, 30)
+        assert server.connections == 1
 
 
 def test_collected_validators_leave_no_thread_no_connection_and_no_warning():

@@ -1,14 +1,22 @@
 """Event loops that end with work under way: what is left of it in memory and in descriptors, and who clears it away."""
 
+import asyncio
 import gc
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
+import redis as redis_py
+from over_time import until
+from redis_server import RedisServer
 
 from tokenguard._flows.effects import Request
 from tokenguard._io.threads import Threads
 from tokenguard._observer import Observers, Outbound
+from tokenguard.redis import RedisStore
+
+MANY = 30  # loops, one after the other: more than what may be left of the last few
 
 
 def in_time(work):
@@ -16,6 +24,19 @@ def in_time(work):
     done = Future()
     threading.Thread(target=lambda: done.set_result(work()), daemon=True).start()
     return done.result(20)
+
+
+def descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def run_and_close(main):
+    """What `asyncio.run` does, without ending tasks and asynchronous generators: as many a synchronous program does."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
 
 
 # -- finalizers: memory is collected in any thread, at any allocation
@@ -58,3 +79,40 @@ def test_no_observer_is_told_in_a_finalizer():
     with pytest.raises(KeyError):
         failing.throw(KeyError())
     assert told == ["KeyError"]
+
+
+# -- Redis
+
+
+@pytest.fixture
+def redis():
+    with RedisServer() as server, redis_py.Redis(port=server.port) as client:
+        client.ping()
+        client.url = server.url
+        yield client
+
+
+def test_connections_to_redis_close_with_their_loop(redis):
+    """Nobody says `aclose`, and there is no ResourceWarning all the same."""
+    with RedisStore(redis.url) as store:
+        before = descriptors()
+        for _ in range(MANY):
+            asyncio.run(store.read_entries_async((("jti", "issuer", "1"),)))
+            assert descriptors() == before
+        until(lambda: len(redis.client_list()) == 1)
+        assert len(store._clients._by_loop) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # as for every connection of a loop that is closed under it
+def test_connections_to_redis_of_loops_that_were_only_closed_go_when_the_next_asks(redis):
+    with RedisStore(redis.url) as store:
+        before = descriptors()
+        for _ in range(MANY):
+            run_and_close(store.read_entries_async((("jti", "issuer", "1"),)))
+        gc.collect()
+        assert len(store._clients._by_loop) == 1
+        assert descriptors() <= before + 2
+        asyncio.run(store.aclose())
+    del store
+    gc.collect()
+    assert descriptors() == before

@@ -66,8 +66,8 @@ class RedisStore:
     local copies. Raises `ConfigurationError` for a setting that may not be.
 
     Whatever redis-py raises leaves as it is; `RevocationList` and `Introspection` decide what it means. One store
-    serves threads and event loops and survives a fork. `close()` and `aclose()` (once in each loop that used it)
-    release connections; a later call opens new ones.
+    serves threads and event loops and survives a fork. Connections of a loop close with it; `close()` and `aclose()`
+    (once in each loop that used it) release them earlier, and a later call opens new ones.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class RedisStore:
         """`read_entries` for event loops."""
         asked = self._monotonic()
         async with asyncio.timeout(self._timeout):
-            values = await self._for_loop().mget([self._deny(key) for key in keys])
+            values = await (await self._for_loop()).mget([self._deny(key) for key in keys])
         return self._copied(keys, [_entry(value) for value in values], asked)
 
     def keep_entry(self, key: Key, entry: Entry) -> None:
@@ -126,7 +126,7 @@ class RedisStore:
     async def keep_entry_async(self, key: Key, entry: Entry) -> None:
         """`keep_entry` for event loops."""
         async with asyncio.timeout(self._timeout):
-            await self._for_loop().eval(_KEEP, 1, *self._kept(key, entry))
+            await (await self._for_loop()).eval(_KEEP, 1, *self._kept(key, entry))
         self._copy.forget(key)
 
     # -- introspection answers
@@ -141,7 +141,7 @@ class RedisStore:
 
     async def read_answer_async(self, key: bytes) -> tuple[bytes, float] | None:
         """`read_answer` for event loops."""
-        async with asyncio.timeout(self._timeout), self._for_loop().pipeline(transaction=True) as pipe:
+        async with asyncio.timeout(self._timeout), (await self._for_loop()).pipeline(transaction=True) as pipe:
             pipe.get(self._answer(key))
             pipe.pttl(self._answer(key))
             return _answer(await pipe.execute())
@@ -155,7 +155,7 @@ class RedisStore:
         """`write_answer` for event loops."""
         if lifetime := _milliseconds(seconds):
             async with asyncio.timeout(self._timeout):
-                await self._for_loop().set(self._answer(key), answer, px=lifetime)
+                await (await self._for_loop()).set(self._answer(key), answer, px=lifetime)
 
     # -- clients
     # ---------------------------------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ class RedisStore:
     def _for_threads(self) -> Any:
         return self._here().for_threads()
 
-    def _for_loop(self) -> Any:
-        return self._here().for_loop()
+    async def _for_loop(self) -> Any:
+        return await self._here().for_loop()
 
     # -- keys and values
     # -------------------------------------------------------------------------------------------------

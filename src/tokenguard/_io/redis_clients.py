@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeAlias, cast
-from weakref import WeakKeyDictionary
 
+from tokenguard._io.shelf import closing_with_its_loop
 from tokenguard.errors import ConfigurationError
 
 try:
@@ -70,7 +70,7 @@ class Clients:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._shared: redis.Redis | None = None
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
+        self._by_loop: dict[asyncio.AbstractEventLoop, tuple[redis.asyncio.Redis, AsyncGenerator[None]]] = {}
 
     @property
     def foreign(self) -> bool:
@@ -84,13 +84,20 @@ class Clients:
                 self._shared = self._make()
             return self._shared
 
-    def for_loop(self) -> redis.asyncio.Redis:
-        """The client of the running event loop."""
+    async def for_loop(self) -> redis.asyncio.Redis:
+        """The client of the running event loop, which closes with it."""
         loop = asyncio.get_running_loop()
         with self._lock:
-            client = self._by_loop.get(loop)
-            if client is None:
-                client = self._by_loop[loop] = self._make_async()
+            found = self._by_loop.get(loop)
+            if found is not None:
+                return found[0]
+            client = self._make_async()
+            closing = closing_with_its_loop([client])
+            self._by_loop[loop] = client, closing
+            # A loop that was closed without `shutdown_asyncgens` closed no client: sockets close as they are let go.
+            ended = [self._by_loop.pop(other) for other in tuple(self._by_loop) if other.is_closed()]
+        del ended  # not under the lock: what is let go may warn, and so run anything
+        await anext(closing)
         return client
 
     def close(self) -> None:
@@ -103,6 +110,6 @@ class Clients:
     async def aclose(self) -> None:
         """Close the client of the running loop; a later call makes a new one."""
         with self._lock:
-            client = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+            found = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found[1].aclose()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import ssl
@@ -102,7 +102,7 @@ class Pools:
                 for ended in [other for other in self._open if other.is_closed()]:
                     del self._open[ended]  # its client holds it: no weak reference would ever let it go
                 empty: _Clients = {}
-                new = _closing_with_its_loop(empty)
+                new = closing_with_its_loop(empty.values())
                 self._open[loop] = empty, new
             clients = self._open[loop][0]
             client = clients.get(ssl_context)
@@ -126,12 +126,16 @@ class Pools:
             self._open.clear()
 
 
-async def _closing_with_its_loop(clients: _Clients) -> AsyncGenerator[None]:
+class _Client(Protocol):
+    async def aclose(self) -> None: ...
+
+
+async def closing_with_its_loop(clients: Iterable[_Client]) -> AsyncGenerator[None]:
     """Begun once, it is closed by the loop: when that ends (`asyncio.run` closes what is open), or when nobody holds
     this any more. So connections need no `aclose` to be closed properly."""
     try:
         yield
     finally:
-        for client in clients.values():
+        for client in clients:
             with suppress(Exception):
                 await client.aclose()

@@ -6,6 +6,7 @@ blocks are typed, in order, each into the terminal that its title names, and a `
 terminal must then show, with `...` for whatever changes. Python blocks without a title are run in test_docs.
 """
 
+import inspect
 import json
 import os
 import re
@@ -22,9 +23,26 @@ from serving import ROOT, clean
 from walking import SHELLS, blocks, files, walk
 
 import tokenguard
+from tokenguard import Introspection, Issuer, RevocationList, TokenValidator, asgi, audit, fastapi, flask
+from tokenguard._environment import _INTROSPECTION, _ISSUER, _VALIDATOR, _object
+from tokenguard.redis import RedisStore
+from tokenguard.testing import FakeIssuer
 
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 SESSIONS = ["getting-started.md"]
+# Whose settings are many; wsgi.BearerMiddleware refers to that of asgi.
+DESCRIBED = [
+    TokenValidator,
+    Issuer,
+    Introspection,
+    RevocationList,
+    RedisStore,
+    asgi.BearerMiddleware,
+    fastapi.BearerToken,
+    flask.TokenGuard,
+    audit.enable,
+    FakeIssuer,
+]
 
 
 def name(path):
@@ -102,6 +120,20 @@ def test_the_site_has_every_page():
     listed = set(re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
     pages = {name(page) for page in PAGES if page.parent.name != "decisions"}
     assert pages <= listed, f"not in nav of mkdocs.yml: {pages - listed}"
+
+
+@pytest.mark.parametrize("described", DESCRIBED, ids=lambda one: one.__qualname__)
+def test_the_reference_speaks_of_every_setting(described):
+    settings = set(inspect.signature(described).parameters) - {"app", "validator"}
+    told = set(re.findall(r"`(\w+)[^`]*`", inspect.getdoc(described)))
+    assert settings <= told, sorted(settings - told)
+
+
+def test_the_reference_has_every_variable():
+    spelt = {name for name, read in {**_VALIDATOR, **_ISSUER, **_INTROSPECTION}.items() if read is not _object}
+    told = set(re.findall(r"`(\w+)`", inspect.getdoc(TokenValidator.from_mapping)))
+    told |= {f"INTROSPECTION{name}" for name in told if name.startswith("_")}
+    assert spelt <= told, sorted(spelt - told)
 
 
 def test_the_reference_has_every_public_name():

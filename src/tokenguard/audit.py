@@ -56,7 +56,8 @@ def enable(
 
     `accepted`: for acceptances, too. `request_id_header`: the field with the request's id, such as `"X-Request-ID"`.
     `per_second` and `burst` bound the records of each reason, so that a flood of one kind hides no other; the next
-    record says what was left out. Acceptances are not bounded. Result: a function that ends it.
+    record says what was left out. Acceptances are not bounded. `clock`: wall time in seconds for records; `monotonic`:
+    seconds for the bound. Result: a function that ends it.
 
     Give the logger a handler, with `JsonFormatter` for machines. Where it has no level, it gets INFO.
     Raises `ConfigurationError`.

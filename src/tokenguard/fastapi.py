@@ -59,7 +59,8 @@ class BearerToken(SecurityBase):
     before it is accepted: by the same answer where the server offers denial responses, else by closing with 1008.
 
     FastAPI reads the request's body before it runs dependencies; where the body must not be touched before the token is
-    judged, put `tokenguard.asgi.BearerMiddleware` in front. `scheme_name` tells several of them apart in OpenAPI.
+    judged, put `tokenguard.asgi.BearerMiddleware` in front. In OpenAPI `scheme_name` tells several of them apart, and
+    `description` is for who reads it.
 
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
       without quote and backslash, "api" if not given; an absolute URL

@@ -33,7 +33,9 @@ class Issuer(Presets):
     be an https URL without query and fragment. Ages are seconds: `jwks_max_age` is used where the server gives none,
     `jwks_max_stale` bounds how long keys outlive their freshness while the server is out of reach, `jwks_cooldown`
     spaces attempts. `audience` replaces the validator's. `profile="rfc9068"` demands `typ: at+jwt` and the claims of
-    RFC 9068 section 2.2. HS* algorithms need a static `jwks` of secrets at least as long as the hash.
+    RFC 9068 section 2.2. `algorithms` is the allow-list of header `alg`s, RS, PS and ES 256 to 512 and EdDSA if not
+    given; HS* need a static `jwks` of secrets at least as long as the hash.
+    `introspection` asks the issuer about tokens.
 
     What a provider says in claims of its own names: `token_types` narrows the accepted header `typ` (None is an absent
     one). `audience_claims`, `scope_claims` and `client_id_claims` are names of claims, the first one that is there

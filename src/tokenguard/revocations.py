@@ -58,7 +58,7 @@ class RevocationList:
 
     Effective on the next request, also for remembered tokens. In memory by default: then it holds in this process
     only, is empty after a restart, and takes `max_entries`; entries go by themselves some time after their `until`.
-    A store shares it between processes and hosts.
+    A `store` shares it between processes and hosts.
 
     `until` is the `exp` of the token, or of the longest-lived token that is meant (NumericDate); later the token has
     expired anyway. Bad arguments raise `ConfigurationError`; a store out of reach `IntrospectionUnavailableError`,

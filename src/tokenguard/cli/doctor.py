@@ -68,18 +68,18 @@ def doctor(
 def _examine(validator: TokenValidator, authority: Authority) -> list[Finding]:
     found = Findings(authority.url)
     leeway, timeout, insecure = validator._leeway, validator._timeout, validator._allow_insecure_http  # noqa: SLF001
-    with Prober(timeout) as prober:
-        document = None
-        if authority.discovery is not None:
-            document = examine.discovery(found, prober, authority.url)
-        examine.keys(found, prober, authority, document, allow_insecure_http=insecure)
-        settings = authority.issuer.introspection
-        if settings is not None:
-            with Prober(timeout, settings.ssl_context) as own:
-                examine.introspection(found, own, authority.url, settings, document, allow_insecure_http=insecure)
-                prober.exchanges.extend(own.exchanges)
-        connection.clocks(found, prober.exchanges, leeway)
-        connection.certificates(found, prober.exchanges)
+    prober = Prober(timeout)
+    document = None
+    if authority.discovery is not None:
+        document = examine.discovery(found, prober, authority.url)
+    examine.keys(found, prober, authority, document, allow_insecure_http=insecure)
+    settings = authority.issuer.introspection
+    if settings is not None:
+        own = Prober(timeout, settings.ssl_context)
+        examine.introspection(found, own, authority.url, settings, document, allow_insecure_http=insecure)
+        prober.exchanges.extend(own.exchanges)
+    connection.clocks(found, prober.exchanges, leeway)
+    connection.certificates(found, prober.exchanges)
     try:
         validator._threads.run(authority.keys.attend())  # noqa: SLF001
     except KeysUnavailableError as error:

@@ -1,7 +1,6 @@
 """One HTTP exchange, with what a person wants to know of it beside the answer: the server's clock, its certificate.
 
-Owns: asking, within the bounds of every outbound exchange, and constant words for what went wrong. Must not know: what
-the answer means.
+Owns: asking as the validator asks, and constant words for what went wrong. Must not know: what the answer means.
 """
 
 from __future__ import annotations
@@ -10,16 +9,15 @@ import ssl
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import Any, Final
 
-import httpx
-
-from tokenguard._flows.effects import ExchangeError
-from tokenguard._io.bounds import USER_AGENT, Body
-from tokenguard._io.http import default_ssl_context
+from tokenguard._flows.effects import ExchangeError, Flight, Send
+from tokenguard._io.http import Line
+from tokenguard._io.shelf import Shelf
+from tokenguard._io.threads import Journey
 from tokenguard._rules.messages import Request, Response
 
-_HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
+_LONGEST_CHAIN: Final = 16  # of causes; an error may be its own cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +36,12 @@ class Exchange:
 
 
 class Prober:
-    """Asks, without following redirects, with real deadlines and caps. Keeps what it has learned."""
+    """Asks within the bounds of every outbound exchange: a total deadline, a cap, no redirects. Keeps what comes."""
 
     def __init__(self, timeout: float, ssl_context: ssl.SSLContext | None = None) -> None:
         self.exchanges: list[Exchange] = []
         self._timeout = timeout
-        self._client = httpx.Client(
-            headers=_HEADERS, verify=ssl_context or default_ssl_context(), timeout=timeout, follow_redirects=False
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+        self._lines = _Lines(None, ssl_context)
 
     def get(self, url: str) -> Exchange:
         """Ask for a document."""
@@ -64,43 +54,57 @@ class Prober:
         return exchange
 
     def _send(self, request: Request) -> Exchange:
-        started = time.monotonic()
+        journey = Journey(self._lines, Flight(self._timeout))
         try:
-            with self._client.stream(
-                request.method, request.url, headers=list(request.headers), content=request.body
-            ) as answer:
-                seen, ends = time.time(), _certificate_ends(answer)  # before the body: reading its end may close
-                body = Body(answer.headers.get("content-encoding", ""))
-                for chunk in answer.iter_raw():
-                    body.feed(chunk)
-                    if time.monotonic() - started > self._timeout:
-                        return Exchange(request.url, error="timeout")
-                response = Response(
-                    answer.status_code, {name.lower(): answer.headers[name] for name in answer.headers}, body.finish()
-                )
-                return Exchange(
-                    request.url,
-                    response,
-                    offset=_offset(answer.headers.get("date"), seen),
-                    certificate_ends=ends,
-                )
+            response = journey.send(Send(request))
         except ExchangeError as error:
-            return Exchange(request.url, error=error.kind)
-        except httpx.HTTPError as error:
             return Exchange(request.url, error=_word(error))
+        finally:
+            journey.close()
+        line = self._lines.taken
+        return Exchange(
+            request.url,
+            response,
+            offset=_offset(response.headers.get("date"), line.answered_at),
+            certificate_ends=line.certificate_ends,
+        )
 
 
-def _word(error: httpx.HTTPError) -> str:
+class _Line(Line):
+    """Notes what passes: when the answer began, and until when the server's certificate is good."""
+
+    answered_at = 0.0
+    certificate_ends: float | None = None
+
+    def _trace(self, event: str, info: dict[str, Any]) -> None:
+        super()._trace(event, info)
+        if event.endswith("receive_response_headers.complete"):
+            self.answered_at = time.time()
+        elif event.endswith("start_tls.complete"):
+            certificate = info["return_value"].get_extra_info("ssl_object").getpeercert()
+            if certificate:  # a context that checks nothing is shown nothing
+                self.certificate_ends = ssl.cert_time_to_seconds(certificate["notAfter"])
+
+
+class _Lines(Shelf):
+    """A line for each exchange: the certificate is shown when a connection is made."""
+
+    taken: _Line
+
+    def take(self, ssl_context: ssl.SSLContext | None) -> tuple[Line, int]:
+        self.taken = _Line(None, ssl_context or self._ssl_context)
+        return self.taken, 0
+
+
+def _word(error: ExchangeError) -> str:
     cause: BaseException | None = error
-    while cause is not None:
+    for _ in range(_LONGEST_CHAIN):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"certificate: {cause.verify_message}"  # OpenSSL's text for a number, and nothing a server wrote
         if isinstance(cause, ssl.SSLError):
             return "TLS handshake failed"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.TimeoutException):
-        return "timeout"
-    return "unreachable" if isinstance(error, httpx.NetworkError | httpx.ProxyError) else "protocol error"
+        cause = cause and (cause.__cause__ or cause.__context__)
+    return error.kind
 
 
 def _offset(date: str | None, seen: float) -> float | None:
@@ -108,10 +112,3 @@ def _offset(date: str | None, seen: float) -> float | None:
         return parsedate_to_datetime(date or "").timestamp() + 0.5 - seen  # Date is cut to whole seconds
     except ValueError:
         return None
-
-
-def _certificate_ends(answer: httpx.Response) -> float | None:
-    stream: Any = answer.extensions.get("network_stream")
-    connection = stream.get_extra_info("ssl_object") if stream is not None else None
-    certificate = connection.getpeercert() if connection is not None else None
-    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None

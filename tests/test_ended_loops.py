@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
-from over_time import until
+from over_time import until, until_quiet
 from redis_server import RedisServer
+from wire import Wire, says, send, whole
 
-from tokenguard._flows.effects import Request
+from tokenguard._flows.effects import Flight, Join, Request, Start
+from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 from tokenguard._observer import Observers, Outbound
 from tokenguard.redis import RedisStore
@@ -79,6 +81,61 @@ def test_no_observer_is_told_in_a_finalizer():
     with pytest.raises(KeyError):
         failing.throw(KeyError())
     assert told == ["KeyError"]
+
+
+# -- flights
+
+
+def start_only(flight, flow):
+    yield Start(flight, flow)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets that only their loop could close
+@pytest.mark.parametrize("way", ["beside the loop", "on the loop", "pooled"])
+def test_flights_of_loops_that_are_closed_under_them_leave_nothing(way, caplog):
+    threads = Threads(None, None)
+    loops = Loops(None, None, threads if way == "beside the loop" else None)
+
+    def behave(connection, wire):
+        wire.read_head(connection)
+        connection.recv(1)  # until the caller hangs up
+
+    async def main(url):
+        flight = Flight(30)
+        await loops.run(start_only(flight, send(url, pooled=way == "pooled")))
+        await asyncio.to_thread(server.arrived.acquire, timeout=10)
+        return flight
+
+    with Wire(behave) as server:
+        before = descriptors()
+        flights = [run_and_close(main(server.url)) for _ in range(MANY)]
+        assert len(loops._tasks) == 1
+        assert [flight.lost for flight in flights] == [True] * (MANY - 1) + [False]
+        loops.close()
+        assert not loops._tasks
+        assert flights[-1].lost
+        gc.collect()
+        asyncio.run(loops.pools.client(None))  # the last pool is let go when the next loop asks
+        gc.collect()
+        until_quiet()
+        until(lambda: descriptors() == before)
+    assert not caplog.records
+
+
+def test_a_flight_of_a_loop_that_runs_is_left_alone():
+    loops, flight = Loops(None, None), Flight(30)
+    with Wire(says(whole(b"x"))) as server:
+
+        async def main():
+            await loops.run(start_only(flight, send(server.url)))
+            await asyncio.to_thread(loops.close)
+            return await loops.run(join(flight))
+
+        assert asyncio.run(main()).body == b"x"
+
+
+def join(flight):
+    return (yield Join(flight))
 
 
 # -- Redis

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -36,7 +36,8 @@ class Loops:
     `threads` make the exchanges that keep no connection: TLS and large bodies cost the loop nothing. And they carry on
     a flight whose loop ends: programs that call `asyncio.run` again and again would never finish a refresh that no
     request waits for. Without them (the transport is the caller's, and may be bound to the loop) a flight stays on its
-    loop, and is abandoned with it.
+    loop, and is abandoned with it. So is the flight of a loop that is closed under its tasks: nothing tells of that,
+    so it is found by the next flight, or by closing.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Loops:
     def after_fork(self) -> None:
         """The parent's loops do not run here."""
         self.pools.after_fork()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], tuple[Flight[Any], Flow[Any], _Journey]] = {}
 
     async def run(self, flow: Flow[T]) -> T:
         """The value of `flow`."""
@@ -64,10 +65,12 @@ class Loops:
 
     async def aclose(self) -> None:
         """Close this loop's kept connections. A later exchange opens new ones."""
+        self._sweep()
         await self.pools.aclose()
 
     def close(self) -> None:
         """Close the kept connections of loops that still run, from any thread."""
+        self._sweep()
         self.pools.close()
 
     async def _drive(self, flow: Flow[T], journey: _Journey | None) -> T:
@@ -110,6 +113,7 @@ class Loops:
             return answer
 
     def _start(self, flight: Flight[Any], flow: Flow[Any]) -> None:
+        self._sweep()
         flight.home = threading.get_ident()
         lines = None if self._threads is None else Journey(self._threads.shelf, flight)
         journey = _Journey(self.pools, lines, flight)
@@ -118,7 +122,7 @@ class Loops:
         task = asyncio.get_running_loop().create_task(
             self._fly(flight, flow, journey), name="tokenguard-flight", context=contextvars.Context()
         )
-        self._tasks.add(task)
+        self._tasks[task] = flight, flow, journey
         task.add_done_callback(partial(self._ended, flight, flow, journey))
 
     async def _fly(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey) -> None:
@@ -133,7 +137,7 @@ class Loops:
             await journey.aclose()
 
     def _ended(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled():
             error = task.exception()
             if error is not None:
@@ -143,6 +147,20 @@ class Loops:
             return
         flow.close()
         flight.land(None)
+
+    def _sweep(self) -> None:
+        """Abandon the flights of loops that were closed under their tasks: nothing else would ever let go of them."""
+        for task in tuple(self._tasks):
+            flying = self._tasks.pop(task, None) if task.get_loop().is_closed() else None
+            if flying is None:
+                continue
+            flight, flow, journey = flying
+            flow.close()
+            flight.land(None)
+            cast("Any", task)._log_destroy_pending = False  # noqa: SLF001 - it is reported as lost otherwise
+            with suppress(Exception):  # what it waits for may insist on its loop
+                cast("Coroutine[Any, Any, None]", task.get_coro()).close()
+            journey.let_go()
 
 
 class _Journey:
@@ -174,7 +192,7 @@ class _Journey:
         sent = _in_a_thread(partial(lines.send, effect))
         try:
             await _wait(sent, None)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             self._lines = None
             lines.cut()
             sent.add_done_callback(lambda _: lines.close())  # not before: its thread may still use the connection
@@ -189,12 +207,17 @@ class _Journey:
 
     async def aclose(self) -> None:
         """Close the connections of this flight. Pooled ones are not its own."""
-        if self._lines is not None:
-            self._lines.close()
-        client, self._client = self._client, None
+        client = self._client
+        self.let_go()
         if client is not None:
             with suppress(Exception):
                 await client.aclose()
+
+    def let_go(self) -> None:
+        """Close what can be closed without a loop; the rest closes with its memory."""
+        if self._lines is not None:
+            self._lines.close()
+        self._client = None
 
 
 async def _wait(landed: Future[Any], seconds: float | None) -> None:

@@ -45,7 +45,7 @@ class Provider:
     machine_signs: tuple[MachineSign, ...] = ()
 
     def settings(
-        self, overrides: Mapping[str, Any], values: Mapping[str, Any] = MappingProxyType({}), **names: str
+        self, overrides: Mapping[str, Any], values: Mapping[str, Any] = MappingProxyType({}), /, **names: str
     ) -> dict[str, Any]:
         """The settings of an `Issuer`, `names` filled into the templates. `values` are claims that the preset's own
         arguments hold to.

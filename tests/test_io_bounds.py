@@ -313,6 +313,16 @@ def test_tls(world, tmp_path):
 
 
 @world
+def test_the_ca_bundle_is_the_one_that_the_environment_names_now(world, tmp_path, monkeypatch):
+    with Wire(says(whole(b"tls")), certificate(tmp_path)[0]) as server:
+        assert failed(exchange(world, server.url)) == "unreachable"
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        assert exchange(world, server.url).body == b"tls"
+        monkeypatch.delenv("SSL_CERT_FILE")
+        assert failed(exchange(world, server.url)) == "unreachable"
+
+
+@world
 def test_a_connection_that_is_never_accepted(world):
     """A full backlog: the handshake of TCP itself hangs, where there is no socket yet that could be cut."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:

@@ -6,10 +6,11 @@ fetched. Loaded only where something is fetched: `import tokenguard` loads no HT
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
 from typing import Any
@@ -29,10 +30,15 @@ for _name in ("httpcore", "httpcore._backends.anyio", "anyio._backends._asyncio"
         import_module(_name)
 
 
-@cache
 def default_ssl_context() -> ssl.SSLContext:
-    """One context for the process: building it reads the CA bundle, 35 to 77 ms that belong on no event loop."""
-    return httpx.create_ssl_context()
+    """One context for the process and what its environment names: building it reads the CA bundle, 35 to 77 ms that
+    belong on no event loop."""
+    return _context_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=4)
+def _context_of(_file: str | None, _directory: str | None) -> ssl.SSLContext:
+    return httpx.create_ssl_context()  # it reads these two itself
 
 
 class _Borrowed(httpx.BaseTransport):

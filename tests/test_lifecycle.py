@@ -19,6 +19,8 @@ from tokenguard import (
     InvalidTokenError,
     Issuer,
     KeysUnavailableError,
+    MissingTokenError,
+    Reason,
     TokenGuardError,
     TokenValidator,
     challenge,
@@ -525,6 +527,23 @@ def test_s20_a_clock_that_tells_nonsense_is_a_500(world, wrong):
     issuer = FakeIssuer()
     with pytest.raises(ConfigurationError):
         judged(world, issuer.validator(monotonic=lambda: wrong), issuer.mint())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [RecursionError(), InvalidTokenError(reason=Reason.EXPIRED), MissingTokenError(), KeysUnavailableError()],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", ["clock", "monotonic"])
+@world
+def test_s20_a_clock_that_fails_is_a_500_whatever_it_raises(world, name, wrong):
+    def fail():
+        raise wrong
+
+    issuer = FakeIssuer()
+    with pytest.raises(ConfigurationError) as caught:
+        judged(world, issuer.validator(**{name: fail}), issuer.mint())
+    assert caught.value.__cause__ is wrong
 
 
 @world

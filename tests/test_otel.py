@@ -34,6 +34,7 @@ from tokenguard import (
     TokenGuardError,
     TokenValidator,
     UnavailableError,
+    _keygauges,
     otel,
     wsgi,
 )
@@ -377,6 +378,13 @@ def test_keys_fail_from_a_failed_attempt_until_one_succeeds():
     assert failing() == {issuer.url: 1}
     seen.judge(issuer.mint())
     assert failing() == {issuer.url: 0}
+
+
+def test_s25_a_child_process_can_register_gauges_though_the_parent_did_at_the_fork():
+    provider = MeterProvider()
+    with _keygauges._registering:
+        _keygauges._after_fork_in_child()
+        assert _keygauges.gauges_of(provider) is _keygauges.gauges_of(provider)
 
 
 def test_the_gauges_tell_of_a_failing_validator_before_an_idle_one():

@@ -60,7 +60,9 @@ def test_s25_a_child_process_starts_with_locks_of_its_own(watched):
     token = issuer.mint()
     validator.validate(token)
     before = validator._memory._lock
-    module._after_fork_in_child()
+    with module._observing:  # by a thread of the parent, say
+        module._after_fork_in_child()
+        validator.observe(Watcher())()
     assert validator._memory._lock is not before
     assert validator.validate(token)
 

@@ -6,6 +6,7 @@ know: verdicts, spans, how keys are fetched.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
@@ -114,3 +115,12 @@ def gauges_of(provider: MeterProvider | None) -> KeyGauges:
         if key not in _gauges:
             _gauges[key] = KeyGauges(provider)
         return _gauges[key]
+
+
+def _after_fork_in_child() -> None:
+    global _registering  # noqa: PLW0603 - another thread of the parent may have held it, and is not there to let it go
+    _registering = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -266,8 +266,11 @@ class TokenValidator:
                 watch.note(required.names, remembered=verdict is not None)
             if verdict is None and vetted is not None and not vetted(token):
                 return None
-            now = self._clock()
-            mono = self._monotonic()
+            try:
+                now = self._clock()
+                mono = self._monotonic()
+            except Exception as error:  # a clock's error is never a verdict, whatever its class
+                raise _unexpected(error) from error
             if verdict is not None:
                 judged, starts, ends, grounds = verdict
                 if (
@@ -438,11 +441,13 @@ def _unexpected(error: Exception) -> ConfigurationError:
     return ConfigurationError(f"an unexpected {type(error).__name__} stopped the validation: see the cause")
 
 
-_observing = threading.Lock()  # rare, and never held across anything that could fork or wait
+_observing = threading.Lock()
 _validators: WeakSet[TokenValidator] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
+    global _observing  # noqa: PLW0603 - another thread of the parent may have held it, and is not there to let it go
+    _observing = threading.Lock()
     for validator in list(_validators):
         validator._after_fork()  # noqa: SLF001 - of this very module
 

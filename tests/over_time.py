@@ -63,6 +63,10 @@ class Life:
         self.outcome(self.issuer.mint())
         return self.settled()
 
+    def hurry(self, seconds: float) -> None:
+        """Let what hangs from now on be given up soon, where fetches before had to succeed."""
+        self.validator._authorities[0].keys._timeout = seconds
+
     @property
     def fetched(self) -> int:
         return self.issuer.counters.jwks

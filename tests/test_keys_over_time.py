@@ -10,7 +10,7 @@ from over_time import living, unknown, until
 from wire import WORLDS, Wire, says, whole
 
 from tokenguard import ConfigurationError, InvalidTokenError, Issuer, KeysUnavailableError, TokenValidator, challenge
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Response
 
 world = pytest.mark.parametrize("world", WORLDS)
 
@@ -68,9 +68,11 @@ OUTAGES = {"healthy": None, "failing": "error", "hanging": "hang", "refusing": "
 @pytest.mark.parametrize("issuer", OUTAGES)
 def test_s3_s4_59_a_thousand_unknown_kids(world, issuer):
     """S3, S4, 59, 64: at most one attempt for them per cool-down; a known key is served at once meanwhile."""
-    with living(world, http_timeout=1, token_cache_size=0) as life:
+    with living(world, http_timeout=30, token_cache_size=0) as life:
         good, tokens = life.issuer.mint(), unknown(life.issuer, 1000)
         assert life.outcome(good) == "accepted"
+        if issuer == "hanging":
+            life.hurry(1)
         before, slow = life.fetched, []
         outage = life.issuer.outage(OUTAGES[issuer]).start() if OUTAGES[issuer] else None
         outcomes = set()
@@ -292,30 +294,20 @@ def test_s11_a_set_that_drips_one_octet_at_a_time(world):
 
     def behave(connection, wire):
         wire.read_head(connection)
-        body = good if wire.connections == 1 else None
-        if body is not None:
-            connection.sendall(whole(body))
+        if wire.connections == 1:
+            connection.sendall(whole(json.dumps(life.issuer.jwks()).encode()))
             return
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
         wire.drip(connection, b"{" * 100_000)
 
-    from tokenguard.testing import Clock
-
-    with Wire(behave) as server:
-        issuer = FakeIssuer(clock=Clock(), algorithm="ES256")
-        good = json.dumps(issuer.jwks()).encode()
-        settings = {"clock": issuer.clock, "monotonic": issuer.clock, "http_timeout": 1, "allow_insecure_http": True}
-        validator = TokenValidator(Issuer(issuer.url, jwks_uri=server.url), issuer.audience, **settings)
-        assert validator.validate(issuer.mint())
-        issuer.clock.advance(601)
-        began = time.perf_counter()
-        assert validator.validate(issuer.mint())
-        assert time.perf_counter() - began < 0.9
-        while validator.state()[0].keys.fetching:
-            server.over.wait(0.01)
-        assert 0.9 < time.perf_counter() - began < 10
-        assert validator.state()[0].keys.last_error == "timeout"
-        assert validator.validate(issuer.mint())
+    with Wire(behave) as server, living(world, http_timeout=30, jwks_uri=server.url) as life:
+        assert life.outcome(life.issuer.mint()) == "accepted"
+        life.hurry(2)
+        life.clock.advance(601)
+        assert life.outcome(life.issuer.mint()) == "accepted"
+        assert life.validator.state()[0].keys.fetching
+        assert life.settled().last_error == "timeout"
+        assert life.outcome(life.issuer.mint()) == "accepted"
 
 
 # -- withdrawal
@@ -495,14 +487,19 @@ def test_s3_59_a_flood_after_a_key_set_has_moved(world):
 @world
 def test_s11_one_deadline_bounds_an_attempt_that_discovers_again(world):
     """S11: metadata that never comes takes what is left of it; the old keys are kept."""
-    with living(world, http_timeout=1) as life:
+
+    def at_last(_):
+        life.validator._authorities[0].keys._flight.deadline = time.monotonic() + 2  # the old place took the rest
+        return Response(404)
+
+    with living(world, http_timeout=60) as life:
         keep_metadata(life.issuer)
         assert life.outcome(life.issuer.mint()) == "accepted"
-        life.issuer.publish("jwks", b"", status=404)
+        life.issuer.publish("jwks", at_last)
         with life.issuer.outage("hang", "discovery"):
             began = time.perf_counter()
             assert life.outcome(unknown(life.issuer, 1)[0]) == "unavailable"
-            assert 0.9 < time.perf_counter() - began < 10
+            assert time.perf_counter() - began < 30
         assert life.issuer.counters.discovery == 2
         assert life.validator.state()[0].keys.last_error == "status_404"
         assert life.outcome(life.issuer.mint()) == "accepted"

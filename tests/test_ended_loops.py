@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import redis as redis_py
 from over_time import until, until_quiet
 from redis_server import RedisServer
-from wire import Wire, says, send, whole
+from wire import WORLDS, Wire, says, send, whole
 
 from tokenguard._flows.effects import Flight, Join, Request, Start
 from tokenguard._io.loops import Loops
@@ -132,6 +133,29 @@ def test_a_flight_of_a_loop_that_runs_is_left_alone():
             return await loops.run(join(flight))
 
         assert asyncio.run(main()).body == b"x"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_s20_a_flight_that_crashes_lands_whatever_becomes_of_the_log_line(world, monkeypatch):
+    def broken(_):
+        raise OSError
+
+    monkeypatch.setattr(logging.getLogger("tokenguard"), "handle", broken)
+    flight = Flight(30)
+
+    def crash():
+        raise LookupError
+        yield
+
+    def flow():
+        yield Start(flight, crash())
+        return (yield Join(flight))
+
+    if world == "threads":
+        assert Threads(None, None).run(flow()) is None
+    else:
+        assert asyncio.run(Loops(None, None).run(flow())) is None
+    assert flight.future.done()
 
 
 def join(flight):

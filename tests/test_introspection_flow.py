@@ -652,6 +652,33 @@ def test_no_endpoint_and_no_discovery_is_unavailable():
     assert isinstance(Stage(endpoint=None).ask("opaque-1"), IntrospectionUnavailableError)
 
 
+@pytest.fixture
+def broken_logger(monkeypatch):
+    def broken(_):
+        raise OSError("a broken log handler")
+
+    monkeypatch.setattr(logging.getLogger("tokenguard"), "handle", broken)
+
+
+@pytest.mark.parametrize("answer", [DOWN, reply({}, 500), reply({"error": "invalid_client"}, 401), OSError()])
+def test_s20_a_broken_logger_changes_no_verdict_of_introspection(answer, broken_logger):
+    stage = Stage(stale_ttl=600)
+    stage.ask("opaque-1", reply(ACTIVE))
+    stage.clock.advance(31)
+    for number in range(4):
+        assert isinstance(stage.ask(f"opaque-2-{number}", answer), IntrospectionUnavailableError)
+    assert isinstance(stage.ask("opaque-3", DOWN), IntrospectionUnavailableError)
+    assert stage.ask("opaque-1") == ACTIVE  # the fifth failure in a row: the server is left alone
+    assert stage.asked == 6
+
+
+def test_s20_a_broken_logger_changes_nothing_about_a_store(broken_logger):
+    store = Store()
+    store.error = ConnectionError()
+    assert shared(store, "opaque-1", reply(ACTIVE))[1] == ACTIVE
+    assert shared(store, "opaque-1", reply(ACTIVE), **bearer("token"))[1] == ACTIVE
+
+
 # -- flows that are abandoned, and end where their memory is collected -------------------------------------------------
 
 

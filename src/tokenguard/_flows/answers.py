@@ -11,7 +11,6 @@ their own: a flood of junk tokens evicts no good one.
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any, Final, Self
 
 from cachetools import LRUCache
 
-from tokenguard._flows.complaints import complain_unshared
+from tokenguard._flows.complaints import complain_of_store, complain_unshared
 from tokenguard._flows.effects import Call, Flow
 from tokenguard._rules import strict_json
 from tokenguard._rules.introspection import time_to_expiry
@@ -29,8 +28,6 @@ Answer = Mapping[str, Any]
 
 MAX_REMEMBERED: Final = 16_384  # bytes of an answer; a longer one is used and forgotten
 STORE_PAUSE: Final = 1.0  # seconds that a store is left alone after it failed
-
-_log = logging.getLogger("tokenguard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +155,7 @@ class SharedAnswers:
             return (yield call)
         except Exception as error:  # noqa: BLE001 - a store may raise anything
             self._away_until = self._monotonic() + STORE_PAUSE
-            _log.warning("the store of introspection answers failed (%s); the server is asked", type(error).__name__)
+            complain_of_store(error)
             return None
 
     def _key(self, digest: bytes) -> bytes:

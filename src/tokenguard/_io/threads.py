@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
@@ -203,4 +204,5 @@ def _join(flight: Flight[Any]) -> Any:
 def report(error: BaseException) -> None:
     """A flow must not raise in flight. If one does, its callers are told that it was abandoned, and the operator
     this."""
-    _log.error("a flight ended with an unexpected %s", type(error).__name__)
+    with suppress(Exception):  # a broken log handler must not keep the flight from landing
+        _log.error("a flight ended with an unexpected %s", type(error).__name__)

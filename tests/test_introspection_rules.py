@@ -354,6 +354,8 @@ def test_200_with_a_json_object_is_an_answer(content_type):
         (answer(b'{"active":true,"error":"server_error"}'), Fault.REQUEST, "server_error"),
         (answer(b'{"active":true,"error":null}'), Fault.ANSWER, None),
         (answer(b'{"error":"a\\nb"}', 400), Fault.REQUEST, None),
+        (answer(b'{"error":"opaque-token-sent-back"}', 400), Fault.REQUEST, None),
+        (answer(b'{"error":"opaque-token-sent-back"}'), Fault.REQUEST, None),
         (answer(b'{"error":"' + b"a" * 65 + b'"}', 400), Fault.REQUEST, None),
         (answer(b'{"error":["invalid_client"]}', 400), Fault.REQUEST, None),
     ],

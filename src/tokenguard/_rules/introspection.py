@@ -24,7 +24,28 @@ from tokenguard.errors import InvalidTokenError, Reason
 
 _HEADERS: Final = (("accept", "application/json"), ("content-type", "application/x-www-form-urlencoded"))
 _TOKEN_TYPES: Final = frozenset({"bearer", "access_token"})
-_CODE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}", re.ASCII)  # RFC 6749 section 5.2, capped for logs
+_CODE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}", re.ASCII)  # RFC 6749 section 5.2, capped
+# What may be told of: codes of IANA's "OAuth Extensions Error Registry". Any other text may be the token, sent back.
+_TOLD: Final = frozenset(
+    {
+        "access_denied",
+        "insufficient_scope",
+        "invalid_client",
+        "invalid_dpop_proof",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_target",
+        "invalid_token",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "unsupported_response_type",
+        "unsupported_token_type",
+        "use_dpop_nonce",
+    }
+)
 _OURS: Final = frozenset(
     {"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope", "invalid_token"}
 )
@@ -42,14 +63,13 @@ class Fault(Enum):
 
 
 class AnswerError(Exception):
-    """What came back is no answer. `kind` is a constant word, `code` an OAuth error code in legal characters,
-    capped."""
+    """What came back is no answer. `kind` is a constant word, `code` a registered OAuth error code."""
 
     def __init__(self, kind: str, fault: Fault, *, code: str | None = None) -> None:
         super().__init__(kind)
         self.kind = kind
         self.fault = fault
-        self.code = code
+        self.code = code if code in _TOLD else None
 
 
 def build_request(endpoint: str, token: str | bytes, credentials: Credentials) -> Request:

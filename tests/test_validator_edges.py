@@ -1,8 +1,10 @@
 """What a validator does at the edges of its world: no stack, a fork, headers that are no use to remember."""
 
+from contextlib import nullcontext
+
 import pytest
 
-from tokenguard import ConfigurationError, InvalidTokenError, Reason, RevocationList
+from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, Reason, RevocationList
 from tokenguard import validator as module
 from tokenguard._door import Door
 from tokenguard._flows.finding import find_key
@@ -97,7 +99,7 @@ def test_a_set_that_changes_at_every_look_is_looked_at_four_times():
             yield
 
         def refetch(self, seen):
-            return True
+            return "again"
             yield
 
         def check_answered(self): ...
@@ -107,6 +109,19 @@ def test_a_set_that_changes_at_every_look_is_looked_at_four_times():
         next(find_key(unverified, Restless(), None))
     assert refusal.value.reason is Reason.UNKNOWN_KEY
     assert len(looks) == 1 + 4
+
+
+@pytest.mark.parametrize("outage", [False, True])
+@pytest.mark.parametrize("kind", ["unknown_kid", "forged_signature"])
+def test_one_token_brings_about_one_fetch_though_no_cool_down_holds_it_back(kind, outage):
+    issuer = FakeIssuer(URL)
+    validator = issuer.validator(issuer.as_issuer(jwks_cooldown=0))
+    validator.warm_up()
+    with issuer.outage() if outage else nullcontext():
+        for number in (2, 3):
+            with pytest.raises((InvalidTokenError, KeysUnavailableError)):
+                validator.validate(getattr(issuer, kind)())
+            assert validator.state()[0].keys.fetches == number
 
 
 def test_a_stand_in_that_fails_at_everything_is_answered():

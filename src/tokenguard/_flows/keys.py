@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import ceil, inf
-from typing import Final
+from typing import Final, Literal
 
 from tokenguard._flows.discovery import Discovery
 from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Start
@@ -28,6 +28,8 @@ from tokenguard.errors import KeysUnavailableError
 __all__ = ["KeySource", "KeyState", "warm_up"]
 
 _log = logging.getLogger("tokenguard.keys")
+
+Look = Literal["none", "again", "last"]  # whether to look once more for a key, and then again
 
 _ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller is told to come back
 
@@ -113,29 +115,30 @@ class KeySource:
             yield from self._launch(started, forced=False)
         return flight, servable
 
-    def refetch(self, seen: KeySet) -> Flow[bool]:
+    def refetch(self, seen: KeySet) -> Flow[Look]:
         """Ask once more for a set that lacked a key, or held one whose signature failed.
 
         Joins a fetch under way, or makes one if the cool-down allows. Result: whether another look is worth it, because
-        there was one to wait for, or another set has taken the place of `seen` already.
+        another set has taken the place of `seen` already, or there was a fetch to wait for; the last one, if that fetch
+        was made for this very caller.
         """
         if self._static is not None:
-            return False
+            return "none"
         for _ in range(_ROUNDS):
             mono = self._monotonic()
             with self._lock:
                 if self.keys is not seen:
-                    return True
+                    return "again"
                 flight, started = self._in_the_air(mono), None
                 if flight is None:
                     if mono < self._schedule.forced_due():
-                        return False
+                        return "none"
                     self._schedule.forced_at = mono
                     flight = started = self._depart(forced=True)
             if started is not None:
                 yield from self._launch(started, forced=True)
             if (yield Join(flight)) is not None:
-                return True
+                return "again" if started is None else "last"
             self._take_over(flight)
         raise self._unavailable(1)
 

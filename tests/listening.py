@@ -1,4 +1,4 @@
-"""A loopback server of bare sockets, for the tests' own servers to build upon."""
+"""A loopback server of bare sockets, for the tests' own servers to build upon; and a port for another's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from typing import Self
 
 
@@ -65,6 +66,16 @@ class Listening:
                 if not self.over.is_set():  # else the end of the block may have overlooked it
                     secured.do_handshake()
                     self.serve(secured)
+
+
+@contextlib.contextmanager
+def held_port() -> Iterator[int]:
+    """A port that refuses connections and is given to nobody else meanwhile. A server that is told its number may
+    listen there all the same: Linux lets two sockets with SO_REUSEADDR have one address, while only one listens."""
+    with socket.socket() as holding:
+        holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holding.bind(("127.0.0.1", 0))
+        yield holding.getsockname()[1]
 
 
 def _shut(one: socket.socket) -> None:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from typing import Self
 
 import redis
+from listening import held_port
 
 
 class RedisServer:
-    """`start` it, `kill` it, `freeze` it; the port stays the same."""
+    """`start` it, `kill` it, `freeze` it; the port stays the same, and its own."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.port = listening.getsockname()[1]
+        self._held = contextlib.ExitStack()
+        self.port = self._held.enter_context(held_port())
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
-        self._scratch = tempfile.TemporaryDirectory()
+        self._scratch = self._held.enter_context(tempfile.TemporaryDirectory())
 
     def start(self) -> Self:
         program = shutil.which("redis-server")
@@ -30,16 +30,16 @@ class RedisServer:
             raise AssertionError("redis-server is not installed: apt-get install redis-server")
         self._process = subprocess.Popen(
             [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-            cwd=self._scratch.name,
+            cwd=self._scratch,
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         with redis.Redis(port=self.port) as client:
             while True:
                 with contextlib.suppress(redis.ConnectionError):
-                    client.ping()
+                    assert client.info("server")["process_id"] == self._process.pid, "another server answers"
                     return self
-                if time.monotonic() > deadline:
+                if self._process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError("redis-server does not answer")
                 time.sleep(0.02)
 
@@ -64,4 +64,4 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        self._scratch.cleanup()
+        self._held.close()

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from listening import held_port
 from serving import clean
 
 from tokenguard.cli import connection
@@ -111,9 +112,8 @@ def test_an_issuer_that_differs_only_by_a_slash(fake):
 
 
 def test_nobody_there():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    ran = run("doctor", "-i", url, "-a", "x", "--allow-insecure-http", "--json")
+    with held_port() as port:
+        ran = run("doctor", "-i", f"http://127.0.0.1:{port}", "-a", "x", "--allow-insecure-http", "--json")
     assert ran.code == 1
     assert texts(ran, "discovery", "fault")[0].endswith(": unreachable")
     assert texts(ran, "clock", "note") == ["no answer with a Date, so clocks cannot be compared"]

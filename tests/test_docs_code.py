@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -19,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from listening import held_port
 from serving import ROOT, clean
 from walking import SHELLS, blocks, files, walk
 
@@ -61,11 +61,6 @@ def run(*command, cwd):
     return subprocess.run(command, cwd=cwd, env=clean({}), capture_output=True, text=True, timeout=120, check=False)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return str(taken.getsockname()[1])
-
-
 @pytest.mark.parametrize("page", [page for page in PAGES if files(page)], ids=name)
 def test_files_of_a_page_run(page, tmp_path):
     shown = written(page, tmp_path)
@@ -87,13 +82,14 @@ def test_files_of_a_page_run(page, tmp_path):
 def test_a_session_shows_what_the_page_says(page, tmp_path):
     # Here the environment is installed already; `make newcomer` goes through every step, from an empty one.
     environment = clean({"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
-    walk(
-        ROOT / "docs" / page,
-        tmp_path,
-        environment,
-        leave_out=("python3 -m venv", ". ", "pip install"),
-        instead={port: free_port() for port in ("8000", "9000")},
-    )
+    with held_port() as one, held_port() as other:
+        walk(
+            ROOT / "docs" / page,
+            tmp_path,
+            environment,
+            leave_out=("python3 -m venv", ". ", "pip install"),
+            instead={"8000": str(one), "9000": str(other)},
+        )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

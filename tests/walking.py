@@ -122,9 +122,8 @@ def walk(
     """
 
     def said(text: str) -> str:
-        for word, other in (instead or {}).items():
-            text = text.replace(word, other)
-        return text
+        words = instead or {}
+        return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], text) if words else text
 
     for file, code in files(page).items():
         (directory / file).write_text(said(code), "utf-8")

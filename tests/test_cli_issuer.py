@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from commands import run
@@ -187,7 +188,7 @@ def test_main_runs_the_command_of_argv(monkeypatch, capsys):
 
 
 def test_the_command_is_installed_and_lists_its_commands():
-    script = ROOT / ".venv" / "bin" / "tokenguard"
+    script = Path(sys.executable).parent / "tokenguard"
     command = [script] if script.exists() else COMMAND
     done = subprocess.run([*command, "--help"], env=clean({}), capture_output=True, text=True, timeout=60, check=True)
     for name in ("check", "doctor", "issuer", "demo"):

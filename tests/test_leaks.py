@@ -135,25 +135,23 @@ def test_s17_nothing_of_our_own_secrets_is_seen_again(ear):
 def test_s17_settings_that_are_refused_do_not_show_their_value():
     """S17."""
     secret = "s3cret-s3cret-s3cret"
-    attempts = [
-        lambda: Issuer("https://i.example", jwks_uri=f"https://u:{secret}@i.example/jwks"),
-        lambda: TokenValidator(f"https://u:{secret}@i.example", "a"),
-        lambda: Issuer("https://i.example", jwks={"keys": [{"kty": "oct", "k": "c2hvcnQ"}]}, algorithms="HS256"),
+    url = f"https://u:{secret}@i.example"
+    jwk = {"kty": "oct", "k": "c2hvcnQ"}
+    mapping = {"TOKENGUARD_ISSUER": "https://i", "TOKENGUARD_AUDIENCE": "a", "TOKENGUARD_LEEWAY": secret}
+    attempts = [  # no line of them holds a value, so that a traceback may be searched with all its lines
+        lambda: Issuer("https://i.example", jwks_uri=url),
+        lambda: TokenValidator(url, "a"),
+        lambda: Issuer("https://i.example", jwks={"keys": [jwk]}, algorithms="HS256"),
         lambda: Introspection("c", secret + "\n"),
         lambda: Introspection("c", private_key=secret, client_auth="private_key_jwt"),
-        lambda: TokenValidator.from_mapping(
-            {"TOKENGUARD_ISSUER": "https://i", "TOKENGUARD_AUDIENCE": "a", "TOKENGUARD_LEEWAY": secret}
-        ),
+        lambda: TokenValidator.from_mapping(mapping),
     ]
     for attempt in attempts:
         with pytest.raises(ConfigurationError) as caught:
             attempt()
-        shown = "".join(traceback.format_exception(caught.value)).replace(
-            traceback.format_list(traceback.extract_tb(caught.tb))[0], ""
-        )
-        assert secret not in str(caught.value)
-        assert "c2hvcnQ" not in str(caught.value)
-        assert secret not in shown or "lambda" in shown
+        shown = "".join(traceback.format_exception(caught.value))
+        assert secret not in shown
+        assert "c2hvcnQ" not in shown
 
 
 def test_a_token_hides_its_other_claims():

@@ -403,8 +403,17 @@ def test_a_rehearsal_reaches_the_library_and_proves_nothing(alg, monkeypatch):
     assert seen == [alg]
 
 
-def test_a_secret_is_rehearsed_too():
+def test_a_secret_is_rehearsed_too(monkeypatch):
+    seen = []
+    bind = signatures.verifier
+
+    def watched(alg, public):
+        verify = bind(alg, public)
+        return lambda signature, signed: seen.append((alg, verify(signature, signed)))
+
+    monkeypatch.setattr(signatures, "verifier", watched)
     import_key({"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"}, symmetric=True).rehearse("HS256")
+    assert seen == [("HS256", False)]
 
 
 UNUSABLE = [

@@ -246,6 +246,65 @@ def test_stacked_decorators_ask_for_both_also_on_options():
             assert challenge(answer.header("www-authenticate"))["scope"] == missing
 
 
+@pytest.mark.parametrize("where", ["app", "blueprint", "app that is guarded last"])
+@pytest.mark.parametrize("path", ["/open", "/other"])
+def test_s23_a_guard_above_the_route_decorator_is_found_before_a_request_is_served(where, path, caplog):
+    """S23: Flask has registered the bare function, and the guard guards nothing."""
+    app, blueprint = Flask(__name__), Blueprint("part", __name__)
+    if where != "app that is guarded last":
+        TokenGuard(app, VALIDATOR)
+
+    @require_scope("a")
+    @(blueprint if where == "blueprint" else app).get("/open")
+    @require_scope()
+    def meant_to_be_guarded():
+        return "open"
+
+    @app.get("/other")
+    def other():
+        return "other"
+
+    app.register_blueprint(blueprint)
+    if where == "app that is guarded last":
+        TokenGuard(app, VALIDATOR)
+    for _ in range(2):
+        assert ask_wsgi(app, path=path, fields=good()).status == 500
+    assert "meant_to_be_guarded' is open: write require_scope below the route decorator" in caplog.text
+
+
+def test_a_function_may_be_registered_with_and_without_a_guard():
+    class Odd:
+        __hash__ = None
+        __name__ = "odd"
+
+        def __call__(self):
+            return "odd"
+
+    def view():
+        return "here"
+
+    app = Flask(__name__)
+    TokenGuard(app, VALIDATOR)
+    app.add_url_rule("/open", "open", view)
+    app.add_url_rule("/guarded", "guarded", require_scope("a")(view))
+    app.add_url_rule("/odd", "odd", Odd())
+    app.add_url_rule("/odd-guarded", "odd-guarded", require_scope("a")(Odd()))
+    hooks = app.before_request_funcs[None]
+    for path, status in {"/open": 200, "/guarded": 401, "/odd": 200, "/odd-guarded": 401}.items():
+        assert ask_wsgi(app, path=path).status == status
+    assert len(hooks) == 1
+    assert app.before_request_funcs[None] == []
+
+
+def test_the_look_at_the_views_takes_no_hook_of_the_apps_away():
+    app, ran = Flask(__name__), []
+    TokenGuard(app, VALIDATOR)
+    app.before_request(lambda: ran.append("hook"))
+    for _ in range(3):
+        ask_wsgi(app)
+    assert ran == ["hook"] * 3
+
+
 def test_view_classes():
     app = Flask("classes")
     TokenGuard(app, VALIDATOR)

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import wraps
 from inspect import isclass, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from weakref import WeakKeyDictionary, WeakSet
 
 from flask import Flask, Request, Response, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
@@ -37,6 +39,7 @@ R = TypeVar("R")
 _EXTENSION = "tokenguard"
 _PREFIX = "TOKENGUARD_"
 _MARK = "__tokenguard_required__"  # on a decorated view: what it asks for; survives functools.wraps
+_decorated: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()  # functions, and the guarded ones made of them
 
 # What is behind the proxies; an attribute of a proxy itself costs five times as much.
 _this_request = cast("LocalProxy[Request]", request)._get_current_object  # noqa: SLF001 - documented by werkzeug
@@ -91,6 +94,7 @@ class TokenGuard:
             show_reason=self._show_reason,
         )
         if present is None:
+            app.before_request(_before_the_first_request)
             # Not a hook: every request of every view would pay a microsecond for it.
             app.make_default_options_response = _guarding(app.make_default_options_response)  # type: ignore[method-assign]
             if TokenGuardError not in app.error_handler_spec[None][None]:
@@ -100,8 +104,8 @@ class TokenGuard:
 def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A view that asks for every one of `scopes`, or, without any, just for a token.
 
-    Goes under the route decorator. The app needs a `TokenGuard`. The automatic answer to OPTIONS is guarded too, CORS
-    preflights included.
+    Goes below the route decorator: an app with one above answers 500 to everything. The app needs a `TokenGuard`. The
+    automatic answer to OPTIONS is guarded too, CORS preflights included.
     """
     needed = required(scopes)
 
@@ -134,9 +138,34 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
             guarded = guarded_sync
         setattr(guarded, _MARK, (*getattr(view, _MARK, ()), needed))
+        with suppress(TypeError):  # a callable that cannot be referred to weakly
+            _decorated.setdefault(view, WeakSet()).add(guarded)
         return cast("Callable[P, R]", guarded)
 
     return decorate
+
+
+def _before_the_first_request() -> None:
+    app = _this_app()
+    try:
+        _check_views(app)
+    except ConfigurationError as error:
+        _door().note(_this_request().environ, None, error)
+        raise
+    # Another list, as Flask is going through this one. No later request pays for the hook.
+    hooks = app.before_request_funcs[None]
+    app.before_request_funcs[None] = [hook for hook in hooks if hook is not _before_the_first_request]
+
+
+def _check_views(app: Flask) -> None:
+    """No view may be registered without the guard that its function was given."""
+    views = list(app.view_functions.items())
+    for endpoint, view in views:
+        guards = None
+        with suppress(TypeError):  # no key of a weak dictionary
+            guards = _decorated.get(view)
+        if guards is not None and not any(one is guard for guard in guards for _, one in views):
+            raise ConfigurationError(f"the view {endpoint!r} is open: write require_scope below the route decorator")
 
 
 def _validator_for(app: Flask, given: TokenValidator | None) -> TokenValidator | None:

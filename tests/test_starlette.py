@@ -96,6 +96,11 @@ async def starlettes_own(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
+@requires("authenticated")
+async def with_any_token(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
 async def partly(extra: str, request: Request) -> PlainTextResponse:
     return PlainTextResponse(extra)
 
@@ -108,6 +113,7 @@ ROUTES = [
     Route("/partial", require_scope("a", "b")(functools.partial(partly, "extra")), methods=ALL),
     Route("/whoami", whoami),
     Route("/requires", starlettes_own),
+    Route("/authenticated", with_any_token),
     WebSocketRoute("/socket", socket),
     WebSocketRoute("/sockets", Sockets),
     WebSocketRoute("/listening", Listening),
@@ -177,6 +183,8 @@ async def test_request_user_and_auth_and_requires_work():
     assert (await ask(APP, path="/requires", fields=good())).status == 200
     assert (await ask(APP, path="/requires", fields=good("b"))).status == 403
     assert (await ask(OPEN, path="/requires")).status == 403
+    assert (await ask(APP, path="/authenticated", fields=good(""))).status == 200
+    assert (await ask(OPEN, path="/authenticated")).status == 403
 
 
 @pytest.mark.parametrize("prefix", ["/api", "/api/v1"])

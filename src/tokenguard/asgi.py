@@ -161,7 +161,7 @@ async def _lifespan(validator: TokenValidator, app: App, scope: Scope, receive: 
 class Caller:
     """What Starlette expects at `request.user` and `request.auth`, without importing it.
 
-    `access_token` is the judged token, or None. `scopes` are the token's, nothing is added to them.
+    `access_token` is the judged token, or None. `scopes` are the token's.
     """
 
     __slots__ = ("access_token",)
@@ -187,8 +187,16 @@ class Caller:
 
     @property
     def scopes(self) -> list[str]:
-        """What the token grants."""
-        return [] if self.access_token is None else sorted(self.access_token.scopes)
+        """What the token grants. Asked for `authenticated`, as Starlette's pages do, there is one where there is a
+        token."""
+        return [] if self.access_token is None else _Scopes(sorted(self.access_token.scopes))
+
+
+class _Scopes(list[str]):
+    __slots__ = ()
+
+    def __contains__(self, scope: object) -> bool:
+        return scope == "authenticated" or super().__contains__(scope)
 
 
 _NOBODY = Caller(None)

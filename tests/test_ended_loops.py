@@ -110,10 +110,10 @@ def test_flights_of_loops_that_are_closed_under_them_leave_nothing(way, caplog):
     with Wire(behave) as server:
         before = descriptors()
         flights = [run_and_close(main(server.url)) for _ in range(MANY)]
-        assert len(loops._tasks) == 1
+        assert len(loops._flying) == 1
         assert [flight.lost for flight in flights] == [True] * (MANY - 1) + [False]
         loops.close()
-        assert not loops._tasks
+        assert not loops._flying
         assert flights[-1].lost
         gc.collect()
         asyncio.run(loops.pools.client(None))  # the last pool is let go when the next loop asks

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+_Flying = tuple[Flight[Any], Flow[Any], "_Journey"]
 
 
 class Loops:
@@ -54,7 +55,7 @@ class Loops:
     def after_fork(self) -> None:
         """The parent's loops do not run here."""
         self.pools.after_fork()
-        self._tasks: dict[asyncio.Task[None], tuple[Flight[Any], Flow[Any], _Journey]] = {}
+        self._flying: dict[asyncio.AbstractEventLoop, dict[asyncio.Task[None], _Flying]] = {}
 
     async def run(self, flow: Flow[T]) -> T:
         """The value of `flow`."""
@@ -119,10 +120,11 @@ class Loops:
         journey = _Journey(self.pools, lines, flight)
         # An empty context: the request that happens to come first must not lend its context variables to a shared
         # fetch.
-        task = asyncio.get_running_loop().create_task(
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(
             self._fly(flight, flow, journey), name="tokenguard-flight", context=contextvars.Context()
         )
-        self._tasks[task] = flight, flow, journey
+        self._flying.setdefault(loop, {})[task] = flight, flow, journey
         task.add_done_callback(partial(self._ended, flight, flow, journey))
 
     async def _fly(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey) -> None:
@@ -137,7 +139,11 @@ class Loops:
             await journey.aclose()
 
     def _ended(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        loop = task.get_loop()
+        tasks = self._flying.get(loop, {})
+        tasks.pop(task, None)
+        if not tasks:
+            self._flying.pop(loop, None)
         if not task.cancelled():
             error = task.exception()
             if error is not None:
@@ -150,11 +156,8 @@ class Loops:
 
     def _sweep(self) -> None:
         """Abandon the flights of loops that were closed under their tasks: nothing else would ever let go of them."""
-        for task in tuple(self._tasks):
-            flying = self._tasks.pop(task, None) if task.get_loop().is_closed() else None
-            if flying is None:
-                continue
-            flight, flow, journey = flying
+        ended = [self._flying.pop(loop, {}) for loop in tuple(self._flying) if loop.is_closed()]
+        for task, (flight, flow, journey) in [flying for tasks in ended for flying in tasks.items()]:
             flow.close()
             flight.land(None)
             cast("Any", task)._log_destroy_pending = False  # noqa: SLF001 - it is reported as lost otherwise

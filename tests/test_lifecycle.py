@@ -75,7 +75,7 @@ def test_warm_up_rehearses_tokens_that_are_accepted(world, monkeypatch):
 
 @world
 def test_warm_up_is_done_once_keys_are_there_whatever_becomes_of_its_rehearsal(world, monkeypatch):
-    monkeypatch.setattr("tokenguard.validator.SigningKey", broken)
+    monkeypatch.setattr("tokenguard._rehearsal.SigningKey", broken)
     with living(world) as life:
         life.validator.warm_up() if world == "threads" else life.run(life.validator.warm_up_async())
         assert life.validator.is_ready() is True

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from types import MethodType, TracebackType
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._asked import AsgiRequest, WsgiRequest
@@ -20,6 +20,7 @@ from tokenguard._observer import Observers, at_a_door, judged
 from tokenguard._rules.bearer import credential, has_token, is_plain, sole_credential
 from tokenguard._rules.paths import public_paths, route_path
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
+from tokenguard._trail import trail
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
 from tokenguard.errors import (
     ConfigurationError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 TOKEN_KEY = "tokenguard.access_token"
 DOOR_KEY = "tokenguard.door"
+POLICY_VIOLATION = 1008  # closes a websocket that cannot be refused otherwise (RFC 6455 section 7.4.1)
 
 _log = logging.getLogger("tokenguard")
 
@@ -291,6 +293,11 @@ def _read(sent: list[bytes], query: bytes) -> str:
     return credential([value.decode("latin-1") for value in sent], query.decode("latin-1"))
 
 
+def takes_denials(scope: Mapping[str, Any]) -> bool:
+    """Whether a websocket can be refused by a whole response: ASGI's WebSocket Denial Response extension."""
+    return "websocket.http.response" in (scope.get("extensions") or ())
+
+
 def checked(token: object) -> AccessToken:
     if not isinstance(token, AccessToken):
         raise ConfigurationError("the validator did not return an access token")
@@ -298,41 +305,19 @@ def checked(token: object) -> AccessToken:
 
 
 def _record(name: str, error: BaseException) -> None:
-    # Class names and places only: the texts of foreign exceptions quote tokens, keys and URLs. A logger that fails must
-    # not change the verdict.
-    with suppress(Exception):
+    with suppress(Exception):  # a logger that fails must not change the verdict
         if isinstance(error, RejectedError):
             _log.debug("%s: refused: %s (%s)", name, type(error).__name__, error.reason)
         elif isinstance(error, UnavailableError):
-            _log.warning("%s: could not judge a token: %s", name, _trail(error))
+            _log.warning("%s: could not judge a token: %s", name, trail(error))
         else:
-            _log.error("%s: failed, so refused a request: %s", name, _trail(error))
-
-
-def _trail(error: BaseException) -> str:
-    """Where an exception came from, and its causes: class, file and line."""
-    places: list[str] = []
-    current: BaseException | None = error
-    while current is not None and len(places) < 4:
-        trace = current.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        # Our own texts are constants and say what to do.
-        ours = type(current) is ConfigurationError and trace is not None and _is_ours(trace)
-        places.append(f"{type(current).__name__}{place}{f' ({current})' if ours else ''}")
-        current = current.__cause__
-    return ", from ".join(places)
-
-
-def _is_ours(trace: TracebackType) -> bool:
-    return str(trace.tb_frame.f_globals.get("__name__")).startswith("tokenguard.")
+            _log.error("%s: failed, so refused a request: %s", name, trail(error))
 
 
 def log_failure(action: str, error: BaseException) -> None:
     """Log that something beside the verdicts failed: warming up, closing."""
     with suppress(Exception):
-        _log.warning("%s failed: %s", action, _trail(error))
+        _log.warning("%s failed: %s", action, trail(error))
 
 
 # Stands in where a decorator finds no middleware in front of it.

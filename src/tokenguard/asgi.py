@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from tokenguard._door import DOOR_KEY, TOKEN_KEY, Door, checked, log_failure, usable
+from tokenguard._door import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, Door, checked, log_failure, takes_denials, usable
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
@@ -24,9 +24,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_DENIAL = "websocket.http.response"  # ASGI's WebSocket Denial Response extension
-_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
 
 
 class BearerMiddleware:
@@ -98,10 +95,10 @@ class BearerMiddleware:
         if kind == "http":
             await _answer(rejection, "", method, send)
         elif (await receive())["type"] == "websocket.connect":
-            if _DENIAL in (scope.get("extensions") or ()):
+            if takes_denials(scope):
                 await _answer(rejection, "websocket.", method, send)
             else:
-                await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
 
 
 def _judging(door: Door, scope: Scope) -> AccessToken | Awaitable[AccessToken] | None:

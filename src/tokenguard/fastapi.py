@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from tokenguard._door import Door, checked, usable
+from tokenguard._door import POLICY_VIOLATION, Door, checked, takes_denials, usable
 from tokenguard._rules.scope import NO_SCOPE, required
 from tokenguard.challenge import Rejection
 from tokenguard.token import AccessToken
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BearerToken", "RefusedRequest", "add_error_handler"]
 
-_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
 # FastAPI's own handler writes another body, so these two would be wrong with it.
 _ABOUT_THE_BODY = ("Content-Type", "Content-Length")
 
@@ -105,8 +104,8 @@ class BearerToken(SecurityBase):
             return judged
         if isinstance(connection, WebSocket):
             await connection.receive()  # the connect message comes first, whatever the answer
-            if "websocket.http.response" not in (scope.get("extensions") or ()):
-                raise WebSocketException(_POLICY_VIOLATION)
+            if not takes_denials(scope):
+                raise WebSocketException(POLICY_VIOLATION)
         raise RefusedRequest(rejection)
 
 

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._door import DOOR_KEY, TOKEN_KEY, UNGUARDED, Door, enough
+from tokenguard._door import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Door, enough, takes_denials
 from tokenguard._rules.scope import RequiredScope, required
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
@@ -24,8 +24,6 @@ __all__ = ["require_scope"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
 
 
 def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -106,7 +104,7 @@ async def _deny(websocket: WebSocket, rejection: Rejection) -> None:
     if websocket.client_state is WebSocketState.CONNECTING:
         await websocket.receive()
     answerable = websocket.application_state is WebSocketState.CONNECTING  # not accepted yet
-    if answerable and "websocket.http.response" in (websocket.scope.get("extensions") or ()):
+    if answerable and takes_denials(websocket.scope):
         await websocket.send_denial_response(_response(websocket, rejection))
     else:
-        await websocket.close(_POLICY_VIOLATION)
+        await websocket.close(POLICY_VIOLATION)

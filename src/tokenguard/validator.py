@@ -13,7 +13,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -30,8 +29,7 @@ from tokenguard._flows.memory import Memory
 from tokenguard._flows.validation import Check, Validation
 from tokenguard._flows.verdict import Verdict
 from tokenguard._observer import Observer, Observers
-from tokenguard._rules.client_auth import SigningKey
-from tokenguard._rules.encoding import encode
+from tokenguard._rehearsal import rehearse
 from tokenguard._rules.scope import NO_SCOPE, RequiredScope
 from tokenguard._rules.scope import required as prepare
 from tokenguard._rules.settings import number, strings, whole
@@ -56,8 +54,6 @@ T = TypeVar("T")
 _NO_STACK = "the stack is used up: validate nearer to its start, or raise the recursion limit"
 _SYNC_ONLY = "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
 _LONGEST_TIMEOUT = 300
-_REHEARSAL = "urn:tokenguard:rehearsal"
-_REHEARSALS = 16  # the interpreter adapts a function to its types (PEP 659) after some calls; two for each header
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -333,34 +329,9 @@ class TokenValidator:
         self._rehearse()
 
     def _rehearse(self) -> None:
-        """Let the first token find everything used before: it took three times as long as the second.
-
-        A validator of its own judges good tokens of its own, signed with a secret that nobody sees. Never raises.
-        Once: a readiness probe may warm up every second.
-        """
-        if self._is_rehearsed:
-            return
-        self._is_rehearsed = True
-        with suppress(Exception):  # the keys are there, and that is what was asked for
-            secret = os.urandom(32)
-            key = {"kty": "oct", "kid": _REHEARSAL, "k": encode(secret).decode("ascii")}
-            issuer = Issuer(_REHEARSAL, jwks={"keys": [key]}, algorithms=["HS256"])
-            now = 2_000_000_000  # as large as they come: even to compare such a number first loads something
-            rehearsal = TokenValidator(issuer, _REHEARSAL, clock=lambda: float(now))
-            signing = SigningKey(secret, "HS256", None)
-            texts = dict.fromkeys(("iss", "aud", "sub", "client_id"), _REHEARSAL)
-            tokens = [
-                signing.sign(
-                    {"typ": "at+jwt", "kid": _REHEARSAL, "n": turn // 2},
-                    {**texts, "scope": f"{_REHEARSAL} {turn}", "jti": f"{turn}", "iat": now, "exp": now + 60},
-                )
-                for turn in range(_REHEARSALS)
-            ]
-            keys = self._validation.key_of_each_algorithm()
-            for token in tokens:
-                rehearsal.validate(token)
-                for alg, real in keys.items():
-                    real.rehearse(alg)
+        if not self._is_rehearsed:  # a readiness probe may warm up every second
+            self._is_rehearsed = True
+            rehearse(TokenValidator, self._validation.key_of_each_algorithm())
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
 from tokenguard._io.shelf import Shelf
 from tokenguard._observer import Observers, Outbound
+from tokenguard._trail import trail
 
 if TYPE_CHECKING:
     import ssl
@@ -205,4 +206,4 @@ def report(error: BaseException) -> None:
     """A flow must not raise in flight. If one does, its callers are told that it was abandoned, and the operator
     this."""
     with suppress(Exception):  # a broken log handler must not keep the flight from landing
-        _log.error("a flight ended with an unexpected %s", type(error).__name__)
+        _log.error("a flight ended unexpectedly, and its callers were told to come back: %s", trail(error))

@@ -36,7 +36,6 @@ def denylist():
 
 
 def test_a_token_is_named_by_issuer_and_jti(denylist):
-    assert denylist.local
     assert revoked(denylist) is False
     denylist.revoke(ISSUER, "j1", NOW + 300)
     assert revoked(denylist) is True
@@ -241,7 +240,6 @@ def check(denylist, *names):
 def test_a_store_is_asked_once_for_all_names():
     store = Store([None, Entry(NOW + 300, NOW), None])
     denylist = RevocationList(store)
-    assert not denylist.local
     assert through(check(denylist)) is True
     store.result = [None, Entry(NOW + 300, NOW - 10), None]
     assert through(check(denylist)) is False

@@ -14,6 +14,7 @@ import re
 from http import HTTPStatus
 from typing import NamedTuple
 
+from tokenguard._rules.scope import SCOPE_TOKEN
 from tokenguard._rules.settings import fetched_url
 from tokenguard.errors import (
     ConfigurationError,
@@ -31,7 +32,6 @@ __all__ = ["Rejection", "checked_realm", "checked_resource_metadata", "reject"]
 # What a quoted-string may hold without escapes (RFC 9110 section 5.6.4), less HTAB and obs-text: servers and gateways
 # treat both badly (PEP 3333 forbids control characters), and nobody wants them in a realm.
 _QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", re.ASCII)
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)  # RFC 6749 appendix A.4
 
 _DEFAULT_REALM = "api"
 _FAILURE = "The request could not be authorized because of an error in the server."
@@ -128,7 +128,7 @@ def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *,
 
 
 def _is_scope_token(name: object) -> bool:
-    return isinstance(name, str) and _SCOPE_TOKEN.fullmatch(name) is not None
+    return isinstance(name, str) and SCOPE_TOKEN.fullmatch(name) is not None
 
 
 def _answer(

@@ -75,7 +75,6 @@ class RevocationList:
             )
         self._store = store
         self._memory = _Memory(max_entries)
-        self.local = store is None
 
     @property
     def answers(self) -> AnswerStore | None:
@@ -120,7 +119,7 @@ class RevocationList:
         now: float,
         leeway: float,
     ) -> bool:
-        """Whether a judged token is refused, by the list in memory alone; the whole truth where `local` is true."""
+        """Whether a judged token is refused, by the list in memory alone."""
         entries = self._memory.entries
         self._memory.now = now
         if not entries:

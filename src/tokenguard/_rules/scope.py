@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenguard.errors import ConfigurationError
 
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
+SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)  # RFC 6749 appendix A.4
 _NOTHING: frozenset[str] = frozenset()
 _EMPTY = frozenset({""})
 
@@ -52,7 +52,7 @@ def _prepare(scope: str | Iterable[str]) -> RequiredScope:
         if isinstance(scope, str) and not part:
             continue
         for name in part.split(" "):
-            if _SCOPE_TOKEN.fullmatch(name) is None:
+            if SCOPE_TOKEN.fullmatch(name) is None:
                 raise ConfigurationError(
                     'a required scope must be printable ASCII without space, quote or backslash, such as "orders:read"'
                 )

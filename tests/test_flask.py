@@ -293,7 +293,7 @@ def test_a_function_may_be_registered_with_and_without_a_guard():
     for path, status in {"/open": 200, "/guarded": 401, "/odd": 200, "/odd-guarded": 401}.items():
         assert ask_wsgi(app, path=path).status == status
     assert len(hooks) == 1
-    assert app.before_request_funcs[None] == []
+    assert None not in app.before_request_funcs
 
 
 def test_the_look_at_the_views_takes_no_hook_of_the_apps_away():

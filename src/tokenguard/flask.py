@@ -153,8 +153,11 @@ def _before_the_first_request() -> None:
         _door().note(_this_request().environ, None, error)
         raise
     # Another list, as Flask is going through this one. No later request pays for the hook.
-    hooks = app.before_request_funcs[None]
-    app.before_request_funcs[None] = [hook for hook in hooks if hook is not _before_the_first_request]
+    others = [hook for hook in app.before_request_funcs[None] if hook is not _before_the_first_request]
+    if others:
+        app.before_request_funcs[None] = others
+    else:
+        app.before_request_funcs.pop(None, None)  # another first request may have done so
 
 
 def _check_views(app: Flask) -> None:

@@ -102,6 +102,8 @@ class Line:
                 return _whole(answer) if answer.is_stream_consumed else self._read(answer)
             finally:
                 answer.close()
+        except ExchangeError:
+            raise
         except Exception as error:
             raise _exchange_error(error) from error
 
@@ -187,6 +189,8 @@ async def exchange(client: httpx.AsyncClient, request: Request, timeout: float) 
             return _response(answer, body.finish())
         finally:
             await answer.aclose()
+    except ExchangeError:
+        raise
     except Exception as error:
         raise _exchange_error(error) from error
     finally:
@@ -205,8 +209,6 @@ def _response(answer: httpx.Response, body: bytes) -> Response:
 
 
 def _exchange_error(error: Exception) -> ExchangeError:
-    if isinstance(error, ExchangeError):
-        return error
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return ExchangeError("timeout", ends_attempt=True)
     if isinstance(error, httpx.NetworkError | httpx.ProxyError | OSError):

@@ -9,15 +9,13 @@ import ssl
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any
 
 from tokenguard._flows.effects import ExchangeError, Flight, Send
 from tokenguard._io.http import Line
 from tokenguard._io.shelf import Shelf
 from tokenguard._io.threads import Journey
 from tokenguard._rules.messages import Request, Response
-
-_LONGEST_CHAIN: Final = 16  # of causes; an error may be its own cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +96,12 @@ class _Lines(Shelf):
 
 def _word(error: ExchangeError) -> str:
     cause: BaseException | None = error
-    for _ in range(_LONGEST_CHAIN):
+    while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"certificate: {cause.verify_message}"  # OpenSSL's text for a number, and nothing a server wrote
         if isinstance(cause, ssl.SSLError):
             return "TLS handshake failed"
-        cause = cause and (cause.__cause__ or cause.__context__)
+        cause = cause.__cause__ or cause.__context__
     return error.kind
 
 

@@ -231,9 +231,11 @@ def test_what_code_gives_goes_before_the_environment(issuer):
 
 def test_the_environment_describes_the_issuer_that_code_names():
     described = {"G_JWKS_URI": "https://issuer.example/jwks", "G_LEEWAY": "5"}
-    assert TokenValidator.from_mapping(described, "G_", issuer=URL, audience=API, leeway=7).state()[0].issuer == URL
-    with pytest.raises(ConfigurationError, match="one issuer only"):
-        TokenValidator.from_mapping(described, "G_", issuer=Issuer(URL), audience=API)
+    for one in (URL, [URL], {URL}):
+        assert TokenValidator.from_mapping(described, "G_", issuer=one, audience=API, leeway=7).state()[0].issuer == URL
+    for other in (Issuer(URL), [URL, URL + "/2"], [Issuer(URL)], 7):
+        with pytest.raises(ConfigurationError, match="one issuer only"):
+            TokenValidator.from_mapping(described, "G_", issuer=other, audience=API)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,7 @@ def test_the_environment_describes_the_issuer_that_code_names():
         },
         {"G_ISSUER": Issuer(URL)},
         {"G_ISSUER": [Issuer(URL), "https://i.example"]},
+        {"G_ISSUER": (URL,), "G_JWKS_URI": "https://issuer.example/jwks"},
         {"G_AUDIENCE": [API]},
         {"OTHER": "x", "G_REALM": "x", "G_TOKEN": "x", "G_SERVICE_HOST": "x", "G_PORT_80_TCP": "x", 5: 6},
     ],

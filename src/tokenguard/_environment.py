@@ -7,7 +7,7 @@ Owns: the names, and turning text into numbers, flags and lists. Must not know: 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -129,16 +129,18 @@ def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = Map
             raise ConfigurationError(
                 f"{prefix}ISSUER must be set: the exact iss of the tokens, such as https://auth.example.com/"
             )
-        settings["issuer"] = issuer[0] if isinstance(issuer, list) and len(issuer) == 1 else issuer
+        settings["issuer"] = issuer
     if "audience" not in settings:
         raise ConfigurationError(
             f"{prefix}AUDIENCE must be set: what the tokens' aud names this API, a URL for example"
         )
     if of_issuer := _issuer_settings(mapping, prefix):
-        if not isinstance(settings["issuer"], str):
+        issuer = settings["issuer"]
+        issuers = list(issuer) if isinstance(issuer, Iterable) and not isinstance(issuer, str) else [issuer]
+        if len(issuers) != 1 or not isinstance(issuers[0], str):
             names = ", ".join(prefix + name.upper() for name in of_issuer)
             raise ConfigurationError(f"{names} can be set for one issuer only: for several write Issuer(...) in code")
-        settings["issuer"] = Issuer(settings["issuer"], **of_issuer)
+        settings["issuer"] = Issuer(issuers[0], **of_issuer)
     return settings
 
 

@@ -30,7 +30,8 @@ def rehearse(validator: Callable[..., Any], keys: Mapping[str, Key]) -> None:
         key = {"kty": "oct", "kid": _NAME, "k": encode(secret).decode("ascii")}
         issuer = Issuer(_NAME, jwks={"keys": [key]}, algorithms=["HS256"])
         rehearsal = validator(issuer, _NAME, clock=lambda: float(_NOW))
-        for token in [_token(SigningKey(secret, "HS256", None), turn) for turn in range(_TURNS)]:
+        signing = SigningKey(secret, "HS256", None)
+        for token in [_token(signing, turn) for turn in range(_TURNS)]:
             rehearsal.validate(token)
             for alg, real in keys.items():
                 real.rehearse(alg)

@@ -1,7 +1,7 @@
 """What the operator is told where introspection gave no answer: the next step, in the log.
 
 Owns: the texts, and that no log handler changes a verdict. Must not know: flights, caches. An OAuth error code is the
-only thing here that a server sent; it has been checked against RFC 6749 section 5.2 and capped.
+only thing here that a server sent, and it is one of those that are registered.
 """
 
 from __future__ import annotations

@@ -3,13 +3,10 @@
 import asyncio
 import gc
 import logging
-import threading
-from concurrent.futures import Future
-from pathlib import Path
 
 import pytest
 import redis as redis_py
-from over_time import until, until_quiet
+from over_time import descriptors, in_time, until, until_quiet
 from redis_server import RedisServer
 from wire import WORLDS, Wire, says, send, whole
 
@@ -20,17 +17,6 @@ from tokenguard._observer import Observers, Outbound
 from tokenguard.redis import RedisStore
 
 MANY = 30  # loops, one after the other: more than what may be left of the last few
-
-
-def in_time(work):
-    """What `work` returns. A thread that waits for itself is told apart by time only: this one may be left behind."""
-    done = Future()
-    threading.Thread(target=lambda: done.set_result(work()), daemon=True).start()
-    return done.result(20)
-
-
-def descriptors():
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def run_and_close(main):

@@ -6,12 +6,12 @@ import json
 import logging
 import threading
 import time
-from concurrent.futures import Future
 from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from over_time import in_time
 
 from tokenguard._flows import answers as answers_module
 from tokenguard._flows import introspection as introspection_module
@@ -701,13 +701,6 @@ def collecting_under_the_lock(monkeypatch):
     monkeypatch.setattr(introspection_module, "_Flight", flight)
     yield
     gc.enable()
-
-
-def in_time(work):
-    """What `work` returns. A thread that waits for itself is told apart by time only: this one may be left behind."""
-    done = Future()
-    threading.Thread(target=lambda: done.set_result(work()), daemon=True).start()
-    return done.result(20)
 
 
 def test_a_caller_that_is_collected_under_the_lock_leaves_its_place_to_the_next(collecting_under_the_lock):

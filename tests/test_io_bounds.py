@@ -8,11 +8,10 @@ import threading
 import time
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import httpx
 import pytest
-from over_time import until
+from over_time import descriptors, until
 from wire import DRIVERS, Wire, certificate, exchange, failed, in_flight, says, send, whole
 
 from tokenguard._flows.effects import ExchangeError, Request, Response, Send
@@ -351,10 +350,6 @@ def no_flight_is_left(within=30.0):
             return True
         threading.Event().wait(0.005)
     return False
-
-
-def descriptors():
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @world

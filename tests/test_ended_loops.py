@@ -10,12 +10,14 @@ from over_time import descriptors, in_time, until, until_quiet
 from redis_server import RedisServer
 from wire import WORLDS, Wire, says, send, whole
 
-from tokenguard._flows.effects import Flight, Join, Request, Start
+from tokenguard._flows.effects import Flight, Join, Request, Send, Start
 from tokenguard._io.loops import Loops
+from tokenguard._io.shelf import server_of
 from tokenguard._io.threads import Threads
 from tokenguard._observer import Observers, Outbound
 from tokenguard.redis import RedisStore
 
+SERVER = server_of(Send(Request("GET", "https://issuer.example/")))
 MANY = 30  # loops, one after the other: more than what may be left of the last few
 
 
@@ -42,7 +44,7 @@ def test_a_shelf_is_closed_by_a_finalizer_in_a_thread_that_holds_its_lock():
     shelf = driver.shelf
     shelf._lines = Collecting()
     del driver
-    line, closings = in_time(lambda: shelf.take(None))
+    line, closings = in_time(lambda: shelf.take(SERVER))
     line.close()
     assert closings == 1
 

@@ -142,8 +142,8 @@ def test_cookies_are_not_kept(world):
 
 
 @world
-def test_one_connection_for_all_exchanges_of_a_flight(world):
-    """Discovery and keys of one refresh share a connection."""
+def test_one_connection_for_all_that_a_flight_asks_one_server_of_one_kind(world):
+    """The places of one discovery share a connection."""
     with Wire(says(whole())) as server:
         exchange(world, server.url, server.url + "2", server.url + "3")
     assert (server.connections, len(server.heads)) == (1, 3)
@@ -480,6 +480,11 @@ def test_a_line_that_is_cut_before_its_connection_stands_is_cut_as_soon_as_it_do
 
 def test_a_stream_without_a_socket_cannot_be_cut_and_does_no_harm():
     class Stream:
+        __slots__ = ()  # nor can anyone listen to it
+
+        def read(self, *_):
+            """Nothing."""
+
         def get_extra_info(self, _):
             return None
 

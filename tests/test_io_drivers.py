@@ -16,11 +16,11 @@ import pytest
 from over_time import threads_of_ours, until, until_quiet
 from wire import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
-from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Start, Work, reading
+from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Request, Response, Send, Start, Work, reading
 from tokenguard._io import threads as threads_module
 from tokenguard._io.http import Line
 from tokenguard._io.loops import Loops, _Journey
-from tokenguard._io.shelf import Shelf
+from tokenguard._io.shelf import Shelf, server_of
 from tokenguard._io.threads import Journey, Threads
 
 world = pytest.mark.parametrize("world", DRIVERS)
@@ -450,7 +450,7 @@ def test_threads_keep_pooled_connections_and_close_them():
     with Wire(says(whole())) as server:
         for _ in range(3):
             assert driver.run(pooled(server.url)).status == 200
-            until(lambda: driver.shelf._lines.get(None))
+            until(lambda: driver.shelf._lines)
         assert server.connections == 1
         driver.run(in_flight(send(server.url)))  # takes it, and does not keep it
         driver.close()
@@ -486,6 +486,9 @@ def test_a_flight_may_change_the_tls_context_between_exchanges():
         asyncio.run(main())
 
 
+SERVER = server_of(Send(Request("GET", "https://issuer.example/")))
+
+
 class FakeLine:
     def __init__(self):
         self.closed = False
@@ -498,20 +501,20 @@ def test_a_shelf_keeps_sixteen_lines_and_none_that_was_out_when_all_were_closed(
     shelf = Shelf(None, None)
     lines = [FakeLine() for _ in range(17)]
     for line in lines:
-        shelf.give_back(line, None, 0)
+        shelf.give_back(line, SERVER, 0)
     assert [line.closed for line in lines] == [False] * 16 + [True]
     shelf.close()
     assert all(line.closed for line in lines)
     late = FakeLine()
-    shelf.give_back(late, None, 0)
+    shelf.give_back(late, SERVER, 0)
     assert late.closed
-    assert shelf.take(None)[1] == 1
+    assert shelf.take(SERVER)[1] == 1
 
 
 def test_s25_a_child_process_uses_no_connection_of_its_parent():
     driver = Threads(None, None)
     line = FakeLine()
-    driver.shelf.give_back(line, None, 0)
+    driver.shelf.give_back(line, SERVER, 0)
     driver.after_fork()
     assert line.closed
     assert not driver.shelf._lines
@@ -521,7 +524,7 @@ def test_what_is_only_forgotten_closes_its_connections():
     driver = Threads(None, None)
     with Wire(says(whole())) as server:
         driver.run(pooled(server.url))
-        until(lambda: driver.shelf._lines.get(None) and not threads_of_ours())
+        until(lambda: driver.shelf._lines and not threads_of_ours())
         shelf, drivers = driver.shelf, weakref.WeakSet([driver])
         driver = None
         gc.collect()

@@ -1,7 +1,13 @@
 """httpx, and nothing but httpx: clients, a request in, a bounded answer out.
 
-Owns: how clients are made and closed, the mapping of httpx's errors, the two readers. Must not know: flows, what is
-fetched. Loaded only where something is fetched: `import tokenguard` loads no HTTP client.
+Owns: how clients are made and closed, the mapping of httpx's errors, the two readers, which connection may be used
+again. Must not know: flows, what is fetched. Loaded only where something is fetched: `import tokenguard` loads no HTTP
+client.
+
+A connection is used again only if exactly one answer came on it. What follows an answer belongs to nobody: httpx would
+read it as the answer to the next request. So each read of a connection is noted where httpx tells of the connection
+(its `trace` extension), and the connection is closed before httpx can keep it. What is already there before a request
+is sent closes it too.
 """
 
 from __future__ import annotations
@@ -9,19 +15,24 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
 from tokenguard._flows.effects import ExchangeError, Request, Response
 from tokenguard._io.bounds import MAX_BODY, USER_AGENT, Body
+from tokenguard._io.framing import MAX_HEARD, is_one_answer
 
 _HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
 _OPENED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
+_OPENING = ("connect_tcp.started", "connect_unix_socket.started")
 
 # What httpx and the standard library load at the first connection. That takes 15 to 100 ms, which belong on no event
 # loop; and a process that forks while a thread holds a module's import lock has a child that waits for ever.
@@ -72,22 +83,133 @@ def _forget_cookies(client: httpx.Client | httpx.AsyncClient) -> None:
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
 
+class _Reads:
+    """What one request has read so far. Refers to no connection: a context may outlive its event loop."""
+
+    __slots__ = ("are_heard", "has_octets")
+
+    def __init__(self) -> None:
+        self.are_heard = False  # whether its connection is one that is listened to
+        self.has_octets = False
+
+
+_reads: ContextVar[_Reads | None] = ContextVar("tokenguard_reads", default=None)
+
+
+class _Attempt:
+    """One request on one connection: whether that is new, and whether an octet came before it failed."""
+
+    def __init__(self) -> None:
+        self.reads = _Reads()
+        self.is_new = False
+
+    def may_repeat(self, error: ExchangeError) -> bool:
+        """Whether a kept connection ended before the first octet of an answer: the server closed it as the request
+        left (RFC 9112 section 9.3.1). Or what nobody asked for came on it before the request was sent."""
+        return error.kind != "timeout" and self.reads.are_heard and not self.is_new and not self.reads.has_octets
+
+
+class _Heard:
+    """Stands in for a connection's `read`, and keeps what came since the last exchange."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._read: Callable[..., Any] = stream.read
+        self._octets = bytearray()
+        with suppress(AttributeError):  # a stream that lets nobody listen is not kept
+            stream.read = self
+
+    def forget(self) -> None:
+        self._octets.clear()
+
+    def is_one_answer(self, method: str) -> bool:
+        return len(self._octets) <= MAX_HEARD and is_one_answer(bytes(self._octets), method)
+
+    def _begin(self) -> None:
+        reads = _reads.get()
+        if reads is not None:
+            reads.are_heard = True
+
+    def _take(self, data: bytes) -> bytes:
+        reads = _reads.get()
+        if data and reads is not None:
+            reads.has_octets = True
+        if len(self._octets) <= MAX_HEARD:
+            self._octets += data
+        return data
+
+
+class _HeardInThreads(_Heard):
+    def __call__(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._begin()
+        return self._take(self._read(max_bytes, timeout))
+
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to read: no octet, no end, decrypted or not."""
+        self._begin()
+        try:
+            self._read(1, 0.0)
+        except Exception as error:  # noqa: BLE001 - httpx's name for it depends on its version, the cause does not
+            return isinstance(error.__cause__, BlockingIOError | ssl.SSLWantReadError)
+        return False
+
+
+class _HeardOnLoops(_Heard):
+    async def __call__(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._begin()
+        return self._take(await self._read(max_bytes, timeout))
+
+    async def is_quiet(self) -> bool:
+        """Whether there is nothing to read. What was decrypted is read, what still is in the socket is asked for."""
+        if self._stream.get_extra_info("is_readable"):
+            return False
+        self._begin()
+        try:
+            await self._read(1, 0.0)
+        except Exception as error:  # noqa: BLE001 - httpx's name for it depends on its version, the cause does not
+            return isinstance(error.__cause__, TimeoutError)
+        return False
+
+
 class Line:
     """A synchronous client used by one exchange at a time, so that its sockets are known and can be cut at a deadline.
 
     httpx bounds each read, not an exchange: a server that drips bytes would hold it for ever. Cutting is a shutdown,
     never a close: the number of a closed descriptor may be another connection's by the time that a blocked read
     returns.
+
+    All its exchanges ask one server, so that it has one connection at most.
     """
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self._client = httpx.Client(**_settings(ssl_context, None if transport is None else _Borrowed(transport)))
         _forget_cookies(self._client)
+        self._is_borrowed = self._may_keep = transport is not None
+        self._now = _Attempt()
+        self._heard: _HeardInThreads | None = None  # the connection of this exchange, or the one that was kept
         self._sockets: list[socket.socket] = []
         self._is_cut = False
 
-    def exchange(self, request: Request, timeout: float) -> Response:
-        """Do one exchange. Raises `ExchangeError`."""
+    def exchange(self, request: Request, timeout: float, *, keep: bool = False) -> Response:
+        """Do one exchange. `keep`: the connection may be used for another one, also in the caller's transport. Raises
+        `ExchangeError`.
+
+        Where a kept connection ends before the first octet of an answer, the request is sent once more, on a new one.
+        """
+        ends = time.monotonic() + timeout
+        self._may_keep = keep or not self._is_borrowed
+        attempt = _Attempt()
+        try:
+            return self._attempt(attempt, request, timeout)
+        except ExchangeError as error:
+            remaining = ends - time.monotonic()
+            if not attempt.may_repeat(error) or self._is_cut or remaining <= 0:
+                raise
+        return self._attempt(_Attempt(), request, remaining)
+
+    def _attempt(self, attempt: _Attempt, request: Request, timeout: float) -> Response:
+        self._now = attempt
+        _reads.set(attempt.reads)
         try:
             sent = self._client.build_request(
                 request.method,
@@ -106,17 +228,49 @@ class Line:
             raise
         except Exception as error:
             raise _exchange_error(error) from error
+        finally:
+            _reads.set(None)
 
     def _read(self, answer: httpx.Response) -> Response:
         body = Body(answer.headers.get("content-encoding", ""))
-        for chunk in answer.iter_raw():
+        stream = cast("httpx.SyncByteStream", answer.stream)
+        for chunk in stream:  # `iter_raw` would give the connection back at its end
             body.feed(chunk)
-        return _response(answer, body.finish())
+        response = _response(answer, body.finish())
+        self._settle(answer)
+        return response
+
+    def _settle(self, answer: httpx.Response) -> None:
+        """Close a connection on which anything but one answer came, before it can be used again."""
+        stream = _http1_stream(answer)
+        if stream is None:
+            return
+        heard = stream.read
+        if (
+            self._may_keep
+            and isinstance(heard, _HeardInThreads)
+            and heard.is_one_answer(answer.request.method)
+            and heard.is_quiet()
+        ):
+            heard.forget()
+        else:
+            stream.close()
+        if self._is_borrowed:  # others may be using it by the time of the next exchange
+            self._heard = None
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
-        if not event.endswith(_OPENED):
-            return
-        opened = info["return_value"].get_extra_info("socket")
+        if event.endswith(_OPENING):
+            self._now.is_new, self._heard = True, None
+        elif event.endswith("send_request_headers.started") and self._heard is not None:
+            self._heard.forget()  # a proxy's greeting
+            if not self._heard.is_quiet():
+                raise ExchangeError("protocol_error")  # an answer to nothing
+        elif event.endswith(_OPENED):
+            self._open(info["return_value"])
+
+    def _open(self, stream: Any) -> None:
+        self._heard = _HeardInThreads(stream)
+        opened = stream.get_extra_info("socket")
         # TLS takes the descriptor over from the socket below it; a closed one has none either.
         self._sockets = [
             one for one in (*self._sockets, opened) if isinstance(one, socket.socket) and one.fileno() >= 0
@@ -146,20 +300,25 @@ def async_client(
     return client
 
 
-class _Handshake:
+class _Handshake(_Attempt):
     """Remembers a connection until it is secured: one whose handshake is cancelled is nobody's else, and stays open."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self._heard: _HeardOnLoops | None = None
         self._opened: Any = None
         self._unsecured: Any = None
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
-        if event.endswith("connect_tcp.complete"):
-            self._opened = info["return_value"]
+        if event.endswith(_OPENING):
+            self.is_new = True
+        elif event.endswith("send_request_headers.started") and self._heard is not None:
+            self._heard.forget()  # a proxy's greeting
         elif event.endswith("start_tls.started"):
             self._unsecured = self._opened
-        elif event.endswith("start_tls.complete"):
-            self._unsecured = None
+        elif event.endswith(_OPENED):
+            self._opened, self._unsecured = info["return_value"], None
+            self._heard = _HeardOnLoops(self._opened)
 
     async def aclose(self) -> None:
         if self._unsecured is not None:
@@ -167,9 +326,25 @@ class _Handshake:
                 await self._unsecured.aclose()
 
 
-async def exchange(client: httpx.AsyncClient, request: Request, timeout: float) -> Response:
-    """Do one exchange. The caller bounds it as a whole; `timeout` bounds each of its parts. Raises `ExchangeError`."""
-    handshake = _Handshake()
+async def exchange(client: httpx.AsyncClient, request: Request, timeout: float, *, keep: bool = False) -> Response:
+    """Do one exchange. The caller bounds it as a whole; `timeout` bounds each of its parts. `keep`: the connection may
+    be used for another one. Raises `ExchangeError`.
+
+    Where a kept connection ends before the first octet of an answer, the request is sent once more.
+    """
+    attempt = _Handshake()
+    try:
+        return await _attempted(attempt, client, request, timeout, keep=keep)
+    except ExchangeError as error:
+        if not attempt.may_repeat(error):
+            raise
+    return await _attempted(_Handshake(), client, request, timeout, keep=keep)
+
+
+async def _attempted(
+    attempt: _Handshake, client: httpx.AsyncClient, request: Request, timeout: float, *, keep: bool
+) -> Response:
+    _reads.set(attempt.reads)
     try:
         sent = client.build_request(
             request.method,
@@ -177,16 +352,18 @@ async def exchange(client: httpx.AsyncClient, request: Request, timeout: float) 
             headers=list(request.headers),
             content=request.body,
             timeout=timeout,
-            extensions={"trace": handshake.trace},
+            extensions={"trace": attempt.trace},
         )
         answer = await client.send(sent, stream=True)
         try:
             if answer.is_stream_consumed:
                 return _whole(answer)
             body = Body(answer.headers.get("content-encoding", ""))
-            async for chunk in answer.aiter_raw():
+            async for chunk in cast("httpx.AsyncByteStream", answer.stream):
                 body.feed(chunk)
-            return _response(answer, body.finish())
+            response = _response(answer, body.finish())
+            await _settle(answer, keep=keep)
+            return response
         finally:
             await answer.aclose()
     except ExchangeError:
@@ -194,7 +371,32 @@ async def exchange(client: httpx.AsyncClient, request: Request, timeout: float) 
     except Exception as error:
         raise _exchange_error(error) from error
     finally:
-        await handshake.aclose()
+        _reads.set(None)  # not `reset`: a loop that is closed under its tasks ends this in another context
+        await attempt.aclose()
+
+
+async def _settle(answer: httpx.Response, *, keep: bool) -> None:
+    """Close a connection on which anything but one answer came, before it can be used again."""
+    stream = _http1_stream(answer)
+    if stream is None:
+        return
+    heard = stream.read
+    if (
+        keep
+        and isinstance(heard, _HeardOnLoops)
+        and heard.is_one_answer(answer.request.method)
+        and await heard.is_quiet()
+    ):
+        heard.forget()
+    else:
+        await stream.aclose()
+
+
+def _http1_stream(answer: httpx.Response) -> Any:
+    """The connection that an answer came on; None where it carries several at once, or no connection is told of."""
+    if answer.extensions.get("http_version") == b"HTTP/2":
+        return None
+    return answer.extensions.get("network_stream")
 
 
 def _whole(answer: httpx.Response) -> Response:

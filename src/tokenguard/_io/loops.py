@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
-from tokenguard._io.shelf import Pools
+from tokenguard._io.shelf import Pools, Server, server_of
 from tokenguard._io.threads import Journey, Threads, report
 from tokenguard._observer import Observers, Outbound
 
@@ -175,19 +175,20 @@ class _Journey:
         self._lines = lines
         self._flight = flight
         self._client: httpx.AsyncClient | None = None
-        self._ssl_context: ssl.SSLContext | None = None
+        self._server: Server | None = None
 
     async def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
-        if self._lines is not None and not effect.pooled:
+        if self._lines is not None:
             return await self._send_beside(self._lines, effect)
         from tokenguard._io.http import exchange
 
         remaining = max(self._flight.deadline - time.monotonic(), 0.001)
-        client = await self._pools.client(effect.ssl_context) if effect.pooled else await self._own(effect.ssl_context)
+        client = await self._pools.client(effect.ssl_context) if effect.pooled else await self._own(effect)
         try:
             async with asyncio.timeout(remaining):
-                return await exchange(client, effect.request, remaining)
+                keep = effect.pooled or not self._pools.are_borrowed
+                return await exchange(client, effect.request, remaining, keep=keep)
         except TimeoutError:
             raise ExchangeError("timeout", ends_attempt=True) from None
 
@@ -202,10 +203,11 @@ class _Journey:
             raise
         return sent.result()
 
-    async def _own(self, ssl_context: ssl.SSLContext | None) -> httpx.AsyncClient:
-        if self._client is None or self._ssl_context is not ssl_context:
+    async def _own(self, effect: Send) -> httpx.AsyncClient:
+        server = server_of(effect)
+        if self._client is None or self._server != server:
             await self.aclose()
-            self._client, self._ssl_context = self._pools.fresh(ssl_context), ssl_context
+            self._client, self._server = self._pools.fresh(effect.ssl_context), server
         return self._client
 
     async def aclose(self) -> None:

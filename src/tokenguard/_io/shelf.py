@@ -11,17 +11,34 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
 
+    from tokenguard._flows.effects import Send
     from tokenguard._io.http import Line
 
 _KEPT = 16  # lines for threads: as many exchanges at once find a connection that is open already
 _CONNECTIONS = 100  # for each event loop
+
+
+class Server(NamedTuple):
+    """Whom a connection leads to, and what it is for: discovery, keys and introspection share none."""
+
+    ssl_context: ssl.SSLContext | None
+    endpoint: str
+    scheme: str
+    authority: str
+
+
+def server_of(effect: Send) -> Server:
+    """Whom an exchange asks."""
+    scheme, authority = urlsplit(effect.request.url)[:2]
+    return Server(effect.ssl_context, effect.endpoint, scheme, authority)
 
 
 class Shelf:
@@ -31,7 +48,7 @@ class Shelf:
         self._transport = transport
         self._ssl_context = ssl_context
         self._lock = threading.RLock()  # `close` is a finalizer, too: it may run in a thread that is in here
-        self._lines: dict[ssl.SSLContext | None, list[Line]] = {}
+        self._lines: dict[Server, list[Line]] = {}
         self._closings = 0
 
     def after_fork(self) -> None:
@@ -39,22 +56,24 @@ class Shelf:
         self._lock = threading.RLock()
         self.close()
 
-    def take(self, ssl_context: ssl.SSLContext | None) -> tuple[Line, int]:
+    def take(self, server: Server) -> tuple[Line, int]:
         """A line kept from before, or a new one; and the number to bring it back with."""
         from tokenguard._io.http import Line
 
         with self._lock:
-            kept, closings = self._lines.get(ssl_context), self._closings
+            kept, closings = self._lines.get(server), self._closings
             if kept:
-                return kept.pop(), closings
-        return Line(self._transport, ssl_context or self._ssl_context), closings
+                line = kept.pop()
+                if not kept:
+                    del self._lines[server]
+                return line, closings
+        return Line(self._transport, server.ssl_context or self._ssl_context), closings
 
-    def give_back(self, line: Line, ssl_context: ssl.SSLContext | None, closings: int) -> None:
+    def give_back(self, line: Line, server: Server, closings: int) -> None:
         """Keep a line, unless there are enough, or all were closed since it was taken."""
         with self._lock:
-            kept = self._lines.setdefault(ssl_context, [])
-            if closings == self._closings and len(kept) < _KEPT:
-                kept.append(line)
+            if closings == self._closings and len(self._lines.get(server, ())) < _KEPT:
+                self._lines.setdefault(server, []).append(line)
                 return
         line.close()
 
@@ -76,6 +95,7 @@ class Pools:
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self._transport = transport
+        self.are_borrowed = transport is not None  # their connections are in a transport of the caller's
         self._ssl_context = ssl_context
         self.after_fork()
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
-from tokenguard._io.shelf import Shelf
+from tokenguard._io.shelf import Server, Shelf, server_of
 from tokenguard._observer import Observers, Outbound
 from tokenguard._trail import trail
 
@@ -118,7 +118,7 @@ class Journey:
         self._flight = flight
         self._line: Line | None = None
         self._closings = 0
-        self._ssl_context: ssl.SSLContext | None = None
+        self._server: Server | None = None
         self._keep = False
         self._is_cut = False
 
@@ -153,10 +153,11 @@ class Journey:
         return answer
 
     def _take(self, effect: Send) -> Line:
-        if self._line is None or self._ssl_context is not effect.ssl_context:
+        server = server_of(effect)
+        if self._line is None or self._server != server:
             self.close()
-            self._line, self._closings = self._shelf.take(effect.ssl_context)
-            self._ssl_context = effect.ssl_context
+            self._line, self._closings = self._shelf.take(server)
+            self._server = server
         self._keep = False
         return self._line
 
@@ -170,17 +171,18 @@ class Journey:
     def close(self) -> None:
         """Let go of the connection: kept for others where its last exchange allowed it."""
         line, self._line = self._line, None
-        if line is not None:
-            if self._keep:
-                self._shelf.give_back(line, self._ssl_context, self._closings)
-            else:
-                line.close()
+        if line is None:
+            return
+        if self._keep:
+            self._shelf.give_back(line, cast("Server", self._server), self._closings)
+        else:
+            line.close()
 
 
 def _exchange(line: Line, effect: Send, timeout: float, landed: Future[Response]) -> None:
     try:
         try:
-            landed.set_result(line.exchange(effect.request, timeout))
+            landed.set_result(line.exchange(effect.request, timeout, keep=effect.pooled))
         except ExchangeError as error:
             landed.set_exception(error)
         except InvalidStateError:

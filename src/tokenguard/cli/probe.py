@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenguard._flows.effects import ExchangeError, Flight, Send
 from tokenguard._io.http import Line
-from tokenguard._io.shelf import Shelf
+from tokenguard._io.shelf import Server, Shelf
 from tokenguard._io.threads import Journey
 from tokenguard._rules.messages import Request, Response
 
@@ -89,8 +89,8 @@ class _Lines(Shelf):
 
     taken: _Line
 
-    def take(self, ssl_context: ssl.SSLContext | None) -> tuple[Line, int]:
-        self.taken = _Line(None, ssl_context or self._ssl_context)
+    def take(self, server: Server) -> tuple[Line, int]:
+        self.taken = _Line(None, server.ssl_context or self._ssl_context)
         return self.taken, 0
 
 

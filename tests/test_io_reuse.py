@@ -1,0 +1,333 @@
+"""Which connection carries another exchange: only one on which exactly the octets of one answer came; and what is done
+when a kept one ends before the first octet of an answer."""
+
+import asyncio
+import socket
+import threading
+
+import h11
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from over_time import until_quiet
+from wire import Wire, certificate, failed, in_flight, send, whole
+
+from tokenguard._flows.effects import Request, Send
+from tokenguard._io import http as http_module
+from tokenguard._io.framing import MAX_HEARD, is_one_answer
+from tokenguard._io.loops import Loops
+from tokenguard._io.threads import Threads
+
+RIGHT, WRONG = b'{"right": 1}', b'{"wrong": 1}'
+WAYS = ("threads", "loops", "loops beside threads", "threads over the caller's transport", "loops over the caller's")
+way = pytest.mark.parametrize("way", WAYS)
+secured = pytest.mark.parametrize("secured", [False, True], ids=["plain", "TLS"])
+
+
+def run_all(way, flows, context=None):
+    """What each of `flows` ends with, one after the other, with one driver that keeps its connections."""
+    if way.startswith("threads"):
+        transport = httpx.HTTPTransport(verify=context or True) if "caller" in way else None
+        driver = Threads(transport, context)
+        landed = []
+        for flow in flows:
+            landed.append(driver.run(flow))
+            until_quiet()
+        driver.close()
+        if transport is not None:
+            transport.close()
+        return landed
+
+    async def main():
+        transport = httpx.AsyncHTTPTransport(verify=context or True) if "caller" in way else None
+        threads = Threads(None, context) if "beside" in way else None
+        driver = Loops(transport, context, threads)
+        landed = [await driver.run(flow) for flow in flows]
+        await driver.aclose()
+        if threads is not None:
+            threads.close()
+        if transport is not None:
+            await transport.aclose()
+        return landed
+
+    return asyncio.run(main())
+
+
+def asking(url, times=2, method="GET"):
+    def flow():
+        return (yield Send(Request(method, url), pooled=True))
+
+    return [in_flight(flow()) for _ in range(times)]
+
+
+def first(*parts):
+    """Answers the first request of all with `parts`, a TLS record each, in one packet; later ones rightly."""
+    asked = []
+
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            asked.append(1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            for part in parts if len(asked) == 1 else (whole(RIGHT),):
+                connection.sendall(part)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+    return behave
+
+
+def chunked(body=RIGHT, trailer=b""):
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, trailer)
+
+
+ANSWERS = {
+    "a length": whole(RIGHT),
+    "chunks": chunked(),
+    "chunks and a trailer": chunked(trailer=b"X: y\r\n"),
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n",
+    "an interim answer before it": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + whole(RIGHT),
+    "no body": whole(b""),
+}
+SURPLUS = {
+    "a whole answer": whole(WRONG),
+    "half an answer": whole(WRONG)[:-4],
+    "an interim answer": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "an empty line": b"\r\n",
+    "one octet": b"x",
+    "a chunk": b"5\r\nwrong\r\n0\r\n\r\n",
+}
+
+
+@way
+@secured
+@pytest.mark.parametrize("surplus", SURPLUS)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_octets_behind_an_answer_close_its_connection(answer, surplus, secured, way, tmp_path):
+    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    with Wire(first(ANSWERS[answer] + SURPLUS[surplus]), server_side) as server:
+        one, other = run_all(way, asking(server.url), client_side)
+    assert one.body in (RIGHT, b"")
+    assert other.body == RIGHT
+    assert server.connections == 2
+
+
+@way
+@secured
+def test_octets_in_a_record_of_their_own_close_it_too(secured, way, tmp_path):
+    """They may lie in a buffer of the TLS library, which the socket knows nothing of."""
+    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    with Wire(first(whole(RIGHT), whole(WRONG)), server_side) as server:
+        answers = run_all(way, asking(server.url), client_side)
+    assert [answer.body for answer in answers] == [RIGHT, RIGHT]
+    assert server.connections == 2
+
+
+@way
+@secured
+@pytest.mark.parametrize("late", [whole(WRONG), b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
+def test_octets_that_come_while_a_connection_is_kept_close_it(late, secured, way, tmp_path):
+    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    go_on, sent = threading.Event(), threading.Event()
+
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            connection.sendall(whole(RIGHT))
+            if len(wire.heads) == 1:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                go_on.wait(10)
+                connection.sendall(late)
+                sent.set()
+
+    def later():
+        go_on.set()
+        sent.wait(10)
+        return (yield from asking(server.url, 1)[0])
+
+    with Wire(behave, server_side) as server:
+        answers = run_all(way, [*asking(server.url, 1), later()], client_side)
+    assert [answer.body for answer in answers] == [RIGHT, RIGHT]
+    assert server.connections == 2
+
+
+@way
+def test_octets_behind_an_answer_without_a_body_by_its_method_close_it(way):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
+    with Wire(first(head + whole(WRONG))) as server:
+        answers = run_all(way, [*asking(server.url, 1, "HEAD"), *asking(server.url, 1)])
+    assert [answer.body for answer in answers] == [b"", RIGHT]
+    assert server.connections == 2
+
+
+@way
+@secured
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_connection_with_exactly_one_answer_is_used_again(answer, secured, way, tmp_path):
+    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            connection.sendall(ANSWERS[answer])
+
+    with Wire(behave, server_side) as server:
+        assert len({one.status for one in run_all(way, asking(server.url, 4), client_side)}) == 1
+    assert server.connections == 1
+
+
+@way
+def test_an_answer_longer_than_what_is_looked_at_closes_its_connection(way):
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            connection.sendall(whole(bytes(MAX_HEARD)))
+
+    with Wire(behave) as server:
+        assert [len(one.body) for one in run_all(way, asking(server.url))] == [MAX_HEARD] * 2
+    assert server.connections == 2
+
+
+@way
+@pytest.mark.parametrize("order", [("metadata", "jwks"), ("jwks", "introspection")])
+def test_what_is_asked_for_something_else_has_a_connection_of_its_own(order, way):
+    def flow(url):
+        for endpoint in order:
+            answer = yield Send(Request("GET", url), endpoint=endpoint)
+        return answer
+
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            connection.sendall(whole(RIGHT))
+
+    with Wire(behave) as server:
+        assert run_all(way, [in_flight(flow(server.url))])[0].body == RIGHT
+    assert server.connections == 2
+
+
+class Unheard(httpx.SyncByteStream, httpx.AsyncByteStream):
+    def __iter__(self):
+        yield RIGHT
+
+    async def __aiter__(self):
+        yield RIGHT
+
+
+class Stream:
+    """A connection that lets nobody listen."""
+
+    __slots__ = ("closed", "read")
+
+    def close(self):
+        self.closed = True
+
+    async def aclose(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/2"])
+@pytest.mark.parametrize("world", ["threads", "loops"])
+def test_a_connection_that_was_not_listened_to_is_closed_but_for_http_2(world, version):
+    stream = Stream()
+    stream.closed, stream.read = False, None
+    extensions = {"network_stream": stream, "http_version": version}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Unheard(), extensions=extensions))
+    flow = in_flight(send("https://a.example/", pooled=True))
+    landed = Threads(transport, None).run(flow) if world == "threads" else asyncio.run(Loops(transport, None).run(flow))
+    assert landed.body == RIGHT
+    assert stream.closed is (version == b"HTTP/1.1")
+
+
+@pytest.mark.parametrize("way", ["threads", "loops beside threads", "threads over the caller's transport"])
+@secured
+@pytest.mark.parametrize("early", [whole(WRONG), b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
+def test_octets_that_come_before_the_first_request_are_no_answer(early, secured, way, tmp_path):
+    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    sent = threading.Event()
+
+    def behave(connection, wire):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # not held back behind TLS's own octets
+        connection.sendall(early)
+        sent.set()
+        while wire.read_head(connection):
+            connection.sendall(whole(RIGHT))
+
+    real = http_module._Heard.forget
+
+    def forget(heard):
+        sent.wait(10)
+        real(heard)
+
+    with Wire(behave, server_side) as server, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(http_module._Heard, "forget", forget)
+        assert failed(run_all(way, asking(server.url, 1), client_side)[0]) == "protocol_error"
+        assert server.connections == 1
+        assert not server.heads
+
+
+# -- the octets of one answer
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_one_answer_is_every_octet_of_it_and_no_more(answer):
+    octets = ANSWERS[answer]
+    assert is_one_answer(octets, "GET")
+    assert not any(is_one_answer(octets[:end], "GET") for end in range(len(octets)))
+    assert not any(is_one_answer(octets + more, "GET") for more in SURPLUS.values())
+    assert not is_one_answer(octets + octets, "GET")
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",  # until the connection ends
+        b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0, 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n000000001\r\nx\r\n0\r\n\r\n",
+        b"",
+    ],
+)
+def test_octets_that_can_be_read_in_two_ways_are_not_one_answer(octets):
+    assert not is_one_answer(octets, "GET")
+
+
+def whole_by_h11(octets):
+    """Whether h11 reads one whole answer from these octets, and nothing is left."""
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(octets)
+    while True:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError:
+            return False
+        if event is h11.NEED_DATA:
+            return False
+        if isinstance(event, h11.EndOfMessage):
+            return connection.trailing_data == (b"", False)
+
+
+PIECES = st.sampled_from(
+    [
+        *[b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 204 No\r\n", b"\r\n", b"\n", b"X: y\r\n"],
+        *[b"Content-Length: 2\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"{}", b"0\r\n"],
+        *[b"2\r\n{}\r\n", b"2;x=y\r\n", b" ", b":"],
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=12).map(b"".join))
+def test_what_is_one_answer_here_is_one_to_h11(octets):
+    if is_one_answer(octets, "GET"):
+        assert whole_by_h11(octets)

@@ -3,6 +3,7 @@ when a kept one ends before the first octet of an answer."""
 
 import asyncio
 import socket
+import struct
 import threading
 
 import h11
@@ -260,6 +261,146 @@ def test_octets_that_come_before_the_first_request_are_no_answer(early, secured,
         assert failed(run_all(way, asking(server.url, 1), client_side)[0]) == "protocol_error"
         assert server.connections == 1
         assert not server.heads
+
+
+@pytest.mark.parametrize("world", ["threads", "loops"])
+def test_what_the_caller_reads_on_a_connection_of_ours_closes_it(world):
+    """Its octets are not those of one answer to us, and nobody here knows what became of them."""
+
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            connection.sendall(whole(RIGHT))
+
+    def flow():
+        return asking(server.url, 1)[0]
+
+    async def main():
+        async with httpx.AsyncHTTPTransport() as transport:
+            loops = Loops(transport, None)
+            await loops.run(flow())
+            await httpx.AsyncClient(transport=transport).get(server.url)
+            await loops.run(flow())
+            assert server.connections == 1
+            await loops.run(flow())
+            await loops.aclose()
+
+    with Wire(behave) as server:
+        if world == "loops":
+            asyncio.run(main())
+        else:
+            with httpx.HTTPTransport() as transport:
+                threads = Threads(transport, None)
+                threads.run(flow())
+                httpx.Client(transport=transport).get(server.url)
+                threads.run(flow())
+                assert server.connections == 1
+                threads.run(flow())
+                threads.close()
+        assert server.connections == 2
+
+
+# -- a kept connection that ends
+
+
+def abandons(*, first=0, after=b"", ending=lambda _: None):
+    """A server that answers `first` requests and then ends each connection at its next request, after a few octets."""
+
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            if len(wire.heads) > first:
+                connection.sendall(after)
+                ending(connection)
+                return
+            connection.sendall(whole(RIGHT))
+
+    return behave
+
+
+def once(number, then):
+    """Answers every request but the one of this number, for which it does `then` and ends the connection."""
+
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            if len(wire.heads) == number:
+                then(connection)
+                return
+            connection.sendall(whole(RIGHT))
+
+    return behave
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@way
+@pytest.mark.parametrize("ending", [lambda _: None, reset], ids=["FIN", "RST"])
+def test_a_request_that_crosses_the_end_of_a_kept_connection_is_sent_once_more(ending, way):
+    with Wire(once(2, ending)) as server:
+        assert [answer.body for answer in run_all(way, asking(server.url))] == [RIGHT, RIGHT]
+    assert (server.connections, len(server.heads)) == (2, 3)
+    assert server.heads[1] == server.heads[2]
+
+
+@way
+def test_a_kept_connection_that_ended_meanwhile_costs_nothing(way):
+    def behave(connection, wire):
+        if wire.read_head(connection):
+            connection.sendall(whole(RIGHT))
+
+    with Wire(behave) as server:
+        assert [answer.body for answer in run_all(way, asking(server.url, 3))] == [RIGHT] * 3
+        assert len(server.heads) == 3
+
+
+@way
+def test_a_request_is_sent_once_more_at_most(way):
+    with Wire(abandons(first=1)) as server:
+        answers = run_all(way, asking(server.url))
+    assert failed(answers[1]) == "protocol_error"
+    assert (server.connections, len(server.heads)) == (2, 3)
+
+
+@way
+def test_a_request_on_a_new_connection_is_sent_once(way):
+    with Wire(abandons()) as server:
+        assert failed(run_all(way, asking(server.url, 1))[0]) == "protocol_error"
+    assert (server.connections, len(server.heads)) == (1, 1)
+
+
+@way
+@pytest.mark.parametrize("octets", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", whole(RIGHT)[:-1]])
+def test_a_request_is_sent_once_where_an_octet_came(octets, way):
+    with Wire(once(2, lambda connection: connection.sendall(octets))) as server:
+        answers = run_all(way, asking(server.url))
+    assert failed(answers[1]) == "protocol_error"
+    assert (server.connections, len(server.heads)) == (1, 2)
+
+
+@way
+def test_a_kept_connection_that_hangs_is_a_timeout_and_nothing_more(way):
+    with Wire(once(2, lambda _: server.over.wait())) as server:
+        later = in_flight(send(server.url, pooled=True), 1)
+        answers = run_all(way, [*asking(server.url, 1), later])
+        until_quiet()
+        assert failed(answers[1]) == "timeout"
+        assert (server.connections, len(server.heads)) == (1, 2)
+
+
+@way
+def test_both_attempts_share_one_deadline(way):
+    def behave(connection, wire):
+        while wire.read_head(connection):
+            if len(wire.heads) == 2:
+                return
+            if len(wire.heads) == 3:
+                wire.over.wait()
+            connection.sendall(whole(RIGHT))
+
+    with Wire(behave) as server:
+        later = in_flight(send(server.url, pooled=True), 1)
+        assert failed(run_all(way, [*asking(server.url, 1), later])[1]) == "timeout"
+        assert len(server.heads) == 3
 
 
 # -- the octets of one answer

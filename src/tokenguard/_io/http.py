@@ -113,7 +113,6 @@ class _Heard:
     """Stands in for a connection's `read`, and keeps what came since the last exchange."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream
         self._read: Callable[..., Any] = stream.read
         self._octets = bytearray()
         with suppress(AttributeError):  # a stream that lets nobody listen is not kept
@@ -160,10 +159,7 @@ class _HeardOnLoops(_Heard):
         return self._take(await self._read(max_bytes, timeout))
 
     async def is_quiet(self) -> bool:
-        """Whether there is nothing to read. What was decrypted is read, what still is in the socket is asked for."""
-        if self._stream.get_extra_info("is_readable"):
-            return False
-        self._begin()
+        """Whether nothing waits decrypted. What waits in the socket closes it: httpx looks before it uses it again."""
         try:
             await self._read(1, 0.0)
         except Exception as error:  # noqa: BLE001 - httpx's name for it depends on its version, the cause does not
@@ -202,10 +198,9 @@ class Line:
         try:
             return self._attempt(attempt, request, timeout)
         except ExchangeError as error:
-            remaining = ends - time.monotonic()
-            if not attempt.may_repeat(error) or self._is_cut or remaining <= 0:
+            if not attempt.may_repeat(error) or self._is_cut:
                 raise
-        return self._attempt(_Attempt(), request, remaining)
+        return self._attempt(_Attempt(), request, max(ends - time.monotonic(), 0.001))
 
     def _attempt(self, attempt: _Attempt, request: Request, timeout: float) -> Response:
         self._now = attempt

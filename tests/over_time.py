@@ -128,7 +128,7 @@ def threads_of_ours() -> list[threading.Thread]:
     return [
         thread
         for thread in threading.enumerate()
-        if thread.name in ("tokenguard-flight", "tokenguard-exchange", "tokenguard-work")
+        if thread.name in ("tokenguard-flight", "tokenguard-worker", "tokenguard-work")
     ]
 
 

@@ -46,8 +46,13 @@ class Trip:
     def advance(self, value):
         try:
             self.effect = self.flow.throw(value) if isinstance(value, BaseException) else self.flow.send(value)
-            while isinstance(self.effect, Work):  # reading a large answer, which a driver does beside its loop
-                self.effect = self.flow.send(self.effect.function())
+            while isinstance(self.effect, Work):  # what a driver does beside its loop
+                try:
+                    value = self.effect.function()
+                except Exception as error:  # noqa: BLE001 - the flow decides what it means
+                    self.effect = self.flow.throw(error)
+                else:
+                    self.effect = self.flow.send(value)
         except StopIteration as stop:
             self.effect = None
             self.flight.land(stop.value)

@@ -10,6 +10,7 @@ import threading
 import time
 import types
 import weakref
+from concurrent.futures import wait
 
 import httpx
 import pytest
@@ -178,7 +179,7 @@ def test_a_thread_for_the_exchange_that_cannot_start_is_a_failed_exchange(monkey
     start = threading.Thread.start
 
     def fail(thread):
-        if thread.name == "tokenguard-exchange":
+        if thread.name == "tokenguard-worker":
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -187,26 +188,14 @@ def test_a_thread_for_the_exchange_that_cannot_start_is_a_failed_exchange(monkey
 
 
 def test_an_answer_in_the_very_moment_of_the_deadline_counts(monkeypatch):
-    class Late(threads_module.Future):
-        def result(self, timeout=None):
-            if timeout is not None:
-                super().result(5)
-                raise TimeoutError
-            return super().result(5)
-
-    monkeypatch.setattr(threads_module, "Future", Late)
+    monkeypatch.setattr(threads_module, "wait", lambda landed, _: wait(landed, 30))
     with Wire(says(whole())) as server:
-        assert exchange("threads", server.url).status == 200
+        assert exchange("threads", server.url, timeout=0.2).status == 200
 
 
 @pytest.mark.parametrize("outcome", ["answer", "error", "exit"])
 def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome, monkeypatch):
     begun, go_on, at_work, closed = threading.Event(), threading.Event(), [], []
-
-    class Due(threads_module.Future):
-        def result(self, timeout=None):
-            begun.wait(30)
-            raise TimeoutError
 
     def handle(_):
         at_work.append(threading.current_thread())
@@ -219,7 +208,7 @@ def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome, mo
         return httpx.Response(200)
 
     close = Line.close
-    monkeypatch.setattr(threads_module, "Future", Due)
+    monkeypatch.setattr(threads_module, "wait", lambda *_: begun.wait(30))
     monkeypatch.setattr(Line, "close", lambda line: closed.append(threading.current_thread()) or close(line))
     assert failed(Threads(httpx.MockTransport(handle), None).run(in_flight(send("https://a.example/")))) == "timeout"
     assert not closed  # its own thread is at work with it
@@ -228,14 +217,28 @@ def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome, mo
     assert closed == at_work
 
 
-def test_a_journey_that_was_cut_begins_nothing_new():
-    driver = Threads(None, None)
-    journey = Journey(driver.shelf, Flight(5))
-    journey.cut()
-    with Wire(says(whole())) as server, pytest.raises(ExchangeError, match="abandoned"):
-        driver._drive(send(server.url), journey, None)
-    journey.close()
-    assert server.connections == 0
+def test_an_exchange_that_is_given_up_before_it_has_a_line_sends_nothing(monkeypatch):
+    driver, taking, go_on = Threads(None, None), threading.Event(), threading.Event()
+    journey = Journey(driver.shelf, driver.workers, Flight(30))
+    take = driver.shelf.take
+
+    def slowly(server):
+        taking.set()
+        go_on.wait(30)
+        return take(server)
+
+    closed = []
+    monkeypatch.setattr(driver.shelf, "take", slowly)
+    close = Line.close
+    monkeypatch.setattr(Line, "close", lambda line: closed.append(line) or close(line))
+    with Wire(says(whole())) as server:
+        journey.begin(Send(Request("GET", server.url)))
+        taking.wait(30)
+        journey.close()
+        go_on.set()
+        until_quiet()
+        assert len(closed) == 1
+        assert server.connections == 0
 
 
 def test_no_time_left_no_exchange():
@@ -355,7 +358,7 @@ def test_a_loop_that_is_closed_under_its_tasks_leaves_a_flight_that_becomes_over
         yield Call(int, hang)
 
     loops, flight = Loops(None, None), Flight(5)
-    flying = loops._fly(flight, flow(), _Journey(loops.pools, None, flight))
+    flying = loops._fly(flight, flow(), _Journey(loops.pools, loops._workers, None, flight))
     flying.send(None)
     flying.close()  # what the collector does with the task of a closed loop
     assert not flight.future.done()

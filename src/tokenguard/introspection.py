@@ -65,7 +65,8 @@ class Introspection:
     `when="opaque"` asks for opaque tokens only; `when="always"` asks for every JWT too, after judging it here.
     `endpoint` is discovered from the issuer where it is not given. `client_auth` says how this API authenticates, and
     `client_id` as whom: every method but `bearer` needs it. `client_secret`, `bearer_token` and `private_key` may be
-    callables, read at each use, so that a rotated secret is picked up.
+    callables, read at each use in a thread of tokenguard's own, so that a rotated secret is picked up and a slow vault
+    stops no event loop.
 
     An assertion of `private_key_jwt` (RFC 7523 section 3) is signed with `private_key`, unencrypted PEM or a private
     JWK, by `private_key_algorithm`, RS256 if not given, which must fit the key. `private_key_id` is its `kid`, by
@@ -147,6 +148,11 @@ class Introspection:
                 object.__setattr__(self, name, dict(value))
         if not any(callable(getattr(self, name)) for name in needed):
             self.credentials(issuer="", now=0, jti="")  # a wrong key or secret is told now, not at the first request
+
+    @property
+    def calls_out(self) -> bool:
+        """Whether `credentials` calls what the application gave, which may block. For the flow that asks."""
+        return any(map(callable, (self.client_secret, self.bearer_token, self.private_key)))
 
     def credentials(self, *, issuer: str, now: float, jti: str) -> Credentials:
         """What authenticates one request: reads secrets and keys anew. For the flow that asks.

@@ -21,6 +21,7 @@ from tokenguard._rules.calls import Call
 from tokenguard._rules.messages import Request, Response
 
 __all__ = [
+    "Blocking",
     "Call",
     "Effect",
     "ExchangeError",
@@ -124,6 +125,14 @@ class Work:
     value."""
 
     function: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking(Work):
+    """Call what belongs to the application and may block, for `issuer`: in a thread of ours, in either world, within
+    the deadline of the flight it runs in. Result: its value. Raises what it raises, or `ExchangeError`."""
+
+    issuer: str = ""
 
 
 Effect = Send | Start | Join | Call | Work

@@ -27,7 +27,7 @@ from tokenguard._flows.answers import Answer, Answers, SharedAnswers
 from tokenguard._flows.complaints import complain
 from tokenguard._flows.deferring import DeferringLock
 from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import ExchangeError, Flight, Flow, Join, Response, Send, Start, reading
+from tokenguard._flows.effects import Blocking, ExchangeError, Flight, Flow, Join, Response, Send, Start, reading
 from tokenguard._flows.isolation import Isolation
 from tokenguard._rules.introspection import AnswerError, Fault, build_request, read_answer
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError
@@ -224,7 +224,8 @@ class Introspector:
                 raise ExchangeError("no_endpoint")
             url = yield from self._discovery.find("introspection_endpoint")
         jti = secrets.token_urlsafe(16)
-        credentials = self._settings.credentials(issuer=self._issuer, now=now, jti=jti)
+        read = partial(self._settings.credentials, issuer=self._issuer, now=now, jti=jti)
+        credentials = (yield Blocking(read, self._issuer)) if self._settings.calls_out else read()
         request = build_request(url, raw, credentials)
         response: Response = yield Send(request, True, self._settings.ssl_context, "introspection", self._issuer)
         answer = yield from reading(response, partial(read_answer, response))

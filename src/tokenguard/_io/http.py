@@ -376,12 +376,10 @@ async def _settle(answer: httpx.Response, *, keep: bool) -> None:
     if stream is None:
         return
     heard = stream.read
-    if (
-        keep
-        and isinstance(heard, _HeardOnLoops)
-        and heard.is_one_answer(answer.request.method)
-        and await heard.is_quiet()
-    ):
+    is_exact = keep and isinstance(heard, _HeardOnLoops) and heard.is_one_answer(answer.request.method)
+    if is_exact:
+        is_exact = await heard.is_quiet()
+    if is_exact:
         heard.forget()
     else:
         await stream.aclose()

@@ -16,9 +16,22 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
+from tokenguard._flows.effects import (
+    Blocking,
+    Call,
+    Effect,
+    ExchangeError,
+    Flight,
+    Flow,
+    Join,
+    Response,
+    Send,
+    Start,
+    Work,
+)
 from tokenguard._io.shelf import Pools, Server, server_of
 from tokenguard._io.threads import Journey, Threads, report
+from tokenguard._io.workers import Workers, outcome
 from tokenguard._observer import Observers, Outbound
 
 if TYPE_CHECKING:
@@ -55,6 +68,7 @@ class Loops:
     def after_fork(self) -> None:
         """The parent's loops do not run here."""
         self.pools.after_fork()
+        self._workers = Workers()
         self._flying: dict[asyncio.AbstractEventLoop, dict[asyncio.Task[None], _Flying]] = {}
 
     async def run(self, flow: Flow[T]) -> T:
@@ -98,6 +112,10 @@ class Loops:
                 return self._start(started, flow)
             case Call(_, call):
                 return await call()
+            case Blocking(function, issuer):
+                if journey is None:
+                    raise RuntimeError("what may block belongs in a flight: only that bounds it")
+                return await journey.call(function, issuer)
             case Work(function):
                 return await _beside(function)
             case _:
@@ -116,8 +134,9 @@ class Loops:
     def _start(self, flight: Flight[Any], flow: Flow[Any]) -> None:
         self._sweep()
         flight.home = threading.get_ident()
-        lines = None if self._threads is None else Journey(self._threads.shelf, flight)
-        journey = _Journey(self.pools, lines, flight)
+        workers = self._workers if self._threads is None else self._threads.workers
+        lines = None if self._threads is None else Journey(self._threads.shelf, workers, flight)
+        journey = _Journey(self.pools, workers, lines, flight)
         # An empty context: the request that happens to come first must not lend its context variables to a shared
         # fetch.
         loop = asyncio.get_running_loop()
@@ -169,9 +188,10 @@ class Loops:
 class _Journey:
     """The connections of one flight, made when they are first needed, and what the flow has asked for last."""
 
-    def __init__(self, pools: Pools, lines: Journey | None, flight: Flight[Any]) -> None:
+    def __init__(self, pools: Pools, workers: Workers, lines: Journey | None, flight: Flight[Any]) -> None:
         self.effect: Effect | None = None
         self._pools = pools
+        self._workers = workers
         self._lines = lines
         self._flight = flight
         self._client: httpx.AsyncClient | None = None
@@ -193,15 +213,23 @@ class _Journey:
             raise ExchangeError("timeout", ends_attempt=True) from None
 
     async def _send_beside(self, lines: Journey, effect: Send) -> Response:
-        sent = _in_a_thread(partial(lines.send, effect))
+        landed = lines.begin(effect)
         try:
-            await _wait(sent, None)
+            await _wait(landed, self._flight.deadline - time.monotonic())
         except (asyncio.CancelledError, GeneratorExit):
-            self._lines = None
-            lines.cut()
-            sent.add_done_callback(lambda _: lines.close())  # not before: its thread may still use the connection
+            lines.close()
             raise
-        return sent.result()
+        return lines.finish()
+
+    async def call(self, function: Callable[[], T], issuer: str) -> T:
+        """The value of `function()`, within what is left of the flight. Raises what it raises, or `ExchangeError`."""
+        landed = self._workers.submit(("callable", issuer), function)
+        try:
+            await _wait(landed, self._flight.deadline - time.monotonic())
+        except (asyncio.CancelledError, GeneratorExit):
+            landed.cancel()
+            raise
+        return outcome(landed)
 
     async def _own(self, effect: Send) -> httpx.AsyncClient:
         server = server_of(effect)

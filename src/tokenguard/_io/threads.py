@@ -9,12 +9,26 @@ import logging
 import threading
 import time
 import weakref
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
-from tokenguard._io.shelf import Server, Shelf, server_of
+from tokenguard._flows.effects import (
+    Blocking,
+    Call,
+    Effect,
+    ExchangeError,
+    Flight,
+    Flow,
+    Join,
+    Response,
+    Send,
+    Start,
+    Work,
+)
+from tokenguard._io.shelf import Shelf, server_of
+from tokenguard._io.workers import Workers, outcome
 from tokenguard._observer import Observers, Outbound
 from tokenguard._trail import trail
 
@@ -35,11 +49,13 @@ class Threads:
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self.shelf = Shelf(transport, ssl_context)
+        self.workers = Workers()
         weakref.finalize(self, self.shelf.close).atexit = False
         self.observer: Observers | None = None
 
     def after_fork(self) -> None:
-        """Fresh locks, no connection of the parent's."""
+        """Fresh locks, no connection and no thread of the parent's."""
+        self.workers = Workers()
         self.shelf.after_fork()
 
     def run(self, flow: Flow[T]) -> T:
@@ -62,7 +78,7 @@ class Threads:
 
     def _fly(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None) -> None:
         value = None
-        journey = Journey(self.shelf, flight)
+        journey = Journey(self.shelf, self.workers, flight)
         try:
             value = self._drive(flow, journey, effect)
         except Exception as error:  # noqa: BLE001 - nobody is above a thread to catch it
@@ -94,6 +110,10 @@ class Threads:
                 return self.start(started, flow)
             case Call(sync, _):
                 return sync()
+            case Blocking(function, issuer):
+                if journey is None:
+                    raise RuntimeError("what may block belongs in a flight: only that bounds it")
+                return journey.call(function, issuer)
             case Work(function):
                 return function()
             case _:
@@ -111,86 +131,129 @@ class Threads:
 
 
 class Journey:
-    """The connection of one flight. `send` and `close` are called by one thread at a time, `cut` by any."""
+    """The connection of one flight. Used by one thread, or one event loop, at a time."""
 
-    def __init__(self, shelf: Shelf, flight: Flight[Any]) -> None:
+    def __init__(self, shelf: Shelf, workers: Workers, flight: Flight[Any]) -> None:
         self._shelf = shelf
+        self._workers = workers
         self._flight = flight
-        self._line: Line | None = None
-        self._closings = 0
-        self._server: Server | None = None
-        self._keep = False
-        self._is_cut = False
+        self._exchange: _Exchange | None = None
 
     def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
-        remaining = self._flight.deadline - time.monotonic()
-        if remaining <= 0:
-            raise ExchangeError("timeout", ends_attempt=True)
-        line = self._take(effect)
-        if self._is_cut:
-            raise ExchangeError("abandoned", ends_attempt=True)
-        landed: Future[Response] = Future()
-        worker = threading.Thread(
-            target=_exchange, args=(line, effect, remaining, landed), name="tokenguard-exchange", daemon=True
-        )
-        try:
-            worker.start()
-            try:
-                answer = landed.result(remaining)
-            except TimeoutError:
-                if not landed.cancel():
-                    answer = landed.result()  # it landed in this very moment
-                else:
-                    line.cut()
-                    raise ExchangeError("timeout", ends_attempt=True) from None
-        except BaseException:
-            self._line = None
-            if not landed.cancelled():  # else its thread, still at work, closes it
-                line.close()
-            raise
-        self._keep = effect.pooled
-        return answer
+        wait((self.begin(effect),), self._flight.deadline - time.monotonic())
+        return self.finish()
 
-    def _take(self, effect: Send) -> Line:
-        server = server_of(effect)
-        if self._line is None or self._server != server:
-            self.close()
-            self._line, self._closings = self._shelf.take(server)
-            self._server = server
-        self._keep = False
-        return self._line
+    def begin(self, effect: Send) -> Future[Response]:
+        """Have one exchange done by a thread; `finish` says what came of it. Raises `ExchangeError`."""
+        if time.monotonic() >= self._flight.deadline:
+            raise ExchangeError("timeout", ends_attempt=True)
+        last, self._exchange = self._exchange, None
+        exchange = _Exchange(self._shelf, effect, self._flight.deadline)
+        if last is not None and not exchange.goes_on(last):
+            last.let_go()
+        self._exchange = exchange
+        try:
+            self._workers.start((effect.endpoint, effect.issuer), exchange.run)
+        except RuntimeError:
+            self._exchange = None
+            exchange.close()
+            raise
+        return exchange.landed
+
+    def finish(self) -> Response:
+        """What came of the exchange by now; it is cut where it still goes on. Raises `ExchangeError`."""
+        exchange = cast("_Exchange", self._exchange)
+        try:
+            return outcome(exchange.landed)
+        except BaseException:
+            self._exchange = None
+            if exchange.landed.cancelled():
+                if self._workers.discard(exchange.run):
+                    exchange.close()
+                else:
+                    exchange.cut()
+            raise
+
+    def call(self, function: Callable[[], T], issuer: str) -> T:
+        """The value of `function()`, within what is left of the flight. Raises what it raises, or `ExchangeError`."""
+        landed = self._workers.submit(("callable", issuer), function)
+        wait((landed,), max(0.0, self._flight.deadline - time.monotonic()))
+        return outcome(landed)
+
+    def close(self) -> None:
+        """Let go of the connection: kept for others where its last exchange allowed it, cut where that goes on."""
+        if self._exchange is not None:
+            with suppress(ExchangeError):
+                self.finish()
+        last, self._exchange = self._exchange, None
+        if last is not None:
+            last.let_go()
+
+
+class _Exchange:
+    """One exchange in a thread of ours, which has the line to itself until it lands an answer, and closes it else."""
+
+    def __init__(self, shelf: Shelf, effect: Send, deadline: float) -> None:
+        self.landed: Future[Response] = Future()
+        self._server = server_of(effect)
+        self._line: Line | None = None
+        self._closings = 0
+        self._shelf = shelf
+        self._effect = effect
+        self._deadline = deadline
+
+    def goes_on(self, last: _Exchange) -> bool:
+        """Take the line of the exchange before this one, where it leads to the same server."""
+        if last._server != self._server:
+            return False
+        self._line, self._closings = last._line, last._closings
+        return True
+
+    def run(self) -> None:
+        """Do it, in a thread of ours. Never raises."""
+        try:
+            answer = self._answer()
+        except ExchangeError as error:
+            self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - a transport that calls sys.exit() must not leave its flight in the air
+            self._fail(ExchangeError(type(error).__name__, ends_attempt=True))
+        else:
+            try:
+                self.landed.set_result(answer)
+            except InvalidStateError:  # the deadline came first, and nobody waits
+                self.close()
+
+    def _answer(self) -> Response:
+        if self._line is None:  # here, as it takes a millisecond to make one
+            self._line, self._closings = self._shelf.take(self._server)
+        if self.landed.cancelled():  # and who cut it may not have seen this line
+            raise ExchangeError("abandoned", ends_attempt=True)
+        remaining = max(self._deadline - time.monotonic(), 0.001)
+        return self._line.exchange(self._effect.request, remaining, keep=self._effect.pooled)
+
+    def _fail(self, error: ExchangeError) -> None:
+        self.close()
+        with suppress(InvalidStateError):
+            self.landed.set_exception(error)
 
     def cut(self) -> None:
-        """Let what is under way come to its end now. Somebody has to close this journey after that."""
-        self._is_cut = True
+        """Let what is under way come to its end now."""
         line = self._line
         if line is not None:
             line.cut()
 
-    def close(self) -> None:
-        """Let go of the connection: kept for others where its last exchange allowed it."""
-        line, self._line = self._line, None
-        if line is None:
-            return
-        if self._keep:
-            self._shelf.give_back(line, cast("Server", self._server), self._closings)
+    def let_go(self) -> None:
+        """Give back the line, or close it."""
+        if self._effect.pooled and self._line is not None:
+            self._shelf.give_back(self._line, self._server, self._closings)
         else:
-            line.close()
+            self.close()
 
-
-def _exchange(line: Line, effect: Send, timeout: float, landed: Future[Response]) -> None:
-    try:
-        try:
-            landed.set_result(line.exchange(effect.request, timeout, keep=effect.pooled))
-        except ExchangeError as error:
-            landed.set_exception(error)
-        except InvalidStateError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a transport that calls sys.exit() must not leave its flight in the air
-            landed.set_exception(ExchangeError(type(error).__name__, ends_attempt=True))
-    except InvalidStateError:
-        line.close()  # the deadline came first, and nobody waits
+    def close(self) -> None:
+        """Close the line, for the one who has it."""
+        if self._line is not None:
+            self._line.close()
 
 
 def _join(flight: Flight[Any]) -> Any:

@@ -15,6 +15,7 @@ from tokenguard._flows.effects import ExchangeError, Flight, Send
 from tokenguard._io.http import Line
 from tokenguard._io.shelf import Server, Shelf
 from tokenguard._io.threads import Journey
+from tokenguard._io.workers import Workers
 from tokenguard._rules.messages import Request, Response
 
 
@@ -52,7 +53,7 @@ class Prober:
         return exchange
 
     def _send(self, request: Request) -> Exchange:
-        journey = Journey(self._lines, Flight(self._timeout))
+        journey = Journey(self._lines, Workers(), Flight(self._timeout))
         try:
             response = journey.send(Send(request))
         except ExchangeError as error:

@@ -1,0 +1,99 @@
+"""Threads for what may block and that nothing can cut: name look-ups, and what the application gives to be called.
+
+Owns: how many there are, and who gets the next. Must not know: what they do, flights, flows.
+
+Never the threads of an event loop's default executor: those are the application's, and few.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from tokenguard._flows.effects import ExchangeError
+
+T = TypeVar("T")
+
+SHARE: Final = 100  # threads for one issuer and purpose: the questions about tokens that may be in flight by default
+TOTAL: Final = 256  # threads for all of them: where one hangs with its whole share, the others still have most
+
+
+class Workers:
+    """At most `TOTAL` threads, at most `SHARE` of them for one subject. What exceeds a bound waits for its turn; who
+    waits for it gives it up at a deadline. A thread ends when nothing waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: Counter[Hashable] = Counter()
+        self._waiting: dict[Callable[[], None], Hashable] = {}
+
+    def start(self, subject: Hashable, job: Callable[[], None]) -> None:
+        """Run `job`, which does not raise, for `subject`. Raises `RuntimeError` where no thread can be started."""
+        with self._lock:
+            if not self._has_room(subject):
+                self._waiting[job] = subject
+                return
+            self._running[subject] += 1
+        worker = threading.Thread(target=self._run, args=(subject, job), name="tokenguard-worker", daemon=True)
+        try:
+            worker.start()
+        except RuntimeError:
+            with self._lock:
+                self._leave(subject)
+            raise
+
+    def discard(self, job: Callable[[], None]) -> bool:
+        """Do not begin `job` any more. Result: whether it was not begun."""
+        with self._lock:
+            return self._waiting.pop(job, None) is not None
+
+    def submit(self, subject: Hashable, function: Callable[[], T]) -> Future[T]:
+        """The value of `function()`, to come. Whoever cancels it gives it up."""
+        landed: Future[T] = Future()
+
+        def job() -> None:
+            with suppress(InvalidStateError):
+                try:
+                    landed.set_result(function())
+                except InvalidStateError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is for the one who waits
+                    landed.set_exception(error)
+                except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a thread of ours ends nothing
+                    landed.set_exception(ExchangeError(type(error).__name__, ends_attempt=True))
+
+        self.start(subject, job)
+        landed.add_done_callback(lambda _: self.discard(job))
+        return landed
+
+    def _has_room(self, subject: Hashable) -> bool:
+        return self._running[subject] < SHARE and self._running.total() < TOTAL
+
+    def _leave(self, subject: Hashable) -> None:
+        self._running[subject] -= 1
+        if not self._running[subject]:
+            del self._running[subject]
+
+    def _run(self, subject: Hashable, job: Callable[[], None]) -> None:
+        """Run `job`, and then what waits."""
+        while True:
+            job()
+            with self._lock:
+                self._leave(subject)
+                found = next((one for one in self._waiting.items() if self._has_room(one[1])), None)
+                if found is None:
+                    return
+                job, subject = found
+                del self._waiting[job]
+                self._running[subject] += 1
+
+
+def outcome(landed: Future[T]) -> T:
+    """What came of it by its deadline, which is now. Raises what it raised; `ExchangeError` where nothing came."""
+    if landed.cancel():
+        raise ExchangeError("timeout", ends_attempt=True)
+    return landed.result()

@@ -115,6 +115,23 @@ def test_a_job_that_is_given_up_while_it_waits_is_never_begun():
     assert len(blocked.threads) == 2
 
 
+def test_a_job_is_given_up_by_a_finalizer_in_a_thread_that_holds_the_lock():
+    workers, blocked = Workers(), Blocked()
+    landed = [workers.submit("one", blocked) for _ in range(4)]
+    with workers._lock:
+        landed[2].cancel()
+    has_room = workers._has_room
+
+    def collecting(subject):
+        landed[3].cancel()
+        return has_room(subject)
+
+    workers._has_room = collecting
+    blocked.go_on.set()
+    until_quiet()
+    assert len(blocked.threads) == 2
+
+
 def test_a_job_that_is_given_up_while_it_runs_is_nobodys():
     workers, blocked = Workers(), Blocked()
     landed = workers.submit("one", blocked)

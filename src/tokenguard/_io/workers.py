@@ -47,9 +47,8 @@ class Workers:
             raise
 
     def discard(self, job: Callable[[], None]) -> bool:
-        """Do not begin `job` any more. Result: whether it was not begun."""
-        with self._lock:
-            return self._waiting.pop(job, None) is not None
+        """Do not begin `job` any more. Result: whether it was not begun. Takes no lock: it is called by finalizers."""
+        return self._waiting.pop(job, None) is not None
 
     def submit(self, subject: Hashable, function: Callable[[], T]) -> Future[T]:
         """The value of `function()`, to come. Whoever cancels it gives it up."""
@@ -80,16 +79,21 @@ class Workers:
 
     def _run(self, subject: Hashable, job: Callable[[], None]) -> None:
         """Run `job`, and then what waits."""
-        while True:
+        following: tuple[Callable[[], None], Hashable] | None = job, subject
+        while following is not None:
+            job, subject = following
             job()
             with self._lock:
                 self._leave(subject)
-                found = next((one for one in self._waiting.items() if self._has_room(one[1])), None)
-                if found is None:
-                    return
-                job, subject = found
-                del self._waiting[job]
+                following = self._take()
+
+    def _take(self) -> tuple[Callable[[], None], Hashable] | None:
+        """The first of what waits that has room, which it takes."""
+        for job, subject in self._waiting.copy().items():  # `discard` may be called meanwhile
+            if self._has_room(subject) and self.discard(job):
                 self._running[subject] += 1
+                return job, subject
+        return None
 
 
 def outcome(landed: Future[T]) -> T:

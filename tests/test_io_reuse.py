@@ -403,6 +403,21 @@ def test_both_attempts_share_one_deadline(way):
         assert len(server.heads) == 3
 
 
+async def test_a_connection_that_fails_when_it_is_looked_at_is_closed():
+    class Broken:
+        closed = False
+
+        async def read(self, *_):
+            raise OSError
+
+        async def aclose(self):
+            self.closed = True
+
+    stream = Broken()
+    await http_module._HeardOnLoops(stream).close_unless_quiet(stream)
+    assert stream.closed
+
+
 # -- the octets of one answer
 
 

@@ -158,13 +158,15 @@ class _HeardOnLoops(_Heard):
         self._begin()
         return self._take(await self._read(max_bytes, timeout))
 
-    async def is_quiet(self) -> bool:
-        """Whether nothing waits decrypted. What waits in the socket closes it: httpx looks before it uses it again."""
+    async def close_unless_quiet(self, stream: Any) -> None:
+        """Close it where an octet waits decrypted. Before it is used again, httpx looks whether one waits in the
+        socket."""
         try:
             await self._read(1, 0.0)
         except Exception as error:  # noqa: BLE001 - httpx's name for it depends on its version, the cause does not
-            return isinstance(error.__cause__, TimeoutError)
-        return False
+            if isinstance(error.__cause__, TimeoutError):
+                return
+        await stream.aclose()
 
 
 class Line:
@@ -376,11 +378,9 @@ async def _settle(answer: httpx.Response, *, keep: bool) -> None:
     if stream is None:
         return
     heard = stream.read
-    is_exact = keep and isinstance(heard, _HeardOnLoops) and heard.is_one_answer(answer.request.method)
-    if is_exact:
-        is_exact = await heard.is_quiet()
-    if is_exact:
+    if keep and isinstance(heard, _HeardOnLoops) and heard.is_one_answer(answer.request.method):
         heard.forget()
+        await heard.close_unless_quiet(stream)
     else:
         await stream.aclose()
 

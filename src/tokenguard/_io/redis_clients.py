@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, TypeAlias, cast
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from tokenguard._io.shelf import closing_with_its_loop
+from tokenguard._io.workers import Workers
 from tokenguard.errors import ConfigurationError
 
 try:
@@ -24,6 +28,11 @@ try:
     from redis.retry import Retry
 except ImportError:
     raise ImportError('tokenguard.redis needs redis-py: pip install "tokenguard-oauth[redis]"') from None
+
+if TYPE_CHECKING:
+    _Connection = Any
+else:
+    _Connection = object
 
 Factories: TypeAlias = tuple[Callable[[], redis.Redis], Callable[[], redis.asyncio.Redis]]
 
@@ -57,9 +66,79 @@ def _from_url(url: str, timeout: float, connections: int) -> Factories:
 
     def make_async() -> redis.asyncio.Redis:
         retry = AsyncRetry(NoBackoff(), 1, lost)
-        return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool.from_url(url, retry=retry, **bounds))
+        pool: Any = redis.asyncio.BlockingConnectionPool.from_url(url, retry=retry, **bounds)
+        by_name = _BY_NAME.get(pool.connection_class)
+        if by_name is not None:  # a socket of the file system has no name to look up
+            pool.connection_class = partial(by_name, Workers())
+        return redis.asyncio.Redis.from_pool(pool)
 
     return make, make_async
+
+
+class _Named(_Connection):  # type: ignore[misc]
+    """A connection whose host is looked up in a thread of ours: redis-py leaves that to the loop's default executor,
+    whose few threads are the application's."""
+
+    def __init__(self, workers: Workers, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._workers = workers
+        self._opened: socket.socket | None = None
+
+    async def _connect(self) -> None:
+        if not _is_address(self.host):
+            async with asyncio.timeout(self.socket_connect_timeout):
+                self._opened = await _open(self._workers, self.host, int(self.port))
+        await super()._connect()
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = dict(super()._connection_arguments())
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            host = arguments.pop("host")
+            del arguments["port"]
+            arguments["sock"] = opened
+            if "ssl" in arguments:
+                arguments["server_hostname"] = host
+        return arguments
+
+
+class _ByName(_Named, redis.asyncio.Connection):
+    pass
+
+
+class _SecuredByName(_Named, redis.asyncio.SSLConnection):
+    pass
+
+
+_BY_NAME: dict[Any, Any] = {redis.asyncio.Connection: _ByName, redis.asyncio.SSLConnection: _SecuredByName}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _open(workers: Workers, host: str, port: int) -> socket.socket:
+    """A connection to the first address of `host` that takes one."""
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    failure = OSError("the name has no address")
+    for family, kind, protocol, _, address in await asyncio.wrap_future(workers.submit(host, look_up)):
+        opened = socket.socket(family, kind, protocol)
+        opened.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(opened, address)
+        except OSError as error:
+            opened.close()
+            failure = error
+        except BaseException:
+            opened.close()
+            raise
+        else:
+            return opened
+    raise failure
 
 
 class Clients:

@@ -500,12 +500,12 @@ class FakeLine:
         self.closed = True
 
 
-def test_a_shelf_keeps_sixteen_lines_and_none_that_was_out_when_all_were_closed():
+def test_a_shelf_keeps_a_hundred_lines_and_none_that_was_out_when_all_were_closed():
     shelf = Shelf(None, None)
-    lines = [FakeLine() for _ in range(17)]
+    lines = [FakeLine() for _ in range(101)]
     for line in lines:
         shelf.give_back(line, SERVER, 0)
-    assert [line.closed for line in lines] == [False] * 16 + [True]
+    assert [line.closed for line in lines] == [False] * 100 + [True]
     shelf.close()
     assert all(line.closed for line in lines)
     late = FakeLine()

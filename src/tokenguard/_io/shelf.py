@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenguard._flows.effects import Send
     from tokenguard._io.http import Line
 
-_KEPT = 16  # lines for threads: as many exchanges at once find a connection that is open already
+_KEPT = 100  # lines for one server: as many questions as may be in flight by default find an open connection
 _CONNECTIONS = 100  # for each event loop
 
 

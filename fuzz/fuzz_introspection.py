@@ -10,8 +10,8 @@ import atheris
 
 with atheris.instrument_imports(include=["tokenguard"]):
     from tokenguard import RejectedError
-    from tokenguard._rules import claims, introspection, scope
-    from tokenguard._rules.messages import Response
+    from tokenguard._flow.messages import Response
+    from tokenguard._oauth import claims, introspection_messages, scope
     from tokenguard.token import freeze
 
 from oracles import strict_object
@@ -30,16 +30,16 @@ def one(data: bytes) -> None:
     number = int(status) if status.isascii() and status.isdecimal() and len(status) == 3 else 200
     headers = {"content-type": content_type} if content_type else {}
     try:
-        answer = introspection.read_answer(Response(number, headers, body))
-    except introspection.AnswerError as error:
+        answer = introspection_messages.read_answer(Response(number, headers, body))
+    except introspection_messages.AnswerError as error:
         check_code(error.code)
         return
     assert number == 200
     assert answer == strict_object(body, None)
     assert "error" not in answer
-    assert 0 <= introspection.time_to_expiry(answer, NOW, 30) <= 30
+    assert 0 <= introspection_messages.time_to_expiry(answer, NOW, 30) <= 30
     try:
-        introspection.judge_active(answer)
+        introspection_messages.judge_active(answer)
         assert answer["active"] is True
         claims.audience(answer, AUDIENCE)
         claims.check_types(answer)

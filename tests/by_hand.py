@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import Response, Send, Start, Work
-from tokenguard._flows.keys import KeySource
+from tokenguard._flow.effects import Response, Send, Start, Work
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.keys import KeySource
 from tokenguard.testing import Clock, FakeIssuer
 
 ISSUER = "https://issuer.example"

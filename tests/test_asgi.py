@@ -9,8 +9,8 @@ import logging
 import pytest
 from knocking import Answer, ask, ask_scope, challenge, connect, http_scope, websocket_scope
 
-from tokenguard._door import Door
-from tokenguard._rules.scope import RequiredScope
+from tokenguard._adapters.guard import Door
+from tokenguard._oauth.scope import RequiredScope
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import (
@@ -314,7 +314,7 @@ async def test_a_failing_answer_is_still_500(app, monkeypatch):
         raise RecursionError
 
     guarded = BearerMiddleware(app, VALIDATOR)
-    monkeypatch.setattr("tokenguard._door.reject", fail)
+    monkeypatch.setattr("tokenguard._adapters.guard.reject", fail)
     assert same(await ask(guarded), None)
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from by_hand import ISSUER, Trip
 
-from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import ExchangeError, Flight, Response, Send, Start
-from tokenguard._rules import metadata
+from tokenguard._flow.effects import ExchangeError, Flight, Response, Send, Start
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._oauth import server_metadata
 from tokenguard.testing import PLACES, Clock, FakeIssuer, IssuerTransport
 
 TIMEOUT = ExchangeError("timeout", ends_attempt=True)
@@ -42,7 +42,7 @@ TIMEOUT = ExchangeError("timeout", ends_attempt=True)
     ],
 )
 def test_places(issuer, places):
-    assert list(metadata.places(issuer)) == places
+    assert list(server_metadata.places(issuer)) == places
 
 
 def document(**members):
@@ -75,7 +75,7 @@ def document(**members):
     ],
 )
 def test_46_what_is_not_the_metadata_of_this_issuer(status, body):
-    assert metadata.read(status, body, ISSUER) is None
+    assert server_metadata.read(status, body, ISSUER) is None
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_s9_which_discovered_jwks_uri_may_be_fetched(jwks_uri, https_issuer, htt
     named = {"jwks_uri": jwks_uri}
 
     def usable(issuer, flag):
-        return metadata.endpoint(named, "jwks_uri", issuer, allow_insecure_http=flag) is not None
+        return server_metadata.endpoint(named, "jwks_uri", issuer, allow_insecure_http=flag) is not None
 
     assert usable("https://issuer.example", flag=False) is https_issuer
     assert usable("https://issuer.example", flag=True) is https_issuer
     assert usable("http://issuer.example", flag=True) is http_issuer_with_flag
-    assert metadata.endpoint({}, "jwks_uri", ISSUER, allow_insecure_http=True) is None
+    assert server_metadata.endpoint({}, "jwks_uri", ISSUER, allow_insecure_http=True) is None
 
 
 class Hand:
@@ -146,7 +146,7 @@ def test_the_places_are_asked_in_order_and_the_answer_is_remembered():
         asked.append(trip.request.url)
         assert trip.header("accept") == "application/json"
         trip.answer(answer.encode() if isinstance(answer, str) else answer)
-    assert asked == list(metadata.places("https://issuer.example/t"))[:3]
+    assert asked == list(server_metadata.places("https://issuer.example/t"))[:3]
     assert landed(trip) == f"{ISSUER}/jwks"
     assert landed(hand.finds()) == f"{ISSUER}/jwks"
 

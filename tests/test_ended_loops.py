@@ -10,10 +10,10 @@ from over_time import descriptors, in_time, until, until_quiet
 from redis_server import RedisServer
 from wire import WORLDS, Wire, says, send, whole
 
-from tokenguard._flows.effects import Flight, Join, Request, Start
+from tokenguard._flow.effects import Flight, Join, Request, Start
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
-from tokenguard._observer import Observers, Outbound
+from tokenguard._observe.events import Observers, Outbound
 from tokenguard.redis import RedisStore
 
 MANY = 30  # loops, one after the other: more than what may be left of the last few

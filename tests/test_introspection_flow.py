@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from over_time import in_time
 
-from tokenguard._flows import answers as answers_module
-from tokenguard._flows import introspection as introspection_module
-from tokenguard._flows.deferring import DeferringLock
-from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Send, Start, Work
-from tokenguard._flows.introspection import WAITING_PER_SLOT, Introspector
-from tokenguard._flows.isolation import Isolation
-from tokenguard._rules.introspection import judge_active
+from tokenguard._flow.deferring_lock import DeferringLock
+from tokenguard._flow.effects import Call, ExchangeError, Flight, Join, Response, Send, Start, Work
+from tokenguard._issuer import answers as answers_module
+from tokenguard._issuer import introspector as introspection_module
+from tokenguard._issuer.backoff import Isolation
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.introspector import WAITING_PER_SLOT, Introspector
+from tokenguard._oauth.introspection_messages import judge_active
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, TokenGuardError
 from tokenguard.introspection import Introspection
 from tokenguard.testing import Clock

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenguard._rules import client_auth
-from tokenguard._rules.introspection import (
+from tokenguard._flow.messages import Request, Response
+from tokenguard._oauth import client_auth
+from tokenguard._oauth.introspection_messages import (
     AnswerError,
     Fault,
     build_request,
@@ -22,7 +23,6 @@ from tokenguard._rules.introspection import (
     read_answer,
     time_to_expiry,
 )
-from tokenguard._rules.messages import Request, Response
 from tokenguard.errors import ConfigurationError, InvalidTokenError, Reason
 from tokenguard.introspection import Introspection
 

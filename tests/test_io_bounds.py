@@ -14,9 +14,9 @@ import pytest
 from over_time import descriptors, until
 from wire import DRIVERS, Wire, certificate, exchange, failed, in_flight, says, send, whole
 
-from tokenguard._flows.effects import ExchangeError, Request, Response, Send
+from tokenguard._flow.effects import ExchangeError, Request, Response, Send
 from tokenguard._io import http
-from tokenguard._io.bounds import MAX_BODY, Body
+from tokenguard._io.body import MAX_BODY, Body
 from tokenguard._io.http import Line
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads

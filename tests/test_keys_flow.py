@@ -7,10 +7,10 @@ from math import inf
 import pytest
 from by_hand import ISSUER, JWKS_URI, Caller, Stage
 
-from tokenguard._flows.effects import ExchangeError, Join, Send
-from tokenguard._flows.fetching import without_frames
-from tokenguard._flows.keys import KeySource, warm_up
-from tokenguard._rules.jwk import import_set
+from tokenguard._flow.effects import ExchangeError, Join, Send
+from tokenguard._issuer.key_fetch import without_frames
+from tokenguard._issuer.keys import KeySource, warm_up
+from tokenguard._jose.jwk import import_set
 from tokenguard.errors import KeysUnavailableError
 from tokenguard.testing import FakeIssuer
 

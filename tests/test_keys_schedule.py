@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from tokenguard._flows.schedule import Schedule
+from tokenguard._issuer.key_schedule import Schedule
 
 
 def schedule(*, max_stale=3600, cooldown=30):

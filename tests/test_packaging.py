@@ -16,7 +16,7 @@ from hatchling.builders.wheel import WheelBuilder
 from serving import ROOT, clean
 
 import tokenguard
-from tokenguard._io.bounds import USER_AGENT
+from tokenguard._io.body import USER_AGENT
 
 FRAMEWORKS = {
     "starlette",

@@ -9,8 +9,8 @@ import pytest
 from serving import ROOT
 
 from tokenguard import ConfigurationError, InvalidTokenError, Issuer, Reason, TokenValidator
-from tokenguard._rules import providers
-from tokenguard._rules.providers import Provider
+from tokenguard._oauth import providers
+from tokenguard._oauth.providers import Provider
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
 
 PAGE = (ROOT / "docs" / "presets.md").read_text("utf-8")

@@ -15,7 +15,7 @@ import redis as redis_py
 from redis_server import RedisServer
 
 from tokenguard._io.threads import Threads
-from tokenguard._rules.denylist import MARGIN
+from tokenguard._oauth.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
 from tokenguard.redis import RedisStore
 from tokenguard.revocations import Entry, RevocationList
@@ -538,7 +538,7 @@ def test_s17_repr_hides_the_password():
 
 def test_without_redis_py_the_import_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
-    monkeypatch.delitem(sys.modules, "tokenguard._io.redis_clients")
+    monkeypatch.delitem(sys.modules, "tokenguard.redis.clients")
     monkeypatch.delitem(sys.modules, "tokenguard.redis")
     with pytest.raises(ImportError, match=r"tokenguard-oauth\[redis\]"):
         importlib.import_module("tokenguard.redis")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenguard._rules.calls import Call
-from tokenguard._rules.denylist import MARGIN
+from tokenguard._flow.calls import Call
+from tokenguard._oauth.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
 from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import ABSENT, Clock, FakeIssuer

@@ -1,4 +1,4 @@
-"""`_rules.claims`, `_rules.scope`: types first, then values; nothing is believed that is not what it must be."""
+"""`_oauth.claims`, `_oauth.scope`: types first, then values; nothing is believed that is not what it must be."""
 
 from types import MappingProxyType
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenguard import ConfigurationError, InvalidTokenError, Reason
-from tokenguard._rules import claims as rules
-from tokenguard._rules import party, scope
-from tokenguard._rules.scope import NO_SCOPE, RequiredScope, granted, required
+from tokenguard._oauth import claims as rules
+from tokenguard._oauth import party, scope
+from tokenguard._oauth.scope import NO_SCOPE, RequiredScope, granted, required
 from tokenguard.token import freeze
 
 NOW = 1_000_000.0

@@ -1,10 +1,10 @@
-"""`_rules.jws`: segments and header, and whether a token is meant as a JWT at all."""
+"""`_jose.jws`: segments and header, and whether a token is meant as a JWT at all."""
 
 import pytest
 from vectors.minting import b64, dump, good_claims, good_header, token
 
 from tokenguard import InvalidTokenError, Reason
-from tokenguard._rules import jws
+from tokenguard._jose import jws
 
 ALLOWED = frozenset({"RS256", "ES256", "EdDSA"})
 

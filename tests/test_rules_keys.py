@@ -1,4 +1,4 @@
-"""`_rules.jwk`, `_rules.algorithms`: which keys can verify, and which one answers.
+"""`_jose.jwk`, `_jose.algorithms`: which keys can verify, and which one answers.
 
 S20: an import that raises is skipped.
 """
@@ -14,12 +14,12 @@ from vectors import minting as m
 from vectors.minting import jwk, sign
 
 from tokenguard import ConfigurationError
-from tokenguard._rules import jwk as rules
-from tokenguard._rules import signatures
-from tokenguard._rules.algorithms import DEFAULT, FITTING, SYMMETRIC, allow_list, normalise
-from tokenguard._rules.algorithms import NAMES as ALL_NAMES
-from tokenguard._rules.jwk import KeySetError, UnusableKeyError, import_key, import_set
-from tokenguard._rules.signatures import ALGORITHMS
+from tokenguard._jose import jwk as rules
+from tokenguard._jose import signatures
+from tokenguard._jose.algorithms import DEFAULT, FITTING, SYMMETRIC, allow_list, normalise
+from tokenguard._jose.algorithms import NAMES as ALL_NAMES
+from tokenguard._jose.jwk import KeySetError, UnusableKeyError, import_key, import_set
+from tokenguard._jose.signatures import ALGORITHMS
 from tokenguard.testing import FakeIssuer
 
 NAMES = ["rsa", "p256", "p384", "p521", "ed"]

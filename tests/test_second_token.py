@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tokenguard import InvalidTokenError, Issuer, MissingTokenError, Reason, TokenValidator
-from tokenguard._flows import validation
+from tokenguard._validation import steps
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
 from tokenguard.wsgi import BearerMiddleware as WSGIMiddleware
@@ -120,7 +120,7 @@ def test_a_kid_that_two_keys_share_after_a_refresh_names_neither():
 
 
 def test_what_headers_and_issuers_leave_behind_is_bounded(issuer, monkeypatch):
-    monkeypatch.setattr(validation, "_REMEMBERED_GROUNDS", 8)
+    monkeypatch.setattr(steps, "_REMEMBERED_GROUNDS", 8)
     validator = TokenValidator([own(issuer), Issuer("https://two.example", jwks=issuer.jwks())], API)
     for number in range(30):
         for url in (issuer.url, "https://two.example"):

@@ -6,10 +6,10 @@ import pytest
 
 from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, Reason, RevocationList
 from tokenguard import validator as module
-from tokenguard._door import Door
-from tokenguard._flows.finding import find_key
-from tokenguard._rules import jws
-from tokenguard._rules.jwk import import_set
+from tokenguard._adapters.guard import Door
+from tokenguard._jose import jws
+from tokenguard._jose.jwk import import_set
+from tokenguard._validation.find_key import find_key
 from tokenguard.testing import FakeIssuer
 
 URL = "https://issuer.example"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from listening import Listening
 
-from tokenguard._flows.effects import ExchangeError, Flight, Join, Request, Send, Start
+from tokenguard._flow.effects import ExchangeError, Flight, Join, Request, Send, Start
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from tokenguard._door import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, Door, checked, log_failure, takes_denials, usable
+from tokenguard._adapters.guard import (
+    DOOR_KEY,
+    POLICY_VIOLATION,
+    TOKEN_KEY,
+    Door,
+    checked,
+    log_failure,
+    takes_denials,
+    usable,
+)
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard._observer import Judged, Outbound, Outcome, Way
-from tokenguard._rules.settings import number
+from tokenguard._observe.events import Judged, Outbound, Outcome, Way
+from tokenguard._settings import number
 from tokenguard.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import re
 from http import HTTPStatus
 from typing import NamedTuple
 
-from tokenguard._rules.scope import SCOPE_TOKEN
-from tokenguard._rules.settings import fetched_url
+from tokenguard._oauth.scope import SCOPE_TOKEN
+from tokenguard._settings import fetched_url
 from tokenguard.errors import (
     ConfigurationError,
     InsufficientScopeError,

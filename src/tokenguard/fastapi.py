@@ -19,8 +19,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from tokenguard._door import POLICY_VIOLATION, Door, checked, takes_denials, usable
-from tokenguard._rules.scope import NO_SCOPE, required
+from tokenguard._adapters.guard import POLICY_VIOLATION, Door, checked, takes_denials, usable
+from tokenguard._oauth.scope import NO_SCOPE, required
 from tokenguard.challenge import Rejection
 from tokenguard.token import AccessToken
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
-from tokenguard._rules import client_auth
-from tokenguard._rules.client_auth import Credentials, SigningKey, UnusableSecretError
-from tokenguard._rules.settings import fetched_url, number, whole
+from tokenguard._oauth import client_auth
+from tokenguard._oauth.client_auth import Credentials, SigningKey, UnusableSecretError
+from tokenguard._settings import fetched_url, number, whole
 from tokenguard.errors import ConfigurationError
 
 __all__ = ["AnswerStore", "Introspection"]

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from tokenguard._rules import jwk, party
-from tokenguard._rules.algorithms import DEFAULT, SYMMETRIC, allow_list
-from tokenguard._rules.jws import ACCESS_TOKEN_TYPES, RFC9068_TYPES
-from tokenguard._rules.party import MachineSign
-from tokenguard._rules.settings import fetched_url, number, strings
+from tokenguard._jose import jwk
+from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
+from tokenguard._jose.jws import ACCESS_TOKEN_TYPES, RFC9068_TYPES
+from tokenguard._oauth import party
+from tokenguard._oauth.party import MachineSign
+from tokenguard._settings import fetched_url, number, strings
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
 from tokenguard.presets import Presets

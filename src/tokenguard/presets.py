@@ -1,7 +1,7 @@
 """Provider presets: `Issuer.auth0(...)` and its like.
 
 Owns: what each provider is asked for (a tenant, a pool, a realm) and refusing what cannot be one. Must not know: what
-the settings do. The facts are data, in `_rules.providers`; docs/presets.md cites them.
+the settings do. The facts are data, in `_oauth.providers`; docs/presets.md cites them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tokenguard._rules import providers
-from tokenguard._rules.settings import fetched_url, strings
+from tokenguard._oauth import providers
+from tokenguard._settings import fetched_url, strings
 from tokenguard.errors import ConfigurationError
 
 __all__ = ["Presets"]

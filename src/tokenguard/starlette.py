@@ -14,8 +14,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._door import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Door, enough, takes_denials
-from tokenguard._rules.scope import RequiredScope, required
+from tokenguard._adapters.guard import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Door, enough, takes_denials
+from tokenguard._oauth.scope import RequiredScope, required
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken

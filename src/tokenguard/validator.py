@@ -1,7 +1,7 @@
 """`TokenValidator`: settings in, verdicts out; the one entrance for every adapter, worker and task.
 
 Owns: the settings of a validator, the path of a token seen before, the choice between the two drivers, the life of a
-process (close, fork). Must not know: HTTP frameworks, the order of the checks (`_flows.validation`).
+process (close, fork). Must not know: HTTP frameworks, the order of the checks (`_validation.steps`).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from weakref import WeakSet
 
-from tokenguard import _environment
-from tokenguard._assembly import Assembly, checks_of, issuers_of, worlds_of
-from tokenguard._evidence import insufficient
-from tokenguard._flows.effects import Flow
-from tokenguard._flows.keys import KeyState, warm_up
-from tokenguard._flows.memory import Memory
-from tokenguard._flows.validation import Check, Validation
-from tokenguard._flows.verdict import Verdict
-from tokenguard._observer import Observer, Observers
-from tokenguard._rehearsal import rehearse
-from tokenguard._rules.scope import NO_SCOPE, RequiredScope
-from tokenguard._rules.scope import required as prepare
-from tokenguard._rules.settings import number, strings, whole
-from tokenguard._watch import Watch
+from tokenguard._flow.effects import Flow
+from tokenguard._issuer.keys import KeyState, warm_up
+from tokenguard._oauth.scope import NO_SCOPE, RequiredScope
+from tokenguard._oauth.scope import required as prepare
+from tokenguard._observe.events import Observer, Observers
+from tokenguard._observe.evidence import insufficient
+from tokenguard._observe.run import Watch
+from tokenguard._settings import number, strings, whole
+from tokenguard._setup import environment
+from tokenguard._setup.assembly import Assembly, checks_of, issuers_of, worlds_of
+from tokenguard._setup.prewarm import rehearse
+from tokenguard._validation.memory import Memory
+from tokenguard._validation.steps import Check, Validation
+from tokenguard._validation.verdict import Verdict
 from tokenguard.errors import (
     ConfigurationError,
     InvalidTokenError,
@@ -141,7 +141,7 @@ class TokenValidator:
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
         self._sync_only, self._async_only = worlds_of(transport)
         # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
-        import_module("tokenguard._rules.signatures")
+        import_module("tokenguard._jose.signatures")
         if fetches:
             from tokenguard._io.http import default_ssl_context
 
@@ -187,7 +187,7 @@ class TokenValidator:
         and so on) may be there as an object. Raises `ConfigurationError` naming the variable, also for a name that is
         nearly one of these, or means one that no variable gives.
         """
-        return cls(**_environment.read(mapping, prefix, settings))
+        return cls(**environment.read(mapping, prefix, settings))
 
     # -- judging -------------------------------------------------------------------------------------------------------
 

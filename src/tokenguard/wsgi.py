@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tokenguard._door import TOKEN_KEY, Door, usable
+from tokenguard._adapters.guard import TOKEN_KEY, Door, usable
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from tokenguard._flows.effects import ExchangeError, Request, Response
-from tokenguard._io.bounds import MAX_BODY, USER_AGENT, Body
+from tokenguard._flow.effects import ExchangeError, Request, Response
+from tokenguard._io.body import MAX_BODY, USER_AGENT, Body
 
 _HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
 _OPENED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")

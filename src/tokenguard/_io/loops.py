@@ -16,10 +16,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
-from tokenguard._io.shelf import Pools
+from tokenguard._flow.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
+from tokenguard._io.pools import Pools
 from tokenguard._io.threads import Journey, Threads, report
-from tokenguard._observer import Observers, Outbound
+from tokenguard._observe.events import Observers, Outbound
 
 if TYPE_CHECKING:
     import ssl

@@ -13,10 +13,10 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenguard._flows.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
-from tokenguard._io.shelf import Shelf
-from tokenguard._observer import Observers, Outbound
-from tokenguard._trail import trail
+from tokenguard._flow.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
+from tokenguard._io.pools import Shelf
+from tokenguard._observe.events import Observers, Outbound
+from tokenguard._observe.redact import trail
 
 if TYPE_CHECKING:
     import ssl

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules import jws
-from tokenguard._rules.jwk import KeySet
-from tokenguard._rules.scope import RequiredScope
-from tokenguard._rules.scope import required as prepare
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._jose import jws
+from tokenguard._jose.jwk import KeySet
+from tokenguard._oauth.scope import RequiredScope
+from tokenguard._oauth.scope import required as prepare
 from tokenguard.cli import claims, jose, options, output
 from tokenguard.cli.options import Given
 from tokenguard.cli.record import Record, Step, Surroundings

@@ -8,9 +8,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules import claims as rules
-from tokenguard._rules import party, scope
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._oauth import claims as rules
+from tokenguard._oauth import party, scope
 from tokenguard.cli.output import duration, shown
 from tokenguard.cli.record import FailedError, Record, Surroundings, hold, refusal
 from tokenguard.errors import Reason

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from tokenguard._flows.authority import Authority
+from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard.cli import connection, examine, options, output
 from tokenguard.cli.findings import Finding, Findings
 from tokenguard.cli.options import PREFIX, Given

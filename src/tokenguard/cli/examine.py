@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules import jwk, metadata, strict_json
-from tokenguard._rules.freshness import MAX_AGE, MIN_AGE, lifetime, max_age
-from tokenguard._rules.introspection import AnswerError, Fault, build_request, read_answer
+from tokenguard._issuer.freshness import MAX_AGE, MIN_AGE, lifetime, max_age
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._jose import jwk, strict_json
+from tokenguard._oauth import server_metadata
+from tokenguard._oauth.introspection_messages import AnswerError, Fault, build_request, read_answer
 from tokenguard.cli import causes
 from tokenguard.cli.findings import Findings
 from tokenguard.cli.output import duration, shown
@@ -33,12 +34,12 @@ _FAULTS: Final = {
 
 def discovery(found: Findings, prober: Prober, issuer: str) -> dict[str, Any] | None:
     """The metadata, from the first place that has it (contract: four places, in order)."""
-    for url in metadata.places(issuer):
+    for url in server_metadata.places(issuer):
         exchange = prober.get(url)
         if exchange.response is None:
             found.add("discovery", "fault", f"{url}: {exchange.error}", _REACH)
             return None
-        document = metadata.read(exchange.response.status, exchange.response.body, issuer)
+        document = server_metadata.read(exchange.response.status, exchange.response.body, issuer)
         if document is not None:
             found.add("discovery", "ok", f"{url}: metadata of this issuer, equal byte for byte")
             return document
@@ -86,7 +87,7 @@ def keys(
     if url is None:
         if document is None:
             return
-        url = metadata.endpoint(document, "jwks_uri", issuer.url, allow_insecure_http=allow_insecure_http)
+        url = server_metadata.endpoint(document, "jwks_uri", issuer.url, allow_insecure_http=allow_insecure_http)
         if url is None:
             text = f"the metadata's jwks_uri cannot be used: {shown(document.get('jwks_uri'))}"
             found.add("keys", "fault", text, "it must be an https URL; give jwks_uri if the metadata cannot be mended")
@@ -168,7 +169,7 @@ def introspection(
     """Whether the endpoint accepts this API's credentials: it is asked about a token that nobody ever issued."""
     url = settings.endpoint
     if url is None:
-        url = metadata.endpoint(
+        url = server_metadata.endpoint(
             document or {}, "introspection_endpoint", issuer, allow_insecure_http=allow_insecure_http
         )
     if url is None:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from tokenguard._rules import jws, strict_json
-from tokenguard._rules.encoding import decode
-from tokenguard._rules.jwk import KeySet
+from tokenguard._jose import jws, strict_json
+from tokenguard._jose.base64url import decode
+from tokenguard._jose.jwk import KeySet
 from tokenguard.cli import causes
 from tokenguard.cli.output import shown
 from tokenguard.cli.record import FailedError, OutOfReachError, Record, hold, refusal

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from tokenguard import _environment
-from tokenguard._rules import strict_json
+from tokenguard._jose import strict_json
+from tokenguard._setup import environment
 from tokenguard.errors import ConfigurationError
 from tokenguard.issuer import Issuer
 
@@ -103,7 +103,7 @@ class Given:
             mapping[PREFIX + "ISSUER"] = _preset(self.preset, settings)
         elif jwks is not None:
             mapping = _offline(mapping, jwks)
-        return _environment.read(mapping, PREFIX)
+        return environment.read(mapping, PREFIX)
 
 
 def secret_from(path: Path | None, variable: str) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules.jwk import Key, KeySet
-from tokenguard._rules.scope import RequiredScope
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._jose.jwk import Key, KeySet
+from tokenguard._oauth.scope import RequiredScope
 from tokenguard.errors import Reason, RejectedError
 
 Status = Literal["passed", "failed", "unknown", "not reached"]

@@ -1,0 +1,115 @@
+"""redis-py, and nothing but redis-py: one client per process for threads, one per event loop, and their bounds.
+
+Owns: how clients are made, found again and closed, across forks. Must not know: what is kept in Redis.
+Loaded by `tokenguard.redis` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeAlias, cast
+
+from tokenguard._io.pools import closing_with_its_loop
+from tokenguard.errors import ConfigurationError
+
+try:
+    import redis
+    import redis.asyncio
+    from redis.asyncio.retry import Retry as AsyncRetry
+    from redis.backoff import NoBackoff
+    from redis.connection import parse_url
+    from redis.retry import Retry
+except ImportError:
+    raise ImportError('tokenguard.redis needs redis-py: pip install "tokenguard-oauth[redis]"') from None
+
+Factories: TypeAlias = tuple[Callable[[], redis.Redis], Callable[[], redis.asyncio.Redis]]
+
+
+def factories(given: object, *, timeout: float, connections: int) -> Factories:
+    """Two functions that make a client, from a URL or as given. Raises `ConfigurationError` for anything else."""
+    if isinstance(given, str):
+        return _from_url(given, timeout, connections)
+    if isinstance(given, tuple) and len(given) == 2 and all(callable(make) for make in given):
+        return cast("Factories", given)
+    raise ConfigurationError("give RedisStore a URL, or two functions: one makes a client, one an asyncio client")
+
+
+def _from_url(url: str, timeout: float, connections: int) -> Factories:
+    try:
+        cast("Any", parse_url)(url)
+    except Exception:  # noqa: BLE001 - its message may quote the URL, and that may hold a password
+        raise ConfigurationError("a Redis URL must be like redis://host:6379/0, rediss://... or unix://...") from None
+    bounds: dict[str, Any] = {
+        "max_connections": connections,
+        "timeout": timeout,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+    }
+    # One retry, at once: a connection that Redis closed while it was idle is noticed only when it is used.
+    lost = (redis.ConnectionError,)
+
+    def make() -> redis.Redis:
+        retry = Retry(NoBackoff(), 1, lost)
+        return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(url, retry=retry, **bounds))
+
+    def make_async() -> redis.asyncio.Redis:
+        retry = AsyncRetry(NoBackoff(), 1, lost)
+        return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool.from_url(url, retry=retry, **bounds))
+
+    return make, make_async
+
+
+class Clients:
+    """The clients of one process. Another process makes its own `Clients` (see `foreign`)."""
+
+    def __init__(self, makers: Factories) -> None:
+        self._make, self._make_async = makers
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._shared: redis.Redis | None = None
+        self._by_loop: dict[asyncio.AbstractEventLoop, tuple[redis.asyncio.Redis, AsyncGenerator[None]]] = {}
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this process is a fork of the one that made them: its sockets are the parent's."""
+        return self._pid != os.getpid()
+
+    def for_threads(self) -> redis.Redis:
+        """The client that all threads share."""
+        with self._lock:
+            if self._shared is None:
+                self._shared = self._make()
+            return self._shared
+
+    async def for_loop(self) -> redis.asyncio.Redis:
+        """The client of the running event loop, which closes with it."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            found = self._by_loop.get(loop)
+            if found is not None:
+                return found[0]
+            client = self._make_async()
+            closing = closing_with_its_loop([client])
+            self._by_loop[loop] = client, closing
+            # A loop that was closed without `shutdown_asyncgens` closed no client: sockets close as they are let go.
+            ended = [self._by_loop.pop(other) for other in tuple(self._by_loop) if other.is_closed()]
+        del ended  # not under the lock: what is let go may warn, and so run anything
+        await anext(closing)
+        return client
+
+    def close(self) -> None:
+        """Close the client of the threads; a later call makes a new one."""
+        with self._lock:
+            client, self._shared = self._shared, None
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the client of the running loop; a later call makes a new one."""
+        with self._lock:
+            found = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found[1].aclose()

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 import pytest
 
 from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, Reason, RevocationList
-from tokenguard import validator as module
 from tokenguard._adapters.guard import Door
+from tokenguard._io import runtime
 from tokenguard._jose import jws
 from tokenguard._jose.jwk import import_set
 from tokenguard._validation.find_key import find_key
@@ -62,8 +62,8 @@ def test_s25_a_child_process_starts_with_locks_of_its_own(watched):
     token = issuer.mint()
     validator.validate(token)
     before = validator._memory._lock
-    with module._observing:  # by a thread of the parent, say
-        module._after_fork_in_child()
+    with runtime._observing:  # by a thread of the parent, say
+        runtime._after_fork_in_child()
         validator.observe(Watcher())()
     assert validator._memory._lock is not before
     assert validator.validate(token)

@@ -29,6 +29,13 @@ def whole(name: str, value: object, *, minimum: int = 0) -> int:
     return value
 
 
+def switch(name: str, value: object) -> bool:
+    """True or False and nothing else: the string "false" would turn it on."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False")
+    return value
+
+
 def strings(name: str, value: object, *, example: str) -> tuple[str, ...]:
     """A non-empty string, or a non-empty iterable of such; in order, each once."""
     items: list[object]

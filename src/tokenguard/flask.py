@@ -22,8 +22,9 @@ from weakref import WeakKeyDictionary, WeakSet
 from flask import Flask, Request, Response, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from tokenguard._adapters.guard import Door, checked, switch, usable
+from tokenguard._adapters.guard import Door, checked, usable
 from tokenguard._oauth.scope import NO_SCOPE, RequiredScope, required
+from tokenguard._settings import switch
 from tokenguard.challenge import checked_realm, checked_resource_metadata
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.token import AccessToken

@@ -1,16 +1,13 @@
 """`TokenValidator`: settings in, verdicts out; the one entrance for every adapter, worker and task.
 
-Owns: the settings of a validator, the path of a token seen before, the choice between the two drivers, the life of a
-process (close, fork). Must not know: HTTP frameworks, the order of the checks (`_validation.steps`).
+Owns: the settings of a validator, the path of a token seen before. Must not know: HTTP frameworks, the order of the
+checks (`_validation.steps`), what carries a flow out (`_io.runtime`).
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,18 +15,17 @@ from hashlib import sha256
 from importlib import import_module
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from weakref import WeakSet
 
 from tokenguard._flow.effects import Flow
+from tokenguard._io.runtime import Runtime
 from tokenguard._issuer.keys import KeyState, warm_up
 from tokenguard._oauth.scope import NO_SCOPE, RequiredScope
 from tokenguard._oauth.scope import required as prepare
-from tokenguard._observe.events import Observer, Observers
 from tokenguard._observe.evidence import insufficient
 from tokenguard._observe.run import Watch
-from tokenguard._settings import number, strings, whole
+from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
-from tokenguard._setup.assembly import Assembly, checks_of, issuers_of, worlds_of
+from tokenguard._setup.assembly import Assembly, check_outbound, checks_of, issuers_of
 from tokenguard._setup.prewarm import rehearse
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.steps import Check, Validation
@@ -45,6 +41,8 @@ from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 __all__ = ["IssuerState", "KeyState", "TokenValidator"]
@@ -52,8 +50,6 @@ __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 T = TypeVar("T")
 
 _NO_STACK = "the stack is used up: validate nearer to its start, or raise the recursion limit"
-_SYNC_ONLY = "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
-_LONGEST_TIMEOUT = 300
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -65,7 +61,7 @@ class IssuerState:
     keys: KeyState
 
 
-class TokenValidator:
+class TokenValidator(Runtime):
     """Judges access tokens. One validator serves any number of threads and event loops at once, and survives a fork.
 
     `issuer`: who may issue, `str | Issuer` or several; a token's `iss` selects one by exact match. `audience`: one of
@@ -105,21 +101,10 @@ class TokenValidator:
         self._leeway = number("leeway", leeway)
         self._max_token_bytes = whole("max_token_bytes", max_token_bytes, minimum=1)
         whole("token_cache_size", token_cache_size)
-        self._timeout = number("http_timeout", http_timeout, above=True)
-        if http_timeout > _LONGEST_TIMEOUT:
-            raise ConfigurationError("http_timeout must be at most 300 seconds: nobody waits longer for an answer")
-        if any(not callable(one) or inspect.iscoroutinefunction(one) for one in (clock, monotonic, jitter)):
-            raise ConfigurationError(
-                "clock, monotonic and jitter must be plain functions without arguments that return seconds"
-            )
-        if not isinstance(allow_insecure_http, bool):
-            raise ConfigurationError("allow_insecure_http must be True or False")
-        if not (ssl_context is None or isinstance(ssl_context, ssl.SSLContext)):
-            raise ConfigurationError(
-                "ssl_context must be an ssl.SSLContext, such as ssl.create_default_context(cafile=...)"
-            )
+        check_outbound(http_timeout, ssl_context, clock, monotonic, jitter)
+        switch("allow_insecure_http", allow_insecure_http)
         self._clock, self._monotonic = clock, monotonic
-        self._allow_insecure_http = allow_insecure_http
+        self._timeout, self._allow_insecure_http = http_timeout, allow_insecure_http
         if revocations is not None and not isinstance(revocations, RevocationList):
             raise ConfigurationError("revocations must be a RevocationList(...)")
         if revocations is not None and leeway > RevocationList.MAX_LEEWAY:
@@ -129,7 +114,7 @@ class TokenValidator:
         assembly = Assembly(
             audiences=frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE)),
             clients=None if clients is None else frozenset(strings("clients", clients, example='clients={"orders"}')),
-            timeout=self._timeout,
+            timeout=http_timeout,
             allow_insecure_http=allow_insecure_http,
             monotonic=monotonic,
             jitter=jitter,
@@ -139,23 +124,8 @@ class TokenValidator:
         authorities = {one.url: assembly.authority(one) for one in issuers}
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
-        self._sync_only, self._async_only = worlds_of(transport)
         # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
         import_module("tokenguard._jose.signatures")
-        if fetches:
-            from tokenguard._io.http import default_ssl_context
-
-            if transport is None and ssl_context is None:
-                ssl_context = default_ssl_context()
-        from tokenguard._io.loops import Loops  # with asyncio, which takes as long as half of this package
-        from tokenguard._io.threads import Threads
-
-        self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
-        self._loops = Loops(
-            cast("httpx.AsyncBaseTransport | None", transport),
-            ssl_context,
-            self._threads if transport is None else None,
-        )
         self._authorities = tuple(authorities.values())
         self._memory: Memory[Verdict] = Memory(token_cache_size)
         self._revocations = revocations
@@ -166,9 +136,8 @@ class TokenValidator:
             memory=self._memory,
             revocations=revocations,
         )
-        self.observer: Observers | None = None
         self._is_rehearsed = False
-        _validators.add(self)
+        super().__init__(transport, ssl_context, fetches=fetches)  # last: a fork must find all of it
 
     @classmethod
     def from_env(cls, prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
@@ -211,7 +180,7 @@ class TokenValidator:
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
         if self._sync_only:
-            raise ConfigurationError(_SYNC_ONLY)
+            self._check_async()
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw) as watch:
@@ -291,11 +260,8 @@ class TokenValidator:
 
     def _finish(self, flow: Flow[T]) -> T:
         """Run `flow` to its end in this thread. Raises as `validate` does."""
-        if self._async_only:
-            flow.close()
-            raise ConfigurationError("this transport is asynchronous only: use validate_async or warm_up_async")
         try:
-            return self._threads.run(flow)
+            return self._run(flow)
         except TokenGuardError:
             raise
         except RecursionError:  # what nests in a token is the sender's choice (threat 28)
@@ -306,7 +272,7 @@ class TokenValidator:
     async def _finish_async(self, flow: Flow[T]) -> T:
         """`_finish` for event loops."""
         try:
-            return await self._loops.run(flow)
+            return await self._run_async(flow)
         except TokenGuardError:
             raise
         except RecursionError:  # what nests in a token is the sender's choice (threat 28)
@@ -323,8 +289,7 @@ class TokenValidator:
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
-        if self._sync_only:
-            raise ConfigurationError(_SYNC_ONLY)
+        self._check_async()
         await self._finish_async(warm_up(authority.keys for authority in self._authorities))
         self._rehearse()
 
@@ -347,56 +312,16 @@ class TokenValidator:
         service that was idle would never be ready again."""
         return all(state.keys.state in ("static", "fresh", "stale") for state in self.state())
 
-    def observe(self, observer: Observer) -> Callable[[], None]:
-        """Let `observer` watch, for `tokenguard.otel` and `tokenguard.audit`. Result: a function that ends it."""
-        with _observing:
-            self._observed_by((*(() if self.observer is None else self.observer.members), observer))
-
-        def end() -> None:
-            with _observing:
-                members = () if self.observer is None else self.observer.members
-                self._observed_by(tuple(member for member in members if member is not observer))
-
-        return end
-
-    def _observed_by(self, members: tuple[Observer, ...]) -> None:
-        self.observer = self._threads.observer = self._loops.observer = Observers(members) if members else None
-
-    def close(self) -> None:
-        """Release connections. A later call opens new ones."""
-        self._threads.close()
-        self._loops.close()
-
-    async def aclose(self) -> None:
-        """`close` for event loops: waits until this loop's connections are closed."""
-        await self._loops.aclose()
-        self._threads.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
     def __repr__(self) -> str:
         return f"TokenValidator(issuers={[authority.url for authority in self._authorities]!r})"
 
     def _after_fork(self) -> None:
-        self._threads.after_fork()
-        self._loops.after_fork()
+        super()._after_fork()
         self._memory.after_fork()
         for authority in self._authorities:
             authority.after_fork()
         if self._revocations is not None:
             self._revocations.after_fork()
-        if self.observer is not None:
-            self.observer.after_fork()
 
 
 VALIDATE, VALIDATE_ASYNC = TokenValidator.validate, TokenValidator.validate_async
@@ -410,18 +335,3 @@ def _check_clocks(*values: object) -> None:
 
 def _unexpected(error: Exception) -> ConfigurationError:
     return ConfigurationError(f"an unexpected {type(error).__name__} stopped the validation: see the cause")
-
-
-_observing = threading.Lock()
-_validators: WeakSet[TokenValidator] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    global _observing  # noqa: PLW0603 - another thread of the parent may have held it, and is not there to let it go
-    _observing = threading.Lock()
-    for validator in list(_validators):
-        validator._after_fork()  # noqa: SLF001 - of this very module
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows
-    os.register_at_fork(after_in_child=_after_fork_in_child)

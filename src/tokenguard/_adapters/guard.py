@@ -21,6 +21,7 @@ from tokenguard._oauth.scope import NO_SCOPE, RequiredScope, required
 from tokenguard._observe.events import Observers, at_a_door, judged
 from tokenguard._observe.evidence import insufficient
 from tokenguard._observe.redact import trail
+from tokenguard._settings import switch
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
 from tokenguard.errors import (
     ConfigurationError,
@@ -251,13 +252,6 @@ def usable(validator: TokenValidator) -> TokenValidator:
     ):
         raise ConfigurationError("validator must be a TokenValidator")
     return validator
-
-
-def switch(name: str, value: object) -> bool:
-    """True or False and nothing else: the string "false" would turn it on."""
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} must be True or False")
-    return value
 
 
 def enough(token: AccessToken | None, scope: RequiredScope) -> AccessToken:

@@ -1,24 +1,28 @@
 """From settings to the parts of a validator: issuers become authorities, and what cannot work is refused now.
 
-Owns: what settings mean together: an issuer and the validator's flags, a transport and the worlds it serves. Must not
-know: how a token is judged, when anything is fetched.
+Owns: what settings mean together: an issuer and the validator's flags. Must not know: how a token is judged, when
+anything is fetched.
 """
 
 from __future__ import annotations
 
 import inspect
+import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.keys import KeySource
 from tokenguard._issuer.trusted_issuer import Authority
-from tokenguard._settings import is_https
+from tokenguard._settings import is_https, number
 from tokenguard._validation.steps import Check
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import AnswerStore
 from tokenguard.issuer import Issuer
+
+_LONGEST_TIMEOUT: Final = 300  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +160,15 @@ def _is_lazy(function: object) -> bool:
     )
 
 
-def worlds_of(transport: object) -> tuple[bool, bool]:
-    """Whether a transport serves threads only, or event loops only."""
-    if transport is None:
-        return False, False
-    sync, loop = hasattr(transport, "handle_request"), hasattr(transport, "handle_async_request")
-    if (not sync and not loop) or isinstance(transport, type):
-        raise ConfigurationError("transport must be an httpx transport, such as httpx.HTTPTransport(...)")
-    return not loop, not sync
+def check_outbound(http_timeout: object, ssl_context: object, *callables: object) -> None:
+    """What holds for outbound calls and clocks, whoever asks. Raises `ConfigurationError`."""
+    if number("http_timeout", http_timeout, above=True) > _LONGEST_TIMEOUT:
+        raise ConfigurationError("http_timeout must be at most 300 seconds: nobody waits longer for an answer")
+    if any(not callable(one) or inspect.iscoroutinefunction(one) for one in callables):
+        raise ConfigurationError(
+            "clock, monotonic and jitter must be plain functions without arguments that return seconds"
+        )
+    if not (ssl_context is None or isinstance(ssl_context, ssl.SSLContext)):
+        raise ConfigurationError(
+            "ssl_context must be an ssl.SSLContext, such as ssl.create_default_context(cafile=...)"
+        )

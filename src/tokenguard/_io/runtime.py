@@ -1,0 +1,152 @@
+"""What a `TokenValidator` and a `TokenSource` have in common at run time: where their flows run, and their life.
+
+Owns: the two drivers, the TLS context of outbound calls, the worlds that a transport serves, observers, closing, forks.
+Must not know: what a flow decides, tokens, settings beyond these. Loads an HTTP client and asyncio only when one is
+made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from weakref import WeakSet
+
+from tokenguard._flow.effects import Flow
+from tokenguard._observe.events import Observer, Observers
+from tokenguard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+T = TypeVar("T")
+
+_SYNC_ONLY = "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
+_ASYNC_ONLY = "this transport is asynchronous only: use the methods whose names end in _async"
+
+
+class Runtime:
+    """Runs flows for threads and for event loops, any number of them at once; closes; survives a fork.
+
+    `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
+    one. `fetches`: whether anything goes out at all; without, no HTTP client is loaded before it is needed.
+    """
+
+    observer: Observers | None
+
+    def __init__(
+        self,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
+        ssl_context: ssl.SSLContext | None,
+        *,
+        fetches: bool = True,
+    ) -> None:
+        self._sync_only, self._async_only = _worlds_of(transport)
+        if fetches:
+            from tokenguard._io.http import default_ssl_context
+
+            if transport is None and ssl_context is None:
+                ssl_context = default_ssl_context()
+        from tokenguard._io.loops import Loops  # with asyncio, which takes as long as half of this package
+        from tokenguard._io.threads import Threads
+
+        self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
+        self._loops = Loops(
+            cast("httpx.AsyncBaseTransport | None", transport),
+            ssl_context,
+            self._threads if transport is None else None,
+        )
+        self.observer = None
+        _runtimes.add(self)
+
+    # -- flows ---------------------------------------------------------------------------------------------------------
+
+    def _run(self, flow: Flow[T]) -> T:
+        """The value of `flow`, run in this thread. Raises `ConfigurationError` where the transport cannot."""
+        if self._async_only:
+            flow.close()
+            raise ConfigurationError(_ASYNC_ONLY)
+        return self._threads.run(flow)
+
+    async def _run_async(self, flow: Flow[T]) -> T:
+        """`_run` for event loops. `_check_async` comes before."""
+        return await self._loops.run(flow)
+
+    def _check_async(self) -> None:
+        """Raise `ConfigurationError` where the transport does not serve event loops."""
+        if self._sync_only:
+            raise ConfigurationError(_SYNC_ONLY)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Let `observer` watch, for `tokenguard.otel` and `tokenguard.audit`. Result: a function that ends it."""
+        with _observing:
+            self._observed_by((*(() if self.observer is None else self.observer.members), observer))
+
+        def end() -> None:
+            with _observing:
+                members = () if self.observer is None else self.observer.members
+                self._observed_by(tuple(member for member in members if member is not observer))
+
+        return end
+
+    def _observed_by(self, members: tuple[Observer, ...]) -> None:
+        self.observer = self._threads.observer = self._loops.observer = Observers(members) if members else None
+
+    def close(self) -> None:
+        """Release connections. A later call opens new ones."""
+        self._threads.close()
+        self._loops.close()
+
+    async def aclose(self) -> None:
+        """`close` for event loops: waits until this loop's connections are closed."""
+        await self._loops.aclose()
+        self._threads.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _after_fork(self) -> None:
+        """Fresh locks, no connection and no loop of the parent's. Whoever adds state adds to this."""
+        self._threads.after_fork()
+        self._loops.after_fork()
+        if self.observer is not None:
+            self.observer.after_fork()
+
+
+def _worlds_of(transport: Any) -> tuple[bool, bool]:
+    """Whether a transport serves threads only, or event loops only."""
+    if transport is None:
+        return False, False
+    sync, loop = hasattr(transport, "handle_request"), hasattr(transport, "handle_async_request")
+    if (not sync and not loop) or isinstance(transport, type):
+        raise ConfigurationError("transport must be an httpx transport, such as httpx.HTTPTransport(...)")
+    return not loop, not sync
+
+
+_observing = threading.Lock()
+_runtimes: WeakSet[Runtime] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    global _observing  # noqa: PLW0603 - another thread of the parent may have held it, and is not there to let it go
+    _observing = threading.Lock()
+    for runtime in list(_runtimes):
+        runtime._after_fork()  # noqa: SLF001 - of this very module
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)

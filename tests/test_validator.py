@@ -9,6 +9,7 @@ import json
 import pickle
 import sys
 import threading
+import time as wall
 import warnings
 from concurrent.futures import Future
 from contextlib import suppress
@@ -322,6 +323,21 @@ def test_checks_are_asked_each_time_with_frozen_claims(time):
     assert asked == [NOW, NOW + 1, NOW + 6]
     assert reason(validator, token(payload={"exp": 0})) is Reason.EXPIRED
     assert len(asked) == 3, "after the built-in checks only"
+
+
+def test_the_default_clock_follows_what_time_is_at_each_call(monkeypatch):
+    issuer = FakeIssuer()
+    validator = issuer.validator()
+    token = issuer.mint(expires_in=60)
+    now = int(wall.time())
+    assert validator.validate(token)
+    assert validator.validate(token)  # remembered
+    monkeypatch.setattr(wall, "time", lambda: now + 3600.0)
+    with pytest.raises(InvalidTokenError) as refused:
+        validator.validate(token)
+    assert refused.value.reason is Reason.EXPIRED
+    monkeypatch.setattr(wall, "time", lambda: 1_000_000_000.0)
+    assert validator.validate(issuer.mint()).issued_at == 1_000_000_000
 
 
 def test_the_clock_is_read_once(time):

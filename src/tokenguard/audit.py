@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from tokenguard._flow.wall_time import wall_time
 from tokenguard._observe.events import Judged, Outbound, Outcome, Way
 from tokenguard._settings import number
 from tokenguard.errors import ConfigurationError
@@ -49,7 +50,7 @@ def enable(
     request_id_header: str | None = None,
     per_second: float = 10,
     burst: float = 100,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = wall_time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Callable[[], None]:
     """Write a record to the logger `tokenguard.audit`, at INFO, for each verdict of `validator` that is no acceptance.

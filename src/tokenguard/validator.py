@@ -17,6 +17,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from tokenguard._flow.effects import Flow
+from tokenguard._flow.wall_time import wall_time
 from tokenguard._io.runtime import Runtime
 from tokenguard._issuer.keys import KeyState, warm_up
 from tokenguard._oauth.scope import NO_SCOPE, RequiredScope
@@ -66,15 +67,15 @@ class TokenValidator(Runtime):
 
     `issuer`: who may issue, `str | Issuer` or several; a token's `iss` selects one by exact match. `audience`: one of
     these must be in the token's `aud`. `leeway`: seconds by which clocks may differ. `clock`: wall time in seconds for
-    claims; `monotonic`: seconds for the ages of caches. `checks`: further callables `(claims, now) -> None` that raise
-    `InvalidTokenError` to refuse; nothing removes a built-in check. `max_token_bytes` bounds a token,
-    `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for a whole refresh or introspection.
-    `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
-    one, a CA or client certificate of your own (default: as httpx, by the environment). `allow_insecure_http`: True
-    lets issuers, keys and introspection be asked over http, for development only: whoever is on the way may replace the
-    keys. `jitter`: returns 0 to 1, the share of 5 % of their freshness by which keys are refreshed early, so that a
-    fleet does not fetch at one moment (default: random). `revocations`: a denylist. `clients`: an allow-list of client
-    ids; `Issuer.clients` replaces it for that issuer.
+    claims (default: what `time.time` is at each call); `monotonic`: seconds for the ages of caches. `checks`: further
+    callables `(claims, now) -> None` that raise `InvalidTokenError` to refuse; nothing removes a built-in check.
+    `max_token_bytes` bounds a token, `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for
+    a whole refresh or introspection. `transport`: an httpx transport for outbound calls, closed by its owner.
+    `ssl_context`: for outbound calls without one, a CA or client certificate of your own (default: as httpx, by the
+    environment). `allow_insecure_http`: True lets issuers, keys and introspection be asked over http, for development
+    only: whoever is on the way may replace the keys. `jitter`: returns 0 to 1, the share of 5 % of their freshness by
+    which keys are refreshed early, so that a fleet does not fetch at one moment (default: random). `revocations`: a
+    denylist. `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer.
 
     Raises `ConfigurationError`, with what to write instead.
     """
@@ -85,7 +86,7 @@ class TokenValidator(Runtime):
         audience: str | Iterable[str],
         *,
         leeway: float = 30,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_time,
         monotonic: Callable[[], float] = time.monotonic,
         checks: Iterable[Check] = (),
         max_token_bytes: int = 16_384,
@@ -103,7 +104,9 @@ class TokenValidator(Runtime):
         whole("token_cache_size", token_cache_size)
         check_outbound(http_timeout, ssl_context, clock, monotonic, jitter)
         switch("allow_insecure_http", allow_insecure_http)
-        self._clock, self._monotonic = clock, monotonic
+        # None: `wall_time`, without a call of its own for each remembered token.
+        self._clock = None if clock is wall_time else clock
+        self._monotonic = monotonic
         self._timeout, self._allow_insecure_http = http_timeout, allow_insecure_http
         if revocations is not None and not isinstance(revocations, RevocationList):
             raise ConfigurationError("revocations must be a RevocationList(...)")
@@ -232,7 +235,7 @@ class TokenValidator(Runtime):
             if verdict is None and vetted is not None and not vetted(token):
                 return None
             try:
-                now = self._clock()
+                now = (self._clock or time.time)()
                 mono = self._monotonic()
             except Exception as error:  # a clock's error is never a verdict, whatever its class
                 raise _unexpected(error) from error

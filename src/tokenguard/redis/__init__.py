@@ -28,6 +28,7 @@ from typing import Any, Final, Self
 
 from cachetools import LRUCache
 
+from tokenguard._flow.wall_time import wall_time
 from tokenguard._oauth.denylist import MARGIN, Entry, Key
 from tokenguard._settings import number, whole
 from tokenguard.errors import ConfigurationError
@@ -79,7 +80,7 @@ class RedisStore:
         local_copy_size: int = 10_000,
         timeout: float = 1,
         max_connections: int = 50,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         number("local_copy_max_age", local_copy_max_age)

@@ -104,6 +104,15 @@ async def test_what_was_in_the_scope_before_is_never_believed(app, settings):
     assert isinstance(scope["tokenguard.door"], Door)
 
 
+async def test_what_an_app_writes_to_a_public_requests_caller_ends_with_the_request(app):
+    middleware = BearerMiddleware(app, VALIDATOR, public="/")
+    await ask(middleware)
+    app.scopes[0]["user"].access_token = "kept"
+    await ask(middleware)
+    assert app.scopes[1]["user"].access_token is None
+    assert app.scopes[1]["user"] is not app.scopes[0]["user"]
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", ""])
 async def test_no_method_is_exempt(app, method):
     answer = await ask(BearerMiddleware(app, VALIDATOR), method)

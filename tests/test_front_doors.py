@@ -20,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from tokenguard import asgi, fastapi, flask, starlette, wsgi
 from tokenguard.challenge import reject
 from tokenguard.errors import (
+    ConfigurationError,
     InsufficientScopeError,
     InvalidRequestError,
     InvalidTokenError,
@@ -273,3 +274,31 @@ def test_the_validator_says_the_same_without_a_door(row):
             judge()
         assert caught.value.reason is error.reason
         assert reject(caught.value, show_reason=True) == reject(error, show_reason=True)
+
+
+@pytest.mark.parametrize("text", ["", " ", "   "], ids=repr)
+def test_a_scope_text_without_a_name_is_an_error_wherever_a_scope_is_asked_for(text):
+    """What an unset variable leaves: `scope=os.environ.get("SCOPE", "")` must not ask for nothing."""
+    for asks in (
+        lambda: VALIDATOR.validate(ISSUER.mint(), scope=text),
+        lambda: asyncio.run(VALIDATOR.validate_async(ISSUER.mint(), scope=text)),
+        lambda: asgi.BearerMiddleware(plain_asgi, VALIDATOR, scope=text),
+        lambda: wsgi.BearerMiddleware(plain_wsgi, VALIDATOR, scope=text),
+        lambda: starlette.require_scope(text),
+        lambda: flask.require_scope(text),
+    ):
+        with pytest.raises(ConfigurationError, match="scope"):
+            asks()
+
+
+@pytest.mark.parametrize("text", ["", " "], ids=repr)
+def test_a_fastapi_route_that_asks_for_a_scope_without_a_name_is_never_open(text):
+    app, bearer = FastAPI(), fastapi.BearerToken(VALIDATOR)
+
+    async def route(token):
+        raise AssertionError("reached")
+
+    route.__annotations__ = {"token": Annotated[AccessToken, Security(bearer, scopes=[text])]}
+    app.get("/")(route)
+    fields = [("Authorization", f"Bearer {ISSUER.mint()}")]
+    assert asyncio.run(ask(app, "GET", "/", "", fields)).status == 500

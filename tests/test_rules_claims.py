@@ -254,9 +254,8 @@ def test_granted_by_other_names():
 @pytest.mark.parametrize(
     ("scope", "names"),
     [
-        ("", ()),
-        (" ", ()),
         ("a", ("a",)),
+        (" a  b ", ("a", "b")),
         ("b a", ("b", "a")),
         ("a  a", ("a",)),
         ((), ()),
@@ -277,7 +276,31 @@ def test_required(scope, names):
 
 @pytest.mark.parametrize(
     "scope",
-    [1, None, [1], [None], ["a", b"b"], [""], ["a ", "b"], 'a"b', "a\\b", "é", "a\tb", ["\n"], "a\x7f", ["a", ["b"]]],
+    [
+        "",
+        " ",
+        "   ",
+        b"",
+        b"a",
+        bytearray(),
+        1,
+        None,
+        [1],
+        [None],
+        ["a", b"b"],
+        [""],
+        [" "],
+        ("a", ""),
+        ["a ", "b"],
+        'a"b',
+        "a\\b",
+        "é",
+        "a\tb",
+        ["\n"],
+        "a\x7f",
+        ["a", ["b"]],
+    ],
+    ids=repr,
 )
 def test_a_requirement_that_nothing_could_meet(scope):
     with pytest.raises(ConfigurationError, match="scope must"):

@@ -62,8 +62,7 @@ class Front:
 
     def __init__(self, settings):
         self.validator = build(settings)
-        self.scope = settings["scope"]
-        scopes = self.scope.split()
+        self.scope = scopes = settings["scope"].split()
         more = {"show_reason": True, "realm": "vectors"}
 
         async def app(scope, receive, send):
@@ -163,7 +162,7 @@ def test_every_way_to_decode_gives_the_same_verdicts(monkeypatch, way, name):
     validators = {settings: build(file["settings"][settings]) for settings in file["settings"]}
     for vector in file["vectors"]:
         if "token" in vector:
-            scope, validator = file["settings"][vector["settings"]]["scope"], validators[vector["settings"]]
+            scope, validator = file["settings"][vector["settings"]]["scope"].split(), validators[vector["settings"]]
             found = core(lambda: validator.validate(vector["token"], scope=scope))  # noqa: B023  # called at once
             assert found == vector["verdict"], vector["id"]
 

@@ -93,7 +93,7 @@ class BearerMiddleware:
             token = _judging(door, scope)
             if not isinstance(token, AccessToken) and token is not None:
                 token = checked(await token)
-            caller = _NOBODY if token is None else Caller(token)
+            caller = Caller(token)  # one for each request: applications may write to it
             inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door, "user": caller, "auth": caller}
         except Exception as error:  # noqa: BLE001 - anything unexpected refuses
             rejection = door.refuse(scope, error, door.required)
@@ -203,6 +203,3 @@ class _Scopes(list[str]):
 
     def __contains__(self, scope: object) -> bool:
         return scope == "authenticated" or super().__contains__(scope)
-
-
-_NOBODY = Caller(None)

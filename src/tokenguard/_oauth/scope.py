@@ -30,8 +30,9 @@ class RequiredScope:
 def required(scope: str | Iterable[str] | RequiredScope) -> RequiredScope:
     """Prepare required scopes: a space-delimited string, or an iterable of such. Every name is required.
 
-    Raises `ConfigurationError` for anything that is not made of scope-tokens (RFC 6749 appendix A.4): such a
-    requirement could never be met, and an empty name is more likely a mistake than a wish for none.
+    Raises `ConfigurationError` for anything that is not made of scope-tokens (RFC 6749 appendix A.4), as nothing could
+    ever grant it, and for a text without a name: it comes from a variable that is not set more often than from somebody
+    who asks for no scope, and `()` says that.
     """
     if isinstance(scope, str):
         return _from_text(scope)
@@ -41,10 +42,14 @@ def required(scope: str | Iterable[str] | RequiredScope) -> RequiredScope:
 
 
 def _prepare(scope: str | Iterable[str]) -> RequiredScope:
+    if isinstance(scope, bytes | bytearray):  # they are iterables, too, and an empty one asks for nothing
+        raise ConfigurationError("scope must be a string or an iterable of strings")
     try:
         parts = scope.split(" ") if isinstance(scope, str) else list(scope)
     except TypeError:
         raise ConfigurationError("scope must be a string or an iterable of strings") from None
+    if isinstance(scope, str) and not any(parts):
+        raise ConfigurationError("scope must not be a text without a name in it: write scope=() to ask for none")
     names: dict[str, None] = {}
     for part in parts:
         if not isinstance(part, str):

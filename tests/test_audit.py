@@ -15,6 +15,7 @@ from knocking import ask, ask_wsgi
 from test_front_doors import SCOPE, doors, plain_asgi, plain_wsgi
 
 from tokenguard import ConfigurationError, RejectedError, TokenGuardError, asgi, audit, wsgi
+from tokenguard._flow import forks
 from tokenguard.testing import Clock, FakeIssuer
 
 FIELDS = {
@@ -324,7 +325,7 @@ def test_after_a_fork_nobody_waits_for_the_parents_lock(issuer, lines):
     (trail,) = validator.observer.members
     judge(validator, "x", "x")
     trail._bounds._lock.acquire()
-    validator._after_fork()
+    forks._in_child()
     judge(validator, "x")
     assert [record["left_out"] for record in lines.records] == [{}, {}]
 

@@ -37,6 +37,7 @@ from tokenguard import (
     otel,
     wsgi,
 )
+from tokenguard._flow import forks
 from tokenguard._observe.events import Judged, Observers, at_a_door, outcome_of
 from tokenguard._observe.evidence import Evidence, evidence, tell
 from tokenguard.otel import key_gauges
@@ -382,9 +383,9 @@ def test_keys_fail_from_a_failed_attempt_until_one_succeeds():
 
 def test_s25_a_child_process_can_register_gauges_though_the_parent_did_at_the_fork():
     provider = MeterProvider()
-    with key_gauges._registering:
-        key_gauges._after_fork_in_child()
-        assert key_gauges.gauges_of(provider) is key_gauges.gauges_of(provider)
+    key_gauges._registering._lock.acquire()
+    forks._in_child()
+    assert key_gauges.gauges_of(provider) is key_gauges.gauges_of(provider)
 
 
 def test_the_gauges_tell_of_a_failing_validator_before_an_idle_one():

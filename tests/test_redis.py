@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 import redis as redis_py
 from redis_server import RedisServer
 
+from tokenguard._flow import forks
 from tokenguard._io.threads import Threads
 from tokenguard._oauth.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
@@ -427,7 +429,7 @@ def test_a_store_survives_a_fork(server):
         child = os.fork()
         if not child:  # pragma: no cover - coverage does not follow os.fork
             try:
-                ours = store._here().for_threads()
+                ours = store._clients.for_threads()
                 denylist.revoke(ISSUER, "j1", time.time() + 300)
                 os.write(writing, b"ok" if check(denylist) and ours is not parents else b"no")
             finally:
@@ -439,14 +441,18 @@ def test_a_store_survives_a_fork(server):
         assert store.read_entries(KEYS)[0] is not None
 
 
-def test_another_process_makes_clients_of_its_own(server):
+def test_another_process_makes_clients_of_its_own_and_lets_none_of_the_parents_go(server):
     with opened(server) as store:
         check(RevocationList(store))
-        parents = store._clients
-        parents._pid -= 1
+        parents = store._clients.for_threads()
+        with parents.connection_pool._lock:  # by a thread of the parent: to let go of the client would wait for it
+            forks._in_child()
+            gone = weakref.ref(parents)
+            assert store._clients.for_threads() is not parents
+            parents = None
+            assert gone() is not None
         assert check(RevocationList(store)) is False
-        assert store._clients is not parents
-        parents.close()
+        gone().close()
 
 
 def test_threads_and_loops_at_once(server):
@@ -464,7 +470,7 @@ def test_threads_and_loops_at_once(server):
                 found = await asyncio.gather(*[store.read_entries_async(KEYS) for _ in range(100)])
                 if not all(entries[0] is not None for entries in found):
                     wrong.append("loop")
-                await store._here().aclose()
+                await store._clients.aclose()
 
             asyncio.run(main())
 

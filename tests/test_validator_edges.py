@@ -6,6 +6,7 @@ import pytest
 
 from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, Reason, RevocationList
 from tokenguard._adapters.guard import Door
+from tokenguard._flow import forks
 from tokenguard._io import runtime
 from tokenguard._jose import jws
 from tokenguard._jose.jwk import import_set
@@ -62,9 +63,9 @@ def test_s25_a_child_process_starts_with_locks_of_its_own(watched):
     token = issuer.mint()
     validator.validate(token)
     before = validator._memory._lock
-    with runtime._observing:  # by a thread of the parent, say
-        runtime._after_fork_in_child()
-        validator.observe(Watcher())()
+    runtime._observing._lock.acquire()  # by a thread of the parent, say
+    forks._in_child()
+    validator.observe(Watcher())()
     assert validator._memory._lock is not before
     assert validator.validate(token)
 

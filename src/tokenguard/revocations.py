@@ -15,6 +15,7 @@ from math import inf, isfinite
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from tokenguard._flow.calls import Call
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._oauth.denylist import MARGIN, Entry, Key, any_refuses, name_keys
 from tokenguard._settings import whole
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
@@ -75,6 +76,7 @@ class RevocationList:
             )
         self._store = store
         self._memory = _Memory(max_entries)
+        renew_after_fork(self)
 
     @property
     def answers(self) -> AnswerStore | None:

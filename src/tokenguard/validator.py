@@ -140,7 +140,7 @@ class TokenValidator(Runtime):
             revocations=revocations,
         )
         self._is_rehearsed = False
-        super().__init__(transport, ssl_context, fetches=fetches)  # last: a fork must find all of it
+        super().__init__(transport, ssl_context, fetches=fetches)
 
     @classmethod
     def from_env(cls, prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
@@ -317,14 +317,6 @@ class TokenValidator(Runtime):
 
     def __repr__(self) -> str:
         return f"TokenValidator(issuers={[authority.url for authority in self._authorities]!r})"
-
-    def _after_fork(self) -> None:
-        super()._after_fork()
-        self._memory.after_fork()
-        for authority in self._authorities:
-            authority.after_fork()
-        if self._revocations is not None:
-            self._revocations.after_fork()
 
 
 VALIDATE, VALIDATE_ASYNC = TokenValidator.validate, TokenValidator.validate_async

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flow.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._io.pools import Pools
 from tokenguard._io.threads import Journey, Threads, report
 from tokenguard._observe.events import Observers, Outbound
@@ -51,6 +52,7 @@ class Loops:
         self.observer: Observers | None = None
         self.pools = Pools(transport, ssl_context)
         self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """The parent's loops do not run here."""

@@ -1,19 +1,17 @@
 """What a `TokenValidator` and a `TokenSource` have in common at run time: where their flows run, and their life.
 
-Owns: the two drivers, the TLS context of outbound calls, the worlds that a transport serves, observers, closing, forks.
+Owns: the two drivers, the TLS context of outbound calls, the worlds that a transport serves, observers, closing.
 Must not know: what a flow decides, tokens, settings beyond these. Loads an HTTP client and asyncio only when one is
 made.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from weakref import WeakSet
 
 from tokenguard._flow.effects import Flow
+from tokenguard._flow.forks import Lock
 from tokenguard._observe.events import Observer, Observers
 from tokenguard.errors import ConfigurationError
 
@@ -29,7 +27,7 @@ _ASYNC_ONLY = "this transport is asynchronous only: use the methods whose names 
 
 
 class Runtime:
-    """Runs flows for threads and for event loops, any number of them at once; closes; survives a fork.
+    """Runs flows for threads and for event loops, any number of them at once; closes. Each part of it survives a fork.
 
     `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
     one. `fetches`: whether anything goes out at all; without, no HTTP client is loaded before it is needed.
@@ -60,7 +58,6 @@ class Runtime:
             self._threads if transport is None else None,
         )
         self.observer = None
-        _runtimes.add(self)
 
     # -- flows ---------------------------------------------------------------------------------------------------------
 
@@ -119,13 +116,6 @@ class Runtime:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _after_fork(self) -> None:
-        """Fresh locks, no connection and no loop of the parent's. Whoever adds state adds to this."""
-        self._threads.after_fork()
-        self._loops.after_fork()
-        if self.observer is not None:
-            self.observer.after_fork()
-
 
 def _worlds_of(transport: Any) -> tuple[bool, bool]:
     """Whether a transport serves threads only, or event loops only."""
@@ -137,16 +127,4 @@ def _worlds_of(transport: Any) -> tuple[bool, bool]:
     return not loop, not sync
 
 
-_observing = threading.Lock()
-_runtimes: WeakSet[Runtime] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    global _observing  # noqa: PLW0603 - another thread of the parent may have held it, and is not there to let it go
-    _observing = threading.Lock()
-    for runtime in list(_runtimes):
-        runtime._after_fork()  # noqa: SLF001 - of this very module
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_observing = Lock()

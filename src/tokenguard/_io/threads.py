@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flow.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._io.pools import Shelf
 from tokenguard._observe.events import Observers, Outbound
 from tokenguard._observe.redact import trail
@@ -35,6 +36,7 @@ class Threads:
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self.shelf = Shelf(transport, ssl_context)
+        renew_after_fork(self)
         weakref.finalize(self, self.shelf.close).atexit = False
         self.observer: Observers | None = None
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from cachetools import LRUCache
 
 from tokenguard._flow.effects import Call, Flow
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.log_texts import complain_of_store, complain_unshared
 from tokenguard._jose import strict_json
 from tokenguard._oauth.introspection_messages import time_to_expiry
@@ -43,6 +44,7 @@ class Answers:
     def __init__(self, settings: Introspection) -> None:
         self._settings = settings
         self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """The parent may have been in the middle of a change: start with nothing."""

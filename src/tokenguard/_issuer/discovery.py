@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, Final
 
 from tokenguard._flow.effects import ExchangeError, Flow, Request, Response, Send, reading
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.freshness import lifetime
 from tokenguard._oauth import server_metadata
 
@@ -43,6 +44,7 @@ class Discovery:
         self._document: _Document | None = None
         self._fresh_until = -inf
         self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """The parent's search goes on without the child."""

@@ -25,6 +25,7 @@ from typing import Final
 
 from tokenguard._flow.deferring_lock import DeferringLock
 from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Response, Send, Start, reading
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.answers import Answer, Answers, SharedAnswers
 from tokenguard._issuer.backoff import Isolation
 from tokenguard._issuer.discovery import Discovery
@@ -71,11 +72,11 @@ class Introspector:
         self._answers = Answers(settings)
         self._shared = SharedAnswers.of(settings, store or settings.store, issuer, monotonic)
         self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """A child process has its own lock, and the parent's flights will not land in it."""
         self._lock = DeferringLock()
-        self._answers.after_fork()
         self._flights: dict[bytes, _Flight] = {}
         self._probe: _Flight | None = None
         self._waiting: deque[Flight[bool]] = deque()

@@ -17,6 +17,7 @@ from math import ceil, inf
 from typing import Final, Literal
 
 from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.freshness import JITTER
 from tokenguard._issuer.key_fetch import KeyFetch, without_frames, word
@@ -68,6 +69,7 @@ class KeySource:
         self._flight: Flight[bool] | None = None
         self._forced = False  # whether that flight is a forced one
         self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """A child process has its own lock, and the parent's flight will not land in it."""

@@ -83,9 +83,3 @@ class Authority:
         party.check_strings(claims, self.client_id_claims)
         party.check_values(claims, self.values)
         party.check_client(party.client_id(claims, self.client_id_claims), self.clients)
-
-    def after_fork(self) -> None:
-        """Fresh locks and flights: the parent's are nobody's here."""
-        for part in (self.keys, self.discovery, self.introspector):
-            if part is not None:
-                part.after_fork()

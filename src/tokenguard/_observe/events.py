@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal, Protocol, Self
 
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._flow.messages import Endpoint, Request
 from tokenguard._observe.evidence import Evidence, evidence
 from tokenguard.errors import (
@@ -166,10 +167,11 @@ class Observer(Protocol):
 class Observers:
     """Several observers as one that never raises."""
 
-    __slots__ = ("members",)
+    __slots__ = ("__weakref__", "members")
 
     def __init__(self, members: tuple[Observer, ...]) -> None:
         self.members = members
+        renew_after_fork(self)
 
     def judged(self, event: Judged) -> None:
         for member in self.members:

@@ -13,13 +13,15 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
+from tokenguard._flow.forks import renew_after_fork
+
 V = TypeVar("V")
 
 
 class Memory(Generic[V]):
     """At most `size` verdicts; 0 remembers nothing. `young` may be read directly on the hot path."""
 
-    __slots__ = ("_fading", "_lock", "_old", "_room", "young")
+    __slots__ = ("__weakref__", "_fading", "_lock", "_old", "_room", "young")
 
     def __init__(self, size: int) -> None:
         self._room = (size + 1) // 2 if size == 1 else size // 2
@@ -27,6 +29,7 @@ class Memory(Generic[V]):
         self._fading: dict[bytes, V] = {}  # no longer read; empty before the next generation gets here
         self.young: dict[bytes, V] = {}
         self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()

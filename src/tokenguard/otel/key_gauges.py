@@ -6,8 +6,6 @@ know: verdicts, spans, how keys are fetched.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, WeakSet
@@ -15,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
+from tokenguard._flow.forks import Lock
 from tokenguard._issuer.key_state import State
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class KeyGauges:
 
 
 _gauges: WeakKeyDictionary[object, KeyGauges] = WeakKeyDictionary()
-_registering = threading.Lock()
+_registering = Lock()
 
 
 def gauges_of(provider: MeterProvider | None) -> KeyGauges:
@@ -115,12 +114,3 @@ def gauges_of(provider: MeterProvider | None) -> KeyGauges:
         if key not in _gauges:
             _gauges[key] = KeyGauges(provider)
         return _gauges[key]
-
-
-def _after_fork_in_child() -> None:
-    global _registering  # noqa: PLW0603 - another thread of the parent may have held it, and is not there to let it go
-    _registering = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows
-    os.register_at_fork(after_in_child=_after_fork_in_child)

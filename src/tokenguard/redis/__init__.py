@@ -28,6 +28,7 @@ from typing import Any, Final, Self
 
 from cachetools import LRUCache
 
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._oauth.denylist import MARGIN, Entry, Key
 from tokenguard._settings import number, whole
@@ -87,8 +88,7 @@ class RedisStore:
         whole("local_copy_size", local_copy_size, minimum=1)
         number("timeout", timeout, above=True)
         whole("max_connections", max_connections, minimum=1)
-        self._makers = factories(url_or_clients, timeout=timeout, connections=max_connections)
-        self._clients = Clients(self._makers)
+        self._clients = Clients(factories(url_or_clients, timeout=timeout, connections=max_connections))
         self._prefix = _prefix(prefix)
         self._max_age = local_copy_max_age
         self._timeout = timeout
@@ -163,11 +163,11 @@ class RedisStore:
 
     def close(self) -> None:
         """Close the connections of threads."""
-        self._here().close()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and those of threads."""
-        await self._here().aclose()
+        await self._clients.aclose()
         self.close()
 
     def __enter__(self) -> Self:
@@ -182,18 +182,11 @@ class RedisStore:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _here(self) -> Clients:
-        """The clients of this process: after a fork none of the parent's is used."""
-        if self._clients.foreign:
-            self._clients = Clients(self._makers)
-            self._copy = _Copy(self._copy.size)
-        return self._clients
-
     def _for_threads(self) -> Any:
-        return self._here().for_threads()
+        return self._clients.for_threads()
 
     async def _for_loop(self) -> Any:
-        return await self._here().for_loop()
+        return await self._clients.for_loop()
 
     # -- keys and values
     # -------------------------------------------------------------------------------------------------
@@ -221,9 +214,13 @@ class _Copy:
     """What this process read, and when. Bounded; the lock is held for memory only."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self._size = size
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._read: LRUCache[Key, tuple[Entry | None, float]] = LRUCache(size)
+        self._read: LRUCache[Key, tuple[Entry | None, float]] = LRUCache(self._size)
 
     def find(self, keys: Sequence[Key], oldest: float) -> list[Entry | None] | None:
         with self._lock:

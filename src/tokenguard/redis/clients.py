@@ -7,11 +7,11 @@ Loaded by `tokenguard.redis` only.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeAlias, cast
 
+from tokenguard._flow.forks import renew_after_fork
 from tokenguard._io.pools import closing_with_its_loop
 from tokenguard.errors import ConfigurationError
 
@@ -63,19 +63,24 @@ def _from_url(url: str, timeout: float, connections: int) -> Factories:
 
 
 class Clients:
-    """The clients of one process. Another process makes its own `Clients` (see `foreign`)."""
+    """The clients of this process. A child process makes its own: its parent's sockets are no use to it."""
 
     def __init__(self, makers: Factories) -> None:
         self._make, self._make_async = makers
-        self._pid = os.getpid()
+        self._parents: list[object] = []
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._shared: redis.Redis | None = None
         self._by_loop: dict[asyncio.AbstractEventLoop, tuple[redis.asyncio.Redis, AsyncGenerator[None]]] = {}
 
-    @property
-    def foreign(self) -> bool:
-        """Whether this process is a fork of the one that made them: its sockets are the parent's."""
-        return self._pid != os.getpid()
+    def after_fork(self) -> None:
+        """No client of the parent's is used, or let go of: redis-py would close it then, and wait for its pool's lock,
+        which a thread of the parent may have held."""
+        self._parents.append((self._shared, self._by_loop))
+        self._begin()
 
     def for_threads(self) -> redis.Redis:
         """The client that all threads share."""

@@ -10,7 +10,6 @@ import pytest
 from knocking import Answer, ask, ask_scope, challenge, connect, http_scope, websocket_scope
 
 from tokenguard._adapters.guard import Door
-from tokenguard._oauth.scope import RequiredScope
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import (
@@ -20,6 +19,7 @@ from tokenguard.errors import (
     MissingTokenError,
     UnavailableError,
 )
+from tokenguard.requirements import Requirement
 from tokenguard.testing import FakeIssuer
 from tokenguard.token import AccessToken
 
@@ -561,5 +561,5 @@ async def test_the_required_scope_is_prepared_once(app):
     guarded = BearerMiddleware(app, Watching(None), scope="a")
     for _ in range(2):
         assert (await ask(guarded, fields=good())).status == 200
-    assert isinstance(seen[0], RequiredScope)
+    assert isinstance(seen[0], Requirement)
     assert seen[0] is seen[1]

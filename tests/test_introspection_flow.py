@@ -20,7 +20,7 @@ from tokenguard._issuer import introspector as introspection_module
 from tokenguard._issuer.backoff import Isolation
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.introspector import WAITING_PER_SLOT, Introspector
-from tokenguard._oauth.introspection_messages import judge_active
+from tokenguard._oauth.introspection_messages import check_active
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, TokenGuardError
 from tokenguard.introspection import Introspection
 from tokenguard.testing import Clock
@@ -148,7 +148,7 @@ def test_a_negative_answer_is_remembered_for_negative_ttl(stage):
     for _ in range(3):
         answer = stage.ask("opaque-1") if stage.asked else stage.ask("opaque-1", reply({"active": False}))
         with pytest.raises(InvalidTokenError):
-            judge_active(answer)
+            check_active(answer)
     assert stage.asked == 1
     stage.clock.advance(5.1)
     assert stage.ask("opaque-1", reply(ACTIVE)) == ACTIVE  # S16: usable as soon as negative_ttl has passed

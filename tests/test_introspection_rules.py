@@ -19,7 +19,7 @@ from tokenguard._oauth.introspection_messages import (
     AnswerError,
     Fault,
     build_request,
-    judge_active,
+    check_active,
     read_answer,
     time_to_expiry,
 )
@@ -419,21 +419,21 @@ def test_any_bytes_give_an_answer_or_an_answer_error(body, status, content_type)
 )
 def test_threat_88_active_is_the_json_value_true_and_nothing_like_it(value):
     with pytest.raises(InvalidTokenError) as refusal:
-        judge_active({"active": value})
+        check_active({"active": value})
     assert refusal.value.reason is Reason.REVOKED
 
 
 def test_threat_89_active_missing_is_refused():
     for members in ({}, {"Active": True}, {"sub": "x", "exp": 9e9}):
         with pytest.raises(InvalidTokenError) as refusal:
-            judge_active(members)
+            check_active(members)
         assert refusal.value.reason is Reason.REVOKED
 
 
 @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", "access_token", "Access_Token"])
 def test_token_type_of_an_access_token_in_any_case(kind):
-    judge_active({"active": True, "token_type": kind})
-    judge_active({"active": True})
+    check_active({"active": True, "token_type": kind})
+    check_active({"active": True})
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_token_type_of_an_access_token_in_any_case(kind):
 )
 def test_threat_95_another_token_type_is_refused(kind):
     with pytest.raises(InvalidTokenError) as refusal:
-        judge_active({"active": True, "token_type": kind})
+        check_active({"active": True, "token_type": kind})
     assert refusal.value.reason is Reason.TYPE
 
 

@@ -13,9 +13,9 @@ from tokenguard._jose.base64url import encode
 from tokenguard._jose.strict_json import MalformedJSONError, parse_object
 from tokenguard._oauth import scope
 from tokenguard._oauth.introspection_messages import AnswerError, Fault, read_answer
-from tokenguard._oauth.scope import required
 from tokenguard.challenge import checked_realm, checked_resource_metadata, reject
 from tokenguard.checks import ClientAllowList, MaxAge, RequireClaims
+from tokenguard.requirements import required
 
 ALLOWED = frozenset({"RS256"})
 
@@ -105,8 +105,8 @@ def test_the_bound_counts_members_and_not_colons():
 
 def test_a_name_after_two_spaces_is_required_too():
     for text in ("a  b", "  a b", "a b"):
-        assert scope._prepare(text).names == ("a", "b")
-        assert required(text).names == ("a", "b")
+        assert scope.scope_names(text) == ("a", "b")
+        assert required(text).scopes == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from tokenguard._adapters.guard import POLICY_VIOLATION, Door, checked, takes_denials, usable
-from tokenguard._oauth.scope import NO_SCOPE, required
 from tokenguard.challenge import Rejection
+from tokenguard.requirements import NOTHING, required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class BearerToken(SecurityBase):
         """Judge one request. Called by FastAPI."""
         door = self._door
         scope = connection.scope
-        needed = NO_SCOPE
+        needed = NOTHING
         try:
             needed = _required(tuple(security_scopes.scopes))
             judged = door.judge_asgi(scope, needed)

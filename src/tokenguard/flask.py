@@ -23,10 +23,10 @@ from flask import Flask, Request, Response, current_app, has_request_context, re
 from werkzeug.local import LocalProxy
 
 from tokenguard._adapters.guard import Door, checked, usable
-from tokenguard._oauth.scope import NO_SCOPE, RequiredScope, required
 from tokenguard._settings import switch
 from tokenguard.challenge import checked_realm, checked_resource_metadata
 from tokenguard.errors import ConfigurationError, TokenGuardError
+from tokenguard.requirements import NOTHING, Requirement, required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _door() -> Door:
     return door
 
 
-def _judge(needed: RequiredScope) -> tuple[Request, AccessToken]:
+def _judge(needed: Requirement) -> tuple[Request, AccessToken]:
     """This request and its token, which is good."""
     door, this = _door(), _this_request()
     environ = this.environ
@@ -218,14 +218,14 @@ def _guarding(answer: Callable[..., Response]) -> Callable[..., Response]:
     return guarded
 
 
-def _requirements(view: Any) -> tuple[RequiredScope, ...]:
-    marks: tuple[RequiredScope, ...] = getattr(view, _MARK, ())
+def _requirements(view: Any) -> tuple[Requirement, ...]:
+    marks: tuple[Requirement, ...] = getattr(view, _MARK, ())
     view_class = getattr(view, "view_class", None)
     if not marks and view_class is not None:
         # Methods may ask for different scopes, and one may be open: then so is OPTIONS.
         handlers = [getattr(view_class, method.lower(), None) for method in view_class.methods or ()]
         if handlers and all(hasattr(handler, _MARK) for handler in handlers):
-            return (NO_SCOPE,)
+            return (NOTHING,)
     return marks
 
 

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
 from tokenguard._adapters.guard import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Door, enough, takes_denials
-from tokenguard._oauth.scope import RequiredScope, required
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
+from tokenguard.requirements import Requirement, required
 from tokenguard.token import AccessToken
 
 __all__ = ["require_scope"]
@@ -81,7 +81,7 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
     raise ConfigurationError("an endpoint under require_scope() must take the request or the websocket")
 
 
-def _judge(connection: HTTPConnection, needed: RequiredScope) -> Rejection | None:
+def _judge(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
     scope = connection.scope
     found = scope.get(DOOR_KEY)
     door = found if isinstance(found, Door) else UNGUARDED

@@ -11,23 +11,19 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import import_module
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from tokenguard._flow.effects import Flow
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._io.runtime import Runtime
 from tokenguard._issuer.keys import KeyState, warm_up
-from tokenguard._oauth.scope import NO_SCOPE, RequiredScope
-from tokenguard._oauth.scope import required as prepare
-from tokenguard._observe.evidence import insufficient
 from tokenguard._observe.run import Watch
 from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
 from tokenguard._setup.assembly import Assembly, check_outbound, checks_of, issuers_of
 from tokenguard._setup.prewarm import rehearse
+from tokenguard._validation.begin import Start, unexpected
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.steps import Check, Validation
 from tokenguard._validation.verdict import Verdict
@@ -38,6 +34,7 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.issuer import Issuer
+from tokenguard.requirements import NOTHING, Requirement, required
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
 
@@ -104,9 +101,6 @@ class TokenValidator(Runtime):
         whole("token_cache_size", token_cache_size)
         check_outbound(http_timeout, ssl_context, clock, monotonic, jitter)
         switch("allow_insecure_http", allow_insecure_http)
-        # None: `wall_time`, without a call of its own for each remembered token.
-        self._clock = None if clock is wall_time else clock
-        self._monotonic = monotonic
         self._timeout, self._allow_insecure_http = http_timeout, allow_insecure_http
         if revocations is not None and not isinstance(revocations, RevocationList):
             raise ConfigurationError("revocations must be a RevocationList(...)")
@@ -117,6 +111,7 @@ class TokenValidator(Runtime):
         assembly = Assembly(
             audiences=frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE)),
             clients=None if clients is None else frozenset(strings("clients", clients, example='clients={"orders"}')),
+            leeway=self._leeway,
             timeout=http_timeout,
             allow_insecure_http=allow_insecure_http,
             monotonic=monotonic,
@@ -139,6 +134,15 @@ class TokenValidator(Runtime):
             memory=self._memory,
             revocations=revocations,
         )
+        # For our adapters too: they know the octets of a credential already.
+        self._begin = Start(
+            self._validation,
+            self._memory,
+            clock=clock,
+            monotonic=monotonic,
+            leeway=self._leeway,
+            max_token_bytes=self._max_token_bytes,
+        ).begin
         self._is_rehearsed = False
         super().__init__(transport, ssl_context, fetches=fetches)
 
@@ -163,7 +167,7 @@ class TokenValidator(Runtime):
 
     # -- judging -------------------------------------------------------------------------------------------------------
 
-    def validate(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
+    def validate(self, raw: str, *, scope: str | Iterable[str] | Requirement = NOTHING) -> AccessToken:
         """Judge a token from a thread. `scope`: space-delimited or iterable, all of them are required.
 
         Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could tell), `ConfigurationError`.
@@ -180,7 +184,7 @@ class TokenValidator(Runtime):
         except RecursionError:  # the caller left so little of the stack that not even a refusal could be made
             raise ConfigurationError(_NO_STACK) from None
 
-    async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
+    async def validate_async(self, raw: str, *, scope: str | Iterable[str] | Requirement = NOTHING) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
         if self._sync_only:
             self._check_async()
@@ -196,70 +200,18 @@ class TokenValidator(Runtime):
             raise ConfigurationError(_NO_STACK) from None
 
     def _begin_text(
-        self, raw: object, scope: str | Iterable[str] | RequiredScope, watch: Watch | None = None
+        self, raw: object, scope: str | Iterable[str] | Requirement, watch: Watch | None = None
     ) -> AccessToken | Flow[AccessToken]:
         try:
-            required = scope if isinstance(scope, RequiredScope) else prepare(scope)
+            requirement = scope if isinstance(scope, Requirement) else required(scope)
             # The cap comes before anything whose cost grows with the size.
             if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
                 raise InvalidTokenError(reason=Reason.MALFORMED)
-            return cast("AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), required, None, watch))
+            return cast("AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), requirement, None, watch))
         except (TokenGuardError, RecursionError):
             raise
         except Exception as error:
-            raise _unexpected(error) from error
-
-    # -- for our adapters too -----------------------------------------------------------------------------------------
-
-    def _begin(
-        self,
-        token: bytes,
-        required: RequiredScope,
-        vetted: Callable[[bytes], bool] | None,
-        watch: Watch | None = None,
-    ) -> AccessToken | Flow[AccessToken] | None:
-        """A remembered token at once, else the flow that judges. No generator, no await on the first way, and no lock,
-        but for a token that was out of use for a generation of them.
-
-        `vetted` tells whether `token` is a credential at all; a remembered one is. Result: None where it is not, or is
-        no size for a token: the caller finds out what is wrong.
-        """
-        if vetted is not None and not 0 < len(token) <= self._max_token_bytes:
-            return None
-        try:
-            digest = sha256(token).digest()
-            memory = self._memory
-            verdict = memory.young.get(digest) or memory.get_old(digest)
-            if watch is not None:
-                watch.note(required.names, remembered=verdict is not None)
-            if verdict is None and vetted is not None and not vetted(token):
-                return None
-            try:
-                now = (self._clock or time.time)()
-                mono = self._monotonic()
-            except Exception as error:  # a clock's error is never a verdict, whatever its class
-                raise _unexpected(error) from error
-            if verdict is not None:
-                judged, starts, ends, grounds = verdict
-                if (
-                    grounds.plain
-                    and mono < grounds.source.quiet_until
-                    and grounds.keys is grounds.source.keys
-                    and ends > now - self._leeway
-                    and starts <= now + self._leeway
-                ):
-                    if required.members <= judged.scopes:
-                        return judged
-                    raise insufficient(judged, required)
-            if not (type(now) is type(mono) is float and isfinite(now + mono)):
-                _check_clocks(now, mono)
-            return self._validation.judge(token, digest, verdict, now, mono, required, watch)
-        except TokenGuardError:
-            raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
-        except Exception as error:
-            raise _unexpected(error) from error
+            raise unexpected(error) from error
 
     def _finish(self, flow: Flow[T]) -> T:
         """Run `flow` to its end in this thread. Raises as `validate` does."""
@@ -270,7 +222,7 @@ class TokenValidator(Runtime):
         except RecursionError:  # what nests in a token is the sender's choice (threat 28)
             raise InvalidTokenError(reason=Reason.MALFORMED) from None
         except Exception as error:
-            raise _unexpected(error) from error
+            raise unexpected(error) from error
 
     async def _finish_async(self, flow: Flow[T]) -> T:
         """`_finish` for event loops."""
@@ -281,7 +233,7 @@ class TokenValidator(Runtime):
         except RecursionError:  # what nests in a token is the sender's choice (threat 28)
             raise InvalidTokenError(reason=Reason.MALFORMED) from None
         except Exception as error:
-            raise _unexpected(error) from error
+            raise unexpected(error) from error
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -320,13 +272,3 @@ class TokenValidator(Runtime):
 
 
 VALIDATE, VALIDATE_ASYNC = TokenValidator.validate, TokenValidator.validate_async
-
-
-def _check_clocks(*values: object) -> None:
-    for value in values:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-            raise ConfigurationError("clock and monotonic must return a finite number of seconds")
-
-
-def _unexpected(error: Exception) -> ConfigurationError:
-    return ConfigurationError(f"an unexpected {type(error).__name__} stopped the validation: see the cause")

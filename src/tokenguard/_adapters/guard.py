@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tokenguard._adapters.public_paths import public_paths, route_path
 from tokenguard._adapters.request import AsgiRequest, WsgiRequest
 from tokenguard._oauth.credential import credential, has_token, is_plain, sole_credential
-from tokenguard._oauth.scope import NO_SCOPE, RequiredScope, required
 from tokenguard._observe.events import Observers, at_a_door, judged
-from tokenguard._observe.evidence import insufficient
 from tokenguard._observe.redact import trail
 from tokenguard._settings import switch
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
@@ -29,6 +27,7 @@ from tokenguard.errors import (
     RejectedError,
     UnavailableError,
 )
+from tokenguard.requirements import NOTHING, Requirement, required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Door:
         name: str,
         validator: TokenValidator | None,
         *,
-        scope: str | Iterable[str] | RequiredScope = (),
+        scope: str | Iterable[str] | Requirement = (),
         public: str | Iterable[str] = (),
         optional: bool = False,
         realm: str | None = None,
@@ -106,7 +105,7 @@ class Door:
         """Whether a request for `path` needs no token. `raw` is the path as sent, where the server tells."""
         return self.public is not None and self.public.cover(route_path(path, root_path), raw)
 
-    def judge_wsgi(self, environ: Mapping[str, Any], scope: RequiredScope) -> AccessToken | None:
+    def judge_wsgi(self, environ: Mapping[str, Any], scope: Requirement) -> AccessToken | None:
         """The token of a WSGI request, which is good; None where there is none and `optional` lets that pass.
 
         It is noted here, an error by who answers it.
@@ -132,9 +131,7 @@ class Door:
         self.note(environ, token, None, scope)
         return token
 
-    def judge_asgi(
-        self, request: Mapping[str, Any], scope: RequiredScope
-    ) -> AccessToken | Awaitable[AccessToken] | None:
+    def judge_asgi(self, request: Mapping[str, Any], scope: Requirement) -> AccessToken | Awaitable[AccessToken] | None:
         """The same for an ASGI request. The token at once, or what to wait for (`checked` must see it)."""
         validator = self.ready()
         sent = _sent(request)  # once: they may be an iterator
@@ -158,7 +155,7 @@ class Door:
         return self._judge_async(validator, raw, scope, request)
 
     async def _judge_async(
-        self, validator: TokenValidator, raw: str, scope: RequiredScope, request: Mapping[str, Any]
+        self, validator: TokenValidator, raw: str, scope: Requirement, request: Mapping[str, Any]
     ) -> AccessToken:
         if getattr(validator, "observer", None) is None:
             return await validator.validate_async(raw, scope=scope)
@@ -190,7 +187,7 @@ class Door:
         request: Mapping[str, Any],
         token: AccessToken | None,
         error: BaseException | None,
-        required: RequiredScope = NO_SCOPE,
+        required: Requirement = NOTHING,
         *,
         name: str = "",
     ) -> None:
@@ -208,7 +205,7 @@ class Door:
                     name or self.name,
                     token,
                     error,
-                    required.names,
+                    required.scopes,
                     WsgiRequest(request) if "REQUEST_METHOD" in request else AsgiRequest(request),
                     partial(self._credential_again, request),
                 )
@@ -231,7 +228,7 @@ class Door:
             return _LAST_RESORT
 
     def refuse(
-        self, request: Mapping[str, Any], error: BaseException, required: RequiredScope = NO_SCOPE, *, name: str = ""
+        self, request: Mapping[str, Any], error: BaseException, required: Requirement = NOTHING, *, name: str = ""
     ) -> Rejection:
         """Note the verdict and answer it."""
         self.note(request, None, error, required, name=name)
@@ -254,12 +251,11 @@ def usable(validator: TokenValidator) -> TokenValidator:
     return validator
 
 
-def enough(token: AccessToken | None, scope: RequiredScope) -> AccessToken:
+def enough(token: AccessToken | None, scope: Requirement) -> AccessToken:
     """A judged token that is enough for one more requirement. Raises `RejectedError` where it is not, or is none."""
     if token is None:
         raise MissingTokenError
-    if not scope.members <= token.scopes:
-        raise insufficient(token, scope)
+    scope.check(token, None, 0.0)
     return token
 
 

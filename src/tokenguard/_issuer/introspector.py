@@ -5,7 +5,7 @@ Must not know: sockets, loops, the claims of an answer beyond `active` and `exp`
 
 For the validator: `ask` gives the answer as sent, the same object for as long as it is remembered, for reading only. It
 may be inactive:
-`_oauth.introspection_messages.judge_active` and the claim checks of `_oauth.claims` judge it, at each use.
+`_oauth.introspection_messages.check_active` and the claim checks of `_oauth.claims` judge it, at each use.
 
 Every question is a flight of its own. Callers only join it: one that is cancelled neither cancels nor leaks it.
 

@@ -92,7 +92,7 @@ def read_answer(response: Response) -> dict[str, Any]:
     return members
 
 
-def judge_active(answer: Mapping[str, Any]) -> None:
+def check_active(answer: Mapping[str, Any]) -> None:
     """`active` is the JSON value true and nothing like it, else `revoked`; `token_type` is absent, `Bearer` or
     `access_token` in any case, else `type`: a refresh token or a DPoP-bound token is active too."""
     if answer.get("active") is not True:

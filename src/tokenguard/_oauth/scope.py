@@ -1,4 +1,4 @@
-"""Scope: what a token grants and what a route requires (RFC 6749 section 3.3)."""
+"""Scope (RFC 6749 section 3.3): what a token grants, and the names in a setting."""
 
 from __future__ import annotations
 
@@ -14,34 +14,13 @@ _NOTHING: frozenset[str] = frozenset()
 _EMPTY = frozenset({""})
 
 
-class RequiredScope:
-    """The scopes that a route asks for, all of them, checked and prepared once. `names` keeps the caller's order."""
-
-    __slots__ = ("members", "names")
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        self.members = frozenset(names)
-
-    def __repr__(self) -> str:
-        return f"RequiredScope({' '.join(self.names)!r})"
-
-
-def required(scope: str | Iterable[str] | RequiredScope) -> RequiredScope:
-    """Prepare required scopes: a space-delimited string, or an iterable of such. Every name is required.
+def scope_names(scope: str | Iterable[str]) -> tuple[str, ...]:
+    """The names in a setting, in order: a space-delimited string, or an iterable of such.
 
     Raises `ConfigurationError` for anything that is not made of scope-tokens (RFC 6749 appendix A.4), as nothing could
     ever grant it, and for a text without a name: it comes from a variable that is not set more often than from somebody
     who asks for no scope, and `()` says that.
     """
-    if isinstance(scope, str):
-        return _from_text(scope)
-    if isinstance(scope, RequiredScope):
-        return scope
-    return _prepare(scope)
-
-
-def _prepare(scope: str | Iterable[str]) -> RequiredScope:
     if isinstance(scope, bytes | bytearray):  # they are iterables, too, and an empty one asks for nothing
         raise ConfigurationError("scope must be a string or an iterable of strings")
     try:
@@ -62,13 +41,7 @@ def _prepare(scope: str | Iterable[str]) -> RequiredScope:
                     'a required scope must be printable ASCII without space, quote or backslash, such as "orders:read"'
                 )
             names[name] = None
-    return RequiredScope(tuple(names))
-
-
-# Scopes are written in code, so there are few; the bound is for code that makes them up.
-_from_text = lru_cache(maxsize=1_024)(_prepare)
-
-NO_SCOPE = RequiredScope(())
+    return tuple(names)
 
 
 def _parted(text: str) -> frozenset[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenguard._oauth.scope import RequiredScope
 from tokenguard.errors import InsufficientScopeError, TokenGuardError
 from tokenguard.token import AccessToken
 
@@ -60,8 +59,8 @@ def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence
     return _NOTHING if token is None else Evidence(token.issuer, True, token.client_id, token.token_id)
 
 
-def insufficient(token: AccessToken, required: RequiredScope) -> InsufficientScopeError:
-    """The refusal of a good token that lacks some of `required`. It tells whose token it was."""
-    error = InsufficientScopeError(required.names)
+def insufficient(token: AccessToken, required: tuple[str, ...]) -> InsufficientScopeError:
+    """The rejection of a good token that lacks some of the scopes `required`. It says whose token it was."""
+    error = InsufficientScopeError(required)
     tell_token(error, token)
     return error

@@ -35,6 +35,7 @@ class Assembly:
 
     audiences: frozenset[str]
     clients: frozenset[str] | None
+    leeway: float
     timeout: float
     allow_insecure_http: bool
     monotonic: Callable[[], float]
@@ -87,7 +88,7 @@ class Assembly:
                 store=introspection.store or self.answers,
             )
         own = frozenset(issuer.audience) if issuer.audience is not None else self.audiences
-        return Authority(issuer, own, keys, discovery, introspector, self.clients)
+        return Authority(issuer, own, keys, discovery, introspector, self.clients, leeway=self.leeway)
 
     def _refuse_http(self, issuer: Issuer) -> None:
         fetched = {

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from tokenguard._flow.effects import Flow
 from tokenguard._issuer.trusted_issuer import Authority
-from tokenguard._oauth import claims as rules
 from tokenguard._oauth import party
-from tokenguard._oauth.introspection_messages import judge_active
+from tokenguard._oauth.claims import CHECKS, Expected
+from tokenguard._oauth.introspection_messages import check_active
 from tokenguard.errors import InvalidTokenError, Reason
 from tokenguard.revocations import RevocationList
 
@@ -26,7 +26,7 @@ class Watching(Protocol):
 
 
 class Revocation:
-    """Whether a judged token still stands. `denylist` is None where there is none."""
+    """Whether a token that is good otherwise was revoked. `denylist` is None where there is none."""
 
     __slots__ = ("_leeway", "denylist")
 
@@ -41,7 +41,7 @@ class Revocation:
         token: bytes,
         digest: bytes,
         now: float,
-        watch: Watching | None,
+        run: Watching | None,
     ) -> Flow[None]:
         """A JWT that held: on no list, and active where its issuer is asked about every token.
 
@@ -49,11 +49,11 @@ class Revocation:
         """
         yield from self.check_denied(authority, claims, now)
         if authority.introspects_all and authority.introspector is not None:
-            if watch is not None:
-                watch.introspected()
+            if run is not None:
+                run.introspected()
             answer = yield from authority.introspector.ask(token, digest, now)
-            judge_active(answer)
-            self.check_answer(authority, answer, now, require_audience=False)
+            check_active(answer)
+            check_answer(answer, authority.url, authority.expected_of_second_answer, now)
 
     def check_denied(self, authority: Authority, claims: Mapping[str, Any], now: float) -> Flow[None]:
         """The token is on no list. Raises `revoked`, or `IntrospectionUnavailableError` where a store cannot tell."""
@@ -70,16 +70,10 @@ class Revocation:
             if revoked is not False:
                 raise InvalidTokenError(reason=Reason.REVOKED)
 
-    def check_answer(
-        self, authority: Authority, answer: Mapping[str, Any], now: float, *, require_audience: bool
-    ) -> tuple[str, ...]:
-        """The claim checks of a JWT for an introspection answer (RFC 7662 section 2.2)."""
-        if "iss" in answer and answer["iss"] != authority.url:
-            raise InvalidTokenError(reason=Reason.ISSUER)
-        names = authority.audience_claims
-        audience = rules.audience(answer, authority.audiences, required=require_audience, names=names)
-        rules.check_types(answer)
-        rules.check_times(answer, now, self._leeway)
-        rules.check_kind(answer)
-        rules.check_confirmation(answer)
-        return audience
+
+def check_answer(answer: Mapping[str, Any], issuer: str, expected: Expected, now: float) -> None:
+    """The claim checks of a JWT for an introspection answer (RFC 7662 section 2.2)."""
+    if "iss" in answer and answer["iss"] != issuer:
+        raise InvalidTokenError(reason=Reason.ISSUER)
+    for _, check in CHECKS:
+        check(answer, expected, now)

@@ -1,6 +1,6 @@
 """One token, from its bytes to a verdict: the order of the checks (contract section 2), written once.
 
-Owns: the order, what is remembered, what is judged again for a remembered token. Must not know: sockets, loops, HTTP.
+Owns: the order, what is remembered, what is checked again for a remembered token. Must not know: sockets, loops, HTTP.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
 from tokenguard._jose.jwk import Key, KeySet
-from tokenguard._oauth import claims as rules
 from tokenguard._oauth import party
-from tokenguard._oauth.introspection_messages import judge_active
-from tokenguard._oauth.scope import RequiredScope
-from tokenguard._observe.evidence import clear, insufficient, tell, tell_token
+from tokenguard._oauth.claims import CHECKS, TIMES, start, usual_claims
+from tokenguard._oauth.claims import audience as audience_of
+from tokenguard._oauth.introspection_messages import check_active
+from tokenguard._observe.evidence import clear, tell, tell_token
 from tokenguard._validation.find_key import find_key
 from tokenguard._validation.memory import Memory
-from tokenguard._validation.revocation import Revocation, Watching
-from tokenguard._validation.verdict import Grounds, Verdict, access_token
+from tokenguard._validation.revocation import Revocation, Watching, check_answer
+from tokenguard._validation.verdict import Basis, Verdict, access_token
 from tokenguard.errors import (
     ConfigurationError,
     InvalidTokenError,
@@ -30,6 +30,7 @@ from tokenguard.errors import (
     RejectedError,
     TokenGuardError,
 )
+from tokenguard.requirements import Requirement
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken, freeze
 
@@ -37,24 +38,32 @@ Check = Callable[[Mapping[str, Any], float], None]
 
 _LONGEST_HEADER: Final = 1_024
 _REMEMBERED_HEADERS: Final = 1_024
-_REMEMBERED_GROUNDS: Final = 16_384  # of a header and an issuer
+_REMEMBERED_BASES: Final = 16_384  # of a header and an issuer
 
 
 class _Case:
     """A token on the slow way: what does not change from step to step."""
 
-    __slots__ = ("digest", "now", "raw", "required", "watch")
+    __slots__ = ("digest", "now", "raw", "request", "requirement", "run")
 
-    def __init__(self, raw: bytes, digest: bytes, now: float, required: RequiredScope, watch: Watching | None) -> None:
+    def __init__(
+        self, raw: bytes, digest: bytes, now: float, requirement: Requirement, run: Watching | None, request: object
+    ) -> None:
         self.raw = raw
         self.digest = digest
         self.now = now
-        self.required = required
-        self.watch = watch
+        self.requirement = requirement
+        self.run = run
+        self.request = request
+
+    def fulfilled(self, token: AccessToken) -> AccessToken:
+        """`token`, which is good, if it is enough too."""
+        self.requirement.check(token, self.request, self.now)
+        return token
 
 
 class Validation:
-    """Judges tokens for a fixed set of authorities."""
+    """Validates tokens of a fixed set of authorities."""
 
     def __init__(
         self,
@@ -72,22 +81,23 @@ class Validation:
         self._memory = memory
         self._revocation = Revocation(revocations, leeway)
         self._denies = revocations is not None
-        self._grounds: dict[tuple[jws.Header, str], Grounds] = {}
+        self._bases: dict[tuple[jws.Header, str], Basis] = {}
         self._headers: dict[bytes, jws.Header] = {}
         introspecting = [(one, one.introspector) for one in authorities.values() if one.introspector is not None]
         opaque = [pair for pair in introspecting if not pair[0].introspects_all] or introspecting
         # Two that introspect, neither for opaque tokens first: nobody can tell whose an opaque token is.
         self._opaque = opaque[0] if len(opaque) == 1 else None
 
-    def judge(
+    def validate(
         self,
         raw: bytes,
         digest: bytes,
         verdict: Verdict | None,
         now: float,
         mono: float,
-        required: RequiredScope,
-        watch: Watching | None = None,
+        requirement: Requirement,
+        run: Watching | None = None,
+        request: object = None,
     ) -> AccessToken | Flow[AccessToken]:
         """The token at once where nothing has to be waited for, else the flow that goes on from there.
 
@@ -95,21 +105,21 @@ class Validation:
         does.
         """
         if verdict is not None:
-            return self._judge_again(_Case(raw, digest, now, required, watch), verdict, mono)
+            return self._recheck(_Case(raw, digest, now, requirement, run, request), verdict, mono)
         try:
             unverified = jws.parse(raw, self._algorithms, self._headers)
         except InvalidTokenError as error:
             if self._opaque is None or error.reason is not Reason.MALFORMED or not jws.is_opaque(raw):
                 raise
-            return self._judge_opaque(_Case(raw, digest, now, required, watch), *self._opaque)
+            return self._introspect(_Case(raw, digest, now, requirement, run, request), *self._opaque)
 
         issuer = unverified.claims.get("iss")
         if not isinstance(issuer, str):
             raise InvalidTokenError(reason=Reason.ISSUER)
         header = unverified.header
         # Another token with this header held: its algorithm and type are right for this issuer.
-        grounds = self._grounds.get((header, issuer))
-        authority = self._accepting(header, issuer) if grounds is None else grounds.authority
+        basis = self._bases.get((header, issuer))
+        authority = self._accepting(header, issuer) if basis is None else basis.authority
         source = authority.keys
         keys = source.keys
         key = None
@@ -117,12 +127,16 @@ class Validation:
             key = keys.certain(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
                 if self._denies or authority.introspects_all:
-                    return self._conclude(_Case(raw, digest, now, required, watch), unverified, authority, key, keys)
+                    case = _Case(raw, digest, now, requirement, run, request)
+                    return self._conclude(case, unverified, authority, key, keys)
                 audience = self._check(unverified.claims, authority, now)
-                if grounds is None or grounds.key is not key or grounds.keys is not keys:
-                    grounds = self._stand(unverified, authority, key, keys)
-                return self._accept(unverified, audience, grounds, digest, required)
-        return self._find_key(_Case(raw, digest, now, required, watch), unverified, authority, key)
+                if basis is None or basis.key is not key or basis.keys is not keys:
+                    basis = self._basis(unverified, authority, key, keys)
+                token = self._remember(unverified, audience, basis, digest)
+                if not requirement.usual_scopes <= token.scopes:
+                    requirement.check(token, request, now)
+                return token
+        return self._find_key(_Case(raw, digest, now, requirement, run, request), unverified, authority, key)
 
     def _accepting(self, header: jws.Header, issuer: str) -> Authority:
         """The configured issuer, which takes tokens with such a header."""
@@ -162,60 +176,52 @@ class Validation:
     ) -> Flow[AccessToken]:
         audience = self._check(unverified.claims, authority, case.now)
         yield from self._check_revoked(case, authority, unverified.claims)
-        grounds = self._stand(unverified, authority, key, keys)
-        return self._accept(unverified, audience, grounds, case.digest, case.required)
+        basis = self._basis(unverified, authority, key, keys)
+        return case.fulfilled(self._remember(unverified, audience, basis, case.digest))
 
     def _check(self, claims: dict[str, Any], authority: Authority, now: float) -> tuple[str, ...]:
         """Steps 5 to 7 but for revocation, for a token whose signature held. Its audience."""
+        expected = authority.expected
         try:
-            audience = rules.plain(claims, authority.audiences, now, self._leeway) if authority.is_plain else None
-            if audience is None or authority.requires_more:
-                rules.require(claims, authority.required_claims)
-            if audience is None:
-                audience = rules.check(claims, authority.audiences, now, self._leeway, authority.audience_claims)
-            if authority.narrows:
-                authority.check_party(claims)
+            audience = usual_claims(claims, expected, now)
+            for _, check in CHECKS if audience is None else expected.unusual:
+                check(claims, expected, now)
             if self._checks:
                 self._run_checks(freeze(claims), now)
         except TokenGuardError as error:
             _tell(error, authority, claims)
             raise
-        return audience
+        return audience_of(claims, expected.audience_claims) if audience is None else audience
 
-    def _stand(self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet) -> Grounds:
-        """What the verdict on a token stands on, and those on others with its header."""
+    def _basis(self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet) -> Basis:
+        """What the verdict on a token is based on, and those on others with its header."""
         known = unverified.header, authority.url
-        grounds = self._grounds.get(known)
-        if grounds is None or grounds.key is not key:
-            plain = not self._checks and not self._denies and not authority.introspects_all
-            grounds = Grounds(authority, key, keys, plain=plain)
+        basis = self._bases.get(known)
+        if basis is None or basis.key is not key:
+            is_usual = not self._checks and not self._denies and not authority.introspects_all
+            basis = Basis(authority, key, keys, is_usual=is_usual)
             # Only here, where a signature held: the issuer wrote that header, and strangers cannot fill this.
             if len(unverified.header_text) <= _LONGEST_HEADER:
-                if len(self._headers) >= _REMEMBERED_HEADERS or len(self._grounds) >= _REMEMBERED_GROUNDS:
-                    self._headers, self._grounds = {}, {}
+                if len(self._headers) >= _REMEMBERED_HEADERS or len(self._bases) >= _REMEMBERED_BASES:
+                    self._headers, self._bases = {}, {}
                 self._headers[unverified.header_text] = unverified.header
-                self._grounds[known] = grounds
-        grounds.keys = keys
-        return grounds
+                self._bases[known] = basis
+        basis.keys = keys
+        return basis
 
-    def _accept(
-        self,
-        unverified: jws.Unverified,
-        audience: tuple[str, ...],
-        grounds: Grounds,
-        digest: bytes,
-        required: RequiredScope,
+    def _remember(
+        self, unverified: jws.Unverified, audience: tuple[str, ...], basis: Basis, digest: bytes
     ) -> AccessToken:
-        """Remember a token that passed every check but that of its scope, which is open."""
-        token = access_token(grounds.authority, unverified.claims, audience, unverified.payload)
+        """The token of a JWT that passed every check; what is required of it is open."""
+        token = access_token(basis.authority, unverified.claims, audience, unverified.payload)
         ends: Any = token.expires_at  # a JWT has one
-        self._memory.put(digest, (token, rules.start(token.not_before, token.issued_at), ends, grounds))
-        return _with_scope(token, required)
+        self._memory.put(digest, (token, start(token.not_before, token.issued_at), ends, basis))
+        return token
 
-    def _judge_again(self, case: _Case, verdict: Verdict, mono: float) -> Flow[AccessToken]:
-        """What a remembered verdict does not stand for: its key, times, extra checks, revocation, scope."""
-        token, _, _, grounds = verdict
-        authority, source = grounds.authority, grounds.source
+    def _recheck(self, case: _Case, verdict: Verdict, mono: float) -> Flow[AccessToken]:
+        """What a remembered verdict does not stand for: its key, times, extra checks, revocation, the requirement."""
+        token, _, _, basis = verdict
+        authority, source = basis.authority, basis.source
         keys = source.keys
         if keys is None or mono >= source.quiet_until:
             try:
@@ -223,20 +229,23 @@ class Validation:
             except TokenGuardError as error:
                 tell(error, authority.url)
                 raise
-        if grounds.keys is not keys:
-            if grounds.key not in keys.keys:  # withdrawn: judge the token as if it had never been seen
+        if basis.keys is not keys:
+            if basis.key not in keys.keys:  # withdrawn: validate the token as if it had never been seen
                 self._memory.forget(case.digest)
-                judged = self.judge(case.raw, case.digest, None, case.now, mono, case.required, case.watch)
-                return judged if isinstance(judged, AccessToken) else (yield from judged)
-            grounds.keys = keys
+                validated = self.validate(
+                    case.raw, case.digest, None, case.now, mono, case.requirement, case.run, case.request
+                )
+                return validated if isinstance(validated, AccessToken) else (yield from validated)
+            basis.keys = keys
         try:
-            rules.check_times(token.claims, case.now, self._leeway)
+            for _, check in TIMES:
+                check(token.claims, authority.expected, case.now)
             self._run_checks(token.claims, case.now)
         except TokenGuardError as error:
             tell_token(error, token)
             raise
         yield from self._check_revoked(case, authority, token.claims)
-        return _with_scope(token, case.required)
+        return case.fulfilled(token)
 
     def _run_checks(self, claims: Mapping[str, Any], now: float) -> None:
         for check in self._checks:
@@ -259,40 +268,31 @@ class Validation:
 
     def _check_revoked(self, case: _Case, authority: Authority, claims: Mapping[str, Any]) -> Flow[None]:
         try:
-            yield from self._revocation.check(authority, claims, case.raw, case.digest, case.now, case.watch)
+            yield from self._revocation.check(authority, claims, case.raw, case.digest, case.now, case.run)
         except TokenGuardError as error:
             _tell(error, authority, claims)
             raise
 
-    def _judge_opaque(self, case: _Case, authority: Authority, introspector: Introspector) -> Flow[AccessToken]:
-        now = case.now
-        if case.watch is not None:
-            case.watch.introspected()
+    def _introspect(self, case: _Case, authority: Authority, introspector: Introspector) -> Flow[AccessToken]:
+        """An opaque token: what the authorization server answers is checked as the claims of a JWT are."""
+        now, expected = case.now, authority.expected_of_answer
+        if case.run is not None:
+            case.run.introspected()
         try:
             answer = yield from introspector.ask(case.raw, case.digest, now)
-            judge_active(answer)
+            check_active(answer)
         except TokenGuardError as error:
             tell(error, authority.url)
             raise
         try:
-            audience = self._revocation.check_answer(
-                authority, answer, now, require_audience=authority.require_audience
-            )
-            rules.require(answer, tuple(authority.issuer.required_claims))
-            authority.check_party(answer)
+            check_answer(answer, authority.url, expected, now)
             if self._checks:
                 self._run_checks(freeze(answer), now)
             yield from self._revocation.check_denied(authority, answer, now)
         except TokenGuardError as error:
             _tell(error, authority, answer)
             raise
-        return _with_scope(access_token(authority, answer, audience, None), case.required)
-
-
-def _with_scope(token: AccessToken, required: RequiredScope) -> AccessToken:
-    if required.members <= token.scopes:
-        return token
-    raise insufficient(token, required)
+        return case.fulfilled(access_token(authority, answer, audience_of(answer, expected.audience_claims), None))
 
 
 def _refused(authority: Authority, reason: Reason) -> InvalidTokenError:

@@ -1,6 +1,6 @@
 """What is remembered of a token, and the token itself, made of claims that hold.
 
-Owns: the shape of a verdict. Must not know: when it falls (`validation`), where it is kept (`memory`).
+Owns: the shape of a verdict. Must not know: when it falls (`steps`), where it is kept (`memory`).
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from tokenguard._oauth import party, scope
 from tokenguard.token import AccessToken, judged
 
 
-class Grounds:
-    """What the verdicts on tokens of one issuer, header and key stand on: that key, which is in `keys`.
+class Basis:
+    """What the verdicts on tokens of one issuer, header and key are based on: that key, which is in `keys`.
 
-    `plain` tells that nothing but times and scope has to be judged again.
+    `is_usual`: nothing but times and the requirement has to be checked again.
     """
 
-    __slots__ = ("authority", "key", "keys", "plain", "source")
+    __slots__ = ("authority", "is_usual", "key", "keys", "source")
 
-    def __init__(self, authority: Authority, key: Key, keys: KeySet, *, plain: bool) -> None:
+    def __init__(self, authority: Authority, key: Key, keys: KeySet, *, is_usual: bool) -> None:
         self.authority = authority
         self.source = authority.keys
         self.key = key
         self.keys = keys
-        self.plain = plain
+        self.is_usual = is_usual
 
 
 # A token that held, when it starts and ends to be good (NumericDates as sent), and why. Its times, the extra checks,
-# revocation and scope are open. A tuple: an object of its own took 1.1 microseconds more to make.
-Verdict: TypeAlias = tuple[AccessToken, float, float, Grounds]
+# revocation and the requirement are open. A tuple: an object of its own took 1.1 microseconds more to make.
+Verdict: TypeAlias = tuple[AccessToken, float, float, Basis]
 
 
 def access_token(

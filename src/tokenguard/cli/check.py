@@ -15,13 +15,12 @@ import typer
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
 from tokenguard._jose.jwk import KeySet
-from tokenguard._oauth.scope import RequiredScope
-from tokenguard._oauth.scope import required as prepare
 from tokenguard.cli import claims, jose, options, output
 from tokenguard.cli.options import Given
 from tokenguard.cli.record import Record, Step, Surroundings
 from tokenguard.cli.report import Report
 from tokenguard.errors import ConfigurationError, Reason, RejectedError, UnavailableError
+from tokenguard.requirements import Requirement, required
 from tokenguard.token import AccessToken
 from tokenguard.validator import TokenValidator
 
@@ -90,15 +89,15 @@ def check(
 
 def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> Report:
     """The validator's verdict on `raw` at `now`, and beside it every check."""
-    required = prepare(scope)
+    requirement = required(scope)
     token: AccessToken | None = None
     error: RejectedError | UnavailableError | None = None
     try:
-        token = validator.validate(raw, scope=required)
+        token = validator.validate(raw, scope=requirement)
     except (RejectedError, UnavailableError) as refusal:
         error = refusal
 
-    around = _surroundings(validator, now, required)
+    around = _surroundings(validator, now, requirement)
     told = Record(around)
     introspects = [one for one in around.authorities.values() if one.introspector is not None]
     encoded = raw.encode("utf-8", "surrogateescape")
@@ -114,7 +113,7 @@ def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> 
     return Report(token, error, told, now)
 
 
-def _surroundings(validator: TokenValidator, now: float, required: RequiredScope) -> Surroundings:
+def _surroundings(validator: TokenValidator, now: float, requirement: Requirement) -> Surroundings:
     def keys(authority: Authority) -> KeySet | None:
         try:
             return validator._threads.run(authority.keys.attend())  # noqa: SLF001
@@ -127,7 +126,7 @@ def _surroundings(validator: TokenValidator, now: float, required: RequiredScope
         now=now,
         leeway=validator._leeway,  # noqa: SLF001
         max_token_bytes=validator._max_token_bytes,  # noqa: SLF001
-        required=required,
+        required=requirement,
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose.jwk import Key, KeySet
-from tokenguard._oauth.scope import RequiredScope
 from tokenguard.errors import Reason, RejectedError
+from tokenguard.requirements import Requirement
 
 Status = Literal["passed", "failed", "unknown", "not reached"]
 
@@ -37,7 +37,7 @@ class Surroundings:
     now: float
     leeway: float
     max_token_bytes: int
-    required: RequiredScope
+    required: Requirement
 
     @property
     def algorithms(self) -> frozenset[str]:

@@ -583,7 +583,7 @@ def test_evidence_of_each_way_to_a_refusal():
     validator.observe(Recorder(events))
     token = issuer.mint("a", jti="id-1")
     validator.validate(token)
-    for scope in ("b", ""):
+    for scope in ("b", ()):
         if not scope:
             revocations.revoke(issuer.url, "id-1", issuer.clock() + 1000)
         with pytest.raises(RejectedError):

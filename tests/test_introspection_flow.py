@@ -17,7 +17,7 @@ from tokenguard._flow.deferring_lock import DeferringLock
 from tokenguard._flow.effects import Call, ExchangeError, Flight, Join, Response, Send, Start, Work
 from tokenguard._issuer import answers as answers_module
 from tokenguard._issuer import introspector as introspection_module
-from tokenguard._issuer.backoff import Isolation
+from tokenguard._issuer.backoff import Backoff
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.introspector import WAITING_PER_SLOT, Introspector
 from tokenguard._oauth.introspection_messages import check_active
@@ -451,7 +451,7 @@ def test_threat_92_no_answer_is_unavailable_never_a_pass_and_never_a_refusal(sta
     assert not stage.asker._flights
 
 
-def test_failure_isolation_fails_fast_probes_once_and_doubles_up_to_30_seconds(stage):
+def test_backoff_fails_fast_probes_once_and_doubles_up_to_30_seconds(stage):
     fail(stage, 4)
     assert stage.ask("fifth", DOWN).retry_after == 5
     for pause in (5, 10, 20, 30, 30):
@@ -509,16 +509,16 @@ def test_a_refused_question_about_one_token_does_not_close_the_door_for_others(s
     assert stage.ask("good", reply(ACTIVE)) == ACTIVE
 
 
-def test_isolation_by_itself():
-    isolation = Isolation()
-    assert (isolation.pause(0), isolation.probing) == (0, False)
+def test_backoff_by_itself():
+    backoff = Backoff()
+    assert (backoff.pause(0), backoff.probing) == (0, False)
     for _ in range(4):
-        isolation.failed(0)
-    assert isolation.pause(0) == 0
-    isolation.failed(0)
-    assert (isolation.pause(1), isolation.pause(5), isolation.probing) == (4, 0, True)
-    isolation.succeeded()
-    assert (isolation.pause(1), isolation.probing) == (0, False)
+        backoff.failed(0)
+    assert backoff.pause(0) == 0
+    backoff.failed(0)
+    assert (backoff.pause(1), backoff.pause(5), backoff.probing) == (4, 0, True)
+    backoff.succeeded()
+    assert (backoff.pause(1), backoff.probing) == (0, False)
 
 
 # -- stale answers -----------------------------------------------------------------------------------------------------
@@ -531,7 +531,7 @@ def test_a_positive_answer_outlives_cache_ttl_only_while_the_server_is_out_of_re
     for failure in (DOWN, reply(b"", 503), reply(b"", 429)):
         assert stage.ask("opaque-1", failure) is answer
     for failure in (reply(b"", 401), reply({"error": "invalid_client"}, 400), reply(b"<html>"), reply(b"", 302)):
-        stage.asker._isolation.succeeded()
+        stage.asker._backoff.succeeded()
         assert isinstance(stage.ask("opaque-1", failure), IntrospectionUnavailableError)
     stage.clock.advance(60)
     assert isinstance(stage.ask("opaque-1", DOWN), IntrospectionUnavailableError)
@@ -580,7 +580,7 @@ def test_a_secret_callable_that_fails_is_a_configuration_error_for_everyone_and_
         error = stage.ask("opaque-1")
         assert isinstance(error, ConfigurationError)
         assert isinstance(error.__cause__, KeyError)
-    assert stage.asker._isolation.pause(stage.clock()) == 0
+    assert stage.asker._backoff.pause(stage.clock()) == 0
 
 
 def test_what_the_operator_is_told(stage, caplog):
@@ -595,7 +595,7 @@ def test_what_the_operator_is_told(stage, caplog):
     ]
     for answer, level, *words in cases:
         caplog.clear()
-        stage.asker._isolation.succeeded()
+        stage.asker._backoff.succeeded()
         assert isinstance(stage.ask("opaque-1", answer), IntrospectionUnavailableError)
         (record,) = caplog.records
         assert (record.name, record.levelno) == ("tokenguard", level)

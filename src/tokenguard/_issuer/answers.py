@@ -156,8 +156,10 @@ class SharedAnswers:
         try:
             return (yield call)
         except Exception as error:  # noqa: BLE001 - a store may raise anything
-            self._away_until = self._monotonic() + STORE_PAUSE
-            complain_of_store(error)
+            mono = self._monotonic()
+            if mono >= self._away_until:  # of many calls that fail at once, one is logged
+                self._away_until = mono + STORE_PAUSE
+                complain_of_store(error)
             return None
 
     def _key(self, digest: bytes) -> bytes:

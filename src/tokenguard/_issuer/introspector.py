@@ -1,6 +1,6 @@
 """Asking an issuer whether a token is active: when, by whom it is waited for, and what is done without an answer.
 
-Owns: one question in flight per token, the bound on questions in flight, failure isolation.
+Owns: one question in flight per token, the bound on questions in flight, backoff.
 Must not know: sockets, loops, the claims of an answer beyond `active` and `exp`.
 
 For the validator: `ask` gives the answer as sent, the same object for as long as it is remembered, for reading only. It
@@ -27,7 +27,7 @@ from tokenguard._flow.deferring_lock import DeferringLock
 from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Response, Send, Start, reading
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.answers import Answer, Answers, SharedAnswers
-from tokenguard._issuer.backoff import Isolation
+from tokenguard._issuer.backoff import Backoff
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.log_texts import complain
 from tokenguard._oauth.introspection_messages import AnswerError, Fault, build_request, read_answer
@@ -80,7 +80,7 @@ class Introspector:
         self._flights: dict[bytes, _Flight] = {}
         self._probe: _Flight | None = None
         self._waiting: deque[Flight[bool]] = deque()
-        self._isolation = Isolation()
+        self._backoff = Backoff()
         self._last: _Failure | None = None
 
     def ask(self, raw: str | bytes, digest: bytes, now: float) -> Flow[Answer]:
@@ -149,15 +149,15 @@ class Introspector:
 
     def _refusal(self) -> _Failure | None:
         """Why nothing may be asked at this moment: the server is left alone after repeated failures."""
-        pause = self._isolation.pause(self._monotonic())
-        probing = self._isolation.probing and self._probe is not None and _in_the_air(self._probe)
+        pause = self._backoff.pause(self._monotonic())
+        probing = self._backoff.probing and self._probe is not None and _in_the_air(self._probe)
         if self._last is None or not (pause > 0 or probing):
             return None
         return _Failure(self._last.cause, self._last.away, max(1, ceil(pause)))
 
     def _depart(self, digest: bytes) -> _Flight:
         flight = self._flights[digest] = _Flight(self._timeout)
-        if self._isolation.probing:
+        if self._backoff.probing:
             self._probe = flight
         return flight
 
@@ -205,7 +205,7 @@ class Introspector:
             asked = self._monotonic()
             answer, body = yield from self._exchange(raw, now)
             with self._lock:
-                self._isolation.succeeded()
+                self._backoff.succeeded()
             ttl = max(self._settings.cache_ttl, self._settings.negative_ttl)
             fresh = self._answers.remember(digest, answer, len(body), asked=asked, now=now, at_most=ttl)
             if self._shared is not None:
@@ -239,9 +239,9 @@ class Introspector:
             if fault is Fault.REQUEST:  # a client's token brought this about; it must not close the door for others
                 return failure
             mono = self._monotonic()
-            self._isolation.failed(mono)
+            self._backoff.failed(mono)
             self._last = failure
-            pause = ceil(self._isolation.pause(mono))
+            pause = ceil(self._backoff.pause(mono))
         if self._discovery is not None:
             self._discovery.forget()  # what the metadata named did not answer: look again
         return _Failure(failure.cause, failure.away, max(1, pause))

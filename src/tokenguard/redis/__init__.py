@@ -1,6 +1,6 @@
 """`RedisStore`: a revocation list and introspection answers, shared between processes and hosts through Redis.
 
-Owns: the keys and values in Redis, the clients (one per process, one per event loop). Must not know: what an entry
+Owns: the keys and values in Redis. Must not know: what an entry
 refuses, what an answer means. Needs the extra `redis`.
 
 Key layout. Digests are SHA-256 in hex; no token, issuer or name can be read from a key. Every key expires by itself.
@@ -22,7 +22,8 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from math import inf, isfinite
 from typing import Any, Final, Self
 
@@ -33,6 +34,7 @@ from tokenguard._flow.wall_time import wall_time
 from tokenguard._oauth.denylist import MARGIN, Entry, Key
 from tokenguard._settings import number, whole
 from tokenguard.errors import ConfigurationError
+from tokenguard.redis.attempts import Attempts
 from tokenguard.redis.clients import Clients, Factories, factories
 
 __all__ = ["RedisStore"]
@@ -62,10 +64,14 @@ class RedisStore:
     `url_or_clients`: a URL as redis-py reads it, or two functions that make a synchronous and an asyncio client (for
     Sentinel, or a TLS set-up of your own); a client must give bytes, not str. Reading costs one round trip for each
     request. `local_copy_max_age` (seconds) spares it for what this process has read before, and lets a revocation take
-    effect that much later; `local_copy_size` bounds it. `timeout` (seconds) bounds a round trip, `max_connections` the
+    effect that much later; `local_copy_size` bounds it. `timeout`: seconds, see below; `max_connections` bounds the
     connections of each client. `prefix` (printable ASCII) begins every key, so that services which must not share keep
     apart in one Redis. `clock`: wall time in seconds, for when an entry may go; `monotonic`: seconds for the age of
-    local copies. Raises `ConfigurationError` for a setting that may not be.
+    local copies and for the pause below. Raises `ConfigurationError` for a setting that may not be.
+
+    After 3 failures in a row to answer, in threads and loops together, a Redis is left alone for a second: calls fail
+    at once, then one of them probes. `timeout` bounds a whole round trip in a loop; in threads each of its parts: a
+    place among the connections, connecting, the answer.
 
     Whatever redis-py raises leaves as it is; `RevocationList` and `Introspection` decide what it means. One store
     serves threads and event loops and survives a fork. Connections of a loop close with it; `close()` and `aclose()`
@@ -95,6 +101,7 @@ class RedisStore:
         self._clock = clock
         self._monotonic = monotonic
         self._copy = _Copy(local_copy_size)
+        self._attempts = Attempts(timeout, monotonic)
 
     def __repr__(self) -> str:
         return f"RedisStore(prefix={self._prefix!r}, local_copy_max_age={self._max_age!r})"
@@ -109,25 +116,27 @@ class RedisStore:
     def read_entries(self, keys: tuple[Key, ...]) -> list[Entry | None]:
         """One MGET."""
         asked = self._monotonic()
-        values = self._for_threads().mget([self._deny(key) for key in keys])
+        with self._from_thread() as client:
+            values = client.mget([self._deny(key) for key in keys])
         return self._copied(keys, [_entry(value) for value in values], asked)
 
     async def read_entries_async(self, keys: tuple[Key, ...]) -> list[Entry | None]:
         """`read_entries` for event loops."""
         asked = self._monotonic()
-        async with asyncio.timeout(self._timeout):
-            values = await (await self._for_loop()).mget([self._deny(key) for key in keys])
+        async with self._from_loop() as client:
+            values = await client.mget([self._deny(key) for key in keys])
         return self._copied(keys, [_entry(value) for value in values], asked)
 
     def keep_entry(self, key: Key, entry: Entry) -> None:
         """Add an entry or strengthen the one that is there, atomically."""
-        self._for_threads().eval(_KEEP, 1, *self._kept(key, entry))
+        with self._from_thread() as client:
+            client.eval(_KEEP, 1, *self._kept(key, entry))
         self._copy.forget(key)
 
     async def keep_entry_async(self, key: Key, entry: Entry) -> None:
         """`keep_entry` for event loops."""
-        async with asyncio.timeout(self._timeout):
-            await (await self._for_loop()).eval(_KEEP, 1, *self._kept(key, entry))
+        async with self._from_loop() as client:
+            await client.eval(_KEEP, 1, *self._kept(key, entry))
         self._copy.forget(key)
 
     # -- introspection answers
@@ -135,14 +144,14 @@ class RedisStore:
 
     def read_answer(self, key: bytes) -> tuple[bytes, float] | None:
         """The answer and the seconds that it may still be used, by Redis' own clock. One round trip."""
-        with self._for_threads().pipeline(transaction=True) as pipe:
+        with self._from_thread() as client, client.pipeline(transaction=True) as pipe:
             pipe.get(self._answer(key))
             pipe.pttl(self._answer(key))
             return _answer(pipe.execute())
 
     async def read_answer_async(self, key: bytes) -> tuple[bytes, float] | None:
         """`read_answer` for event loops."""
-        async with asyncio.timeout(self._timeout), (await self._for_loop()).pipeline(transaction=True) as pipe:
+        async with self._from_loop() as client, client.pipeline(transaction=True) as pipe:
             pipe.get(self._answer(key))
             pipe.pttl(self._answer(key))
             return _answer(await pipe.execute())
@@ -150,13 +159,14 @@ class RedisStore:
     def write_answer(self, key: bytes, answer: bytes, seconds: float) -> None:
         """Share an answer for `seconds`."""
         if lifetime := _milliseconds(seconds):
-            self._for_threads().set(self._answer(key), answer, px=lifetime)
+            with self._from_thread() as client:
+                client.set(self._answer(key), answer, px=lifetime)
 
     async def write_answer_async(self, key: bytes, answer: bytes, seconds: float) -> None:
         """`write_answer` for event loops."""
         if lifetime := _milliseconds(seconds):
-            async with asyncio.timeout(self._timeout):
-                await (await self._for_loop()).set(self._answer(key), answer, px=lifetime)
+            async with self._from_loop() as client:
+                await client.set(self._answer(key), answer, px=lifetime)
 
     # -- clients
     # ---------------------------------------------------------------------------------------------------------
@@ -182,11 +192,18 @@ class RedisStore:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _for_threads(self) -> Any:
-        return self._clients.for_threads()
+    @contextmanager
+    def _from_thread(self) -> Iterator[Any]:
+        """The client for one round trip. Raises at once while Redis is left alone."""
+        with self._attempts.attempt():
+            yield self._clients.for_threads()
 
-    async def _for_loop(self) -> Any:
-        return await self._clients.for_loop()
+    @asynccontextmanager
+    async def _from_loop(self) -> AsyncIterator[Any]:
+        """`_from_thread` for event loops, within `timeout` as a whole."""
+        with self._attempts.attempt():
+            async with asyncio.timeout(self._timeout):
+                yield await self._clients.for_loop()
 
     # -- keys and values
     # -------------------------------------------------------------------------------------------------

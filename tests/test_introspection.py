@@ -1,6 +1,7 @@
 """Introspection over real parts: the validator, both drivers, loopback servers that are kind, slow or hostile."""
 
 import asyncio
+import base64
 import datetime as dt
 import gzip
 import ipaddress
@@ -509,6 +510,33 @@ def test_when_always_a_jwt_is_judged_here_and_asked_about_and_its_claims_are_its
     with pytest.raises(InvalidTokenError) as refusal:
         validator.validate(issuer.mint())
     assert refusal.value.reason is Reason.AUDIENCE
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"alg":"RS256","n":' + b"9" * 5_000 + b"}",
+        b'{"alg":"RS256","n":NaN}',
+        b'{"alg":"RS256","alg":"RS256"}',
+        b'{"alg":"RS256","n":' + b"[" * 3_000 + b"]" * 3_000 + b"}",
+        b'\xef\xbb\xbf{"alg":"RS256"}',
+        '{"alg":"RS256"}'.encode("utf-16"),
+        b'{"alg":"RS256","x":"\xff"}',
+        b'{"alg":"RS256"} trailing',
+        b'{"alg":"RS256"',
+    ],
+    ids=lambda header: repr(header[:24]),
+)
+def test_124_a_header_that_only_a_strict_reader_refuses_makes_no_opaque_token(header):
+    asked = []
+    validator = answering(lambda request: asked.append(request) or httpx.Response(200, json=GOOD))
+    payload = base64.urlsafe_b64encode(b'{"iss":"https://other.example"}').rstrip(b"=").decode()
+    text = base64.urlsafe_b64encode(header).rstrip(b"=").decode()
+    for token in (f"{text}.{payload}.AAAA", f"{text}.{payload}.", f"{text}..AAAA"):
+        error = both(validator, token)
+        assert isinstance(error, InvalidTokenError)
+        assert error.reason is Reason.MALFORMED
+    assert asked == []
 
 
 def test_when_opaque_a_jwt_is_never_shown_to_the_server():

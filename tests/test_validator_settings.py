@@ -6,13 +6,15 @@ import ssl
 
 import httpx
 import pytest
-from vectors.minting import jwk
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from vectors.minting import good_claims, jwk, private, token
 
-from tokenguard import ConfigurationError, Introspection, Issuer, TokenValidator
+from tokenguard import ConfigurationError, Introspection, InvalidTokenError, Issuer, Reason, TokenValidator
 from tokenguard.issuer import DEFAULT_ALGORITHMS
 
 URL, API = "https://issuer.example", "https://api.example.com"
 JWKS = {"keys": [jwk("rsa")]}
+PEM = private("rsa").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 SECRETS = {"keys": [jwk("oct")]}
 SECRET = {"client_id": "c", "client_secret": "s"}
 
@@ -130,7 +132,15 @@ def test_a_setting_that_is_refused(setting, value):
         ({"jwks": {}}, "must be a JWK set"),
         ({"jwks": []}, "must be a JWK set"),
         ({"jwks": jwk("rsa")}, "must be a JWK set"),
-        ({"jwks": '{"keys":[]}'}, "must be a JWK set"),
+        ({"jwks": '{"keys":[]}'}, "no PEM public key"),
+        ({"jwks": "a shared secret", "algorithms": "HS256"}, "known to everybody"),
+        ({"jwks": PEM, "algorithms": "HS256"}, "known to everybody"),
+        ({"jwks": PEM, "algorithms": "ES256"}, "fits the allowed"),
+        ({"jwks": PEM + PEM}, "several PEM blocks"),
+        ({"jwks": [PEM, jwk("rsa")]}, "must be a JWK set"),
+        ({"jwks": [jwk("rsa")]}, "must be a JWK set"),
+        ({"jwks": 5}, "must be a JWK set"),
+        ({"jwks": b""}, "no PEM public key"),
         ({"jwks": {"keys": {}}}, "must be a JWK set"),
         ({"jwks": JWKS, "jwks_uri": "https://i/j"}, "not both"),
         ({"jwks_uri": "file:///x"}, "https URL"),
@@ -188,6 +198,30 @@ def test_an_issuer_shows_no_key():
     assert URL in shown
     assert "RS256" in DEFAULT_ALGORITHMS
     assert "HS256" not in DEFAULT_ALGORITHMS
+
+
+@pytest.mark.parametrize("form", [PEM, PEM.encode(), [PEM], (one for one in (PEM, PEM.encode()))], ids=repr)
+def test_a_pem_key_verifies_under_any_kid_and_without_one(form):
+    issuer = Issuer(good_claims()["iss"], jwks=form)
+    validator = TokenValidator(issuer, good_claims()["aud"], clock=lambda: good_claims()["iat"] + 1)
+    for kid in ("rsa", "another", ...):
+        assert validator.validate(token({"kid": kid})).issuer == issuer.url
+        with pytest.raises(InvalidTokenError) as caught:
+            validator.validate(token({"kid": kid}, key="rsa.stranger"))
+        assert caught.value.reason is Reason.SIGNATURE
+    assert [state.keys.key_ids for state in validator.state()] == [(None,)]
+
+
+def test_one_of_several_pem_keys_verifies():
+    other = private("p256.2").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    third = private("p256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    issuer = Issuer(good_claims()["iss"], jwks=[other, third, PEM])
+    validator = TokenValidator(issuer, good_claims()["aud"], clock=lambda: good_claims()["iat"] + 1)
+    for name in ("p256", "p256.2", "rsa"):
+        assert validator.validate(token({"kid": "k"}, key=name))
+    with pytest.raises(InvalidTokenError) as caught:
+        validator.validate(token({"kid": "k"}, key="p256.3"))
+    assert caught.value.reason is Reason.SIGNATURE
 
 
 def test_http_needs_the_flag():
@@ -261,6 +295,8 @@ def test_the_environment_describes_the_issuer_that_code_names():
         {"G_ISSUER": [Issuer(URL), "https://i.example"]},
         {"G_ISSUER": (URL,), "G_JWKS_URI": "https://issuer.example/jwks"},
         {"G_AUDIENCE": [API]},
+        {"G_JWKS": PEM},
+        {"G_JWKS": JWKS},
         {"OTHER": "x", "G_REALM": "x", "G_TOKEN": "x", "G_SERVICE_HOST": "x", "G_PORT_80_TCP": "x", 5: 6},
     ],
     ids=str,

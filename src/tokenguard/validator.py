@@ -155,7 +155,7 @@ class TokenValidator(Runtime):
     def from_mapping(cls, mapping: Mapping[str, Any], prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
         """A validator from `PREFIX + NAME` entries, strings or typed values; lists are separated by spaces.
 
-        `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
+        `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `JWKS` (PEM), `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
         `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`,
         `TOKEN_TYPES`, `REQUIRED_CLAIMS`, `CLIENT_ID_CLAIMS`, `SCOPE_CLAIMS`, `AUDIENCE_CLAIMS`, and
         `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,

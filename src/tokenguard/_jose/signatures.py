@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "RSAPublicKey",
     "Verify",
     "load_pem_private_key",
+    "public_jwk",
     "verifier",
 ]
 
@@ -78,6 +79,16 @@ def verifier(alg: str, public: Any) -> Verify:
         return _asymmetric(public)
     library = ALGORITHMS[alg]
     return lambda signature, signed: library.verify(signed, public, signature)
+
+
+def public_jwk(pem: bytes) -> dict[str, Any]:
+    """The JWK of a PEM public key, so that one rule says what a key may be. Raises whatever the libraries raise."""
+    public: Any = load_pem_public_key(pem)
+    if isinstance(public, RSAPublicKey):
+        return RSAAlgorithm.to_jwk(public, as_dict=True)
+    if isinstance(public, EllipticCurvePublicKey):
+        return ECAlgorithm.to_jwk(public, as_dict=True)
+    return OKPAlgorithm.to_jwk(public, as_dict=True)
 
 
 def _asymmetric(public: Any, *how: Any) -> Verify:

@@ -16,7 +16,7 @@ from urllib.parse import quote_plus
 
 from tokenguard._jose.algorithms import FITTING, NAMES, SYMMETRIC, normalise
 from tokenguard._jose.base64url import encode
-from tokenguard._jose.jwk import MIN_RSA_BITS
+from tokenguard._jose.jwk import RSA_BOUNDS, rsa_fits, without_nulls
 
 METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "bearer")
 SIGNING_ALGORITHMS: Final = (*(name for name in NAMES if name not in SYMMETRIC), "Ed25519")
@@ -113,8 +113,9 @@ def signing_key(source: str | bytes | Mapping[str, Any], algorithm: str) -> Sign
     kid = None
     try:
         if isinstance(source, Mapping):
-            kid = _check_jwk(source, algorithm)
-            private: Any = FROM_JWK[source["kty"]](dict(source))
+            jwk = without_nulls(source)
+            kid = _check_jwk(jwk, algorithm)
+            private: Any = FROM_JWK[jwk["kty"]](jwk)
         else:
             private = load_pem_private_key(source.encode() if isinstance(source, str) else source, password=None)
     except UnusableSecretError:
@@ -122,7 +123,7 @@ def signing_key(source: str | bytes | Mapping[str, Any], algorithm: str) -> Sign
     except Exception:  # noqa: BLE001 - whatever a library raises, its message may quote the key
         raise UnusableSecretError("it must be an unencrypted private key, as PEM or as a private JWK") from None
     if normalise(algorithm) not in FITTING.get(_kind(private), ()):
-        raise UnusableSecretError("it does not fit private_key_algorithm, or is an RSA key of less than 2048 bits")
+        raise UnusableSecretError(f"it does not fit private_key_algorithm; an RSA key must have {RSA_BOUNDS}")
     return SigningKey(private, algorithm, kid)
 
 
@@ -143,7 +144,8 @@ def _kind(private: object) -> tuple[str, str | None]:
     from tokenguard._jose.signatures import Ed25519PrivateKey, EllipticCurvePrivateKey, RSAPrivateKey
 
     if isinstance(private, RSAPrivateKey):
-        return ("RSA", None) if private.key_size >= MIN_RSA_BITS else ("RSA", "short")
+        public = private.public_key().public_numbers()
+        return ("RSA", None) if rsa_fits(public.n, public.e) else ("RSA", "out of bounds")
     if isinstance(private, EllipticCurvePrivateKey):
         return ("EC", _CURVES.get(private.curve.name))
     return ("OKP", "Ed25519") if isinstance(private, Ed25519PrivateKey) else ("", None)

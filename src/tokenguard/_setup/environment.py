@@ -84,7 +84,7 @@ _ISSUER: _Readers = {
     "JWKS_MAX_AGE": _number,
     "JWKS_MAX_STALE": _number,
     "JWKS_COOLDOWN": _number,
-    "JWKS": _object,
+    "JWKS": _text,  # PEM
     "INTROSPECTION": _object,
     "TOKEN_TYPES": _words,
     "REQUIRED_CLAIMS": _words,

@@ -31,7 +31,7 @@ def find_key(unverified: jws.Unverified, source: KeySource, failed: Key | None) 
     look: Look = "again"
     for _ in range(_ROUNDS):
         fitting = keys.fitting(header.kid, header.alg)
-        if header.kid is not None and len(fitting) > 1:
+        if keys.are_named and header.kid is not None and len(fitting) > 1:
             raise InvalidTokenError(reason=Reason.UNKNOWN_KEY)
         for key in fitting:
             if key not in tried:

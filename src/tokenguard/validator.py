@@ -21,7 +21,7 @@ from tokenguard._issuer.keys import KeyState, warm_up
 from tokenguard._observe.run import Watch
 from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
-from tokenguard._setup.assembly import Assembly, check_outbound, checks_of, issuers_of
+from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
 from tokenguard._setup.prewarm import rehearse
 from tokenguard._validation.begin import Start, unexpected
 from tokenguard._validation.memory import Memory
@@ -144,7 +144,8 @@ class TokenValidator(Runtime):
             max_token_bytes=self._max_token_bytes,
         ).begin
         self._is_rehearsed = False
-        super().__init__(transport, ssl_context, fetches=fetches)
+        urls = [url for one in issuers for url in asked(one).values()]
+        super().__init__(transport, ssl_context, fetches=fetches, asked=urls)
 
     @classmethod
     def from_env(cls, prefix: str = "TOKENGUARD_", **settings: Any) -> Self:

@@ -20,6 +20,8 @@ from tokenguard._flow.calls import Call
 from tokenguard._flow.messages import Endpoint, Request, Response
 
 __all__ = [
+    "CERTIFICATE",
+    "PROXY_SETTING",
     "Call",
     "Effect",
     "ExchangeError",
@@ -31,6 +33,7 @@ __all__ = [
     "Send",
     "Start",
     "Work",
+    "explained",
     "reading",
 ]
 
@@ -38,6 +41,15 @@ if TYPE_CHECKING:
     import ssl
 
 T = TypeVar("T")
+
+# Kinds of an `ExchangeError` that somebody on this side can fix.
+CERTIFICATE: Final = "certificate"
+PROXY_SETTING: Final = "proxy_setting"
+_NEXT_STEPS: Final = {
+    CERTIFICATE: "the server's certificate does not verify: an unknown CA, an end that has passed, or another host's;"
+    " name a CA of your own by SSL_CERT_FILE or ssl_context",
+    PROXY_SETTING: "the proxy that the environment names cannot be used; correct HTTPS_PROXY, ALL_PROXY or NO_PROXY",
+}
 
 
 class ExchangeError(Exception):
@@ -127,6 +139,12 @@ class Work:
 
 Effect = Send | Start | Join | Call | Work
 Flow = Generator[Effect, Any, T]
+
+
+def explained(kind: str) -> str:
+    """The word for an error, with the next step where there is one on this side."""
+    return f"{kind}: {_NEXT_STEPS[kind]}" if kind in _NEXT_STEPS else kind
+
 
 _SMALL: Final = 16 * 1024
 

@@ -7,7 +7,7 @@ made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from tokenguard._flow.effects import Flow
@@ -31,6 +31,8 @@ class Runtime:
 
     `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
     one. `fetches`: whether anything goes out at all; without, no HTTP client is loaded before it is needed.
+    `asked`: the URLs that are known by now; a proxy of the environment that cannot be used is rejected unless all of
+    them are exempt.
     """
 
     observer: Observers | None
@@ -41,13 +43,16 @@ class Runtime:
         ssl_context: ssl.SSLContext | None,
         *,
         fetches: bool = True,
+        asked: Iterable[str] = (),
     ) -> None:
         self._sync_only, self._async_only = _worlds_of(transport)
         if fetches:
+            from tokenguard._io import proxies
             from tokenguard._io.http import default_ssl_context
 
-            if transport is None and ssl_context is None:
-                ssl_context = default_ssl_context()
+            if transport is None:
+                proxies.check(asked)
+                ssl_context = ssl_context or default_ssl_context()
         from tokenguard._io.loops import Loops  # with asyncio, which takes as long as half of this package
         from tokenguard._io.threads import Threads
 

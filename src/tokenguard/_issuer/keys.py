@@ -16,7 +16,7 @@ from contextlib import suppress
 from math import ceil, inf
 from typing import Final, Literal
 
-from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start
+from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start, explained
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.freshness import JITTER
@@ -266,7 +266,7 @@ class KeySource:
             _log.warning(
                 "issuer %.128r: fetching keys failed (%s%s); %s",
                 self.name,
-                word(error),
+                explained(word(error)),
                 ", for a token under another key" if forced else "",
                 "the old keys keep serving" if serving else "there are no keys to serve with, callers get 503",
             )

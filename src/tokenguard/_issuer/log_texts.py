@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 from typing import Final
 
-from tokenguard._flow.effects import ExchangeError
+from tokenguard._flow.effects import ExchangeError, explained
 from tokenguard._oauth.introspection_messages import AnswerError, Fault
 
 NO_ENDPOINT: Final = "metadata_without_usable_introspection_endpoint"
@@ -29,7 +29,7 @@ def complain(issuer: str, error: Exception) -> None:
         )
     elif not isinstance(error, AnswerError):
         word = error.kind if isinstance(error, ExchangeError) else type(error).__name__
-        _tell(logging.WARNING, "issuer %.128r: introspection gave no answer (%s)", issuer, word)
+        _tell(logging.WARNING, "issuer %.128r: introspection gave no answer (%s)", issuer, explained(word))
     elif error.code == "unsupported_token_type":
         _tell(
             logging.ERROR,

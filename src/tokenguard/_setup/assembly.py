@@ -91,17 +91,22 @@ class Assembly:
         return Authority(issuer, own, keys, discovery, introspector, self.clients, leeway=self.leeway)
 
     def _refuse_http(self, issuer: Issuer) -> None:
-        fetched = {
-            "jwks_uri": issuer.jwks_uri,
-            "issuer": issuer.url if _is_discovered(issuer) else None,
-            "introspection endpoint": issuer.introspection.endpoint if issuer.introspection else None,
-        }
-        for name, url in fetched.items():
-            if url is not None and not is_https(url) and not self.allow_insecure_http:
+        for name, url in asked(issuer).items():
+            if not is_https(url) and not self.allow_insecure_http:
                 raise ConfigurationError(
                     f"{name} must be https: over http anyone on the way can replace the keys;"
                     " for development only, set allow_insecure_http=True"
                 )
+
+
+def asked(issuer: Issuer) -> dict[str, str]:
+    """The URLs that are fetched for an issuer, as far as its settings name them, by the setting."""
+    named = {
+        "jwks_uri": issuer.jwks_uri,
+        "issuer": issuer.url if _is_discovered(issuer) else None,
+        "introspection endpoint": issuer.introspection.endpoint if issuer.introspection else None,
+    }
+    return {name: url for name, url in named.items() if url is not None}
 
 
 def _is_discovered(issuer: Issuer) -> bool:

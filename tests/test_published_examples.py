@@ -80,9 +80,9 @@ def test_rfc_7517_a_1_public_keys():
     """The EC key is for encryption, so one key of the set is left."""
     keys = import_set({"keys": [EC_KEY, RSA_KEY]})
     assert keys.kids == ("2011-04-29",)
-    assert keys.certain("2011-04-29", "RS256") is not None
-    assert keys.certain("2011-04-29", "RS512") is None
-    assert keys.certain("1", "ES256") is None
+    assert keys.usual_key("2011-04-29", "RS256") is not None
+    assert keys.usual_key("2011-04-29", "RS512") is None
+    assert keys.usual_key("1", "ES256") is None
     assert import_key({**EC_KEY, "use": "sig"}).algorithms == {"ES256"}
 
 

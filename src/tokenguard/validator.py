@@ -60,7 +60,7 @@ class IssuerState:
 
 
 class TokenValidator(Runtime):
-    """Judges access tokens. One validator serves any number of threads and event loops at once, and survives a fork.
+    """Validates access tokens. One validator serves any number of threads and event loops at once, and survives a fork.
 
     `issuer`: who may issue, `str | Issuer` or several; a token's `iss` selects one by exact match. `audience`: one of
     these must be in the token's `aud`. `leeway`: seconds by which clocks may differ. `clock`: wall time in seconds for
@@ -166,23 +166,23 @@ class TokenValidator(Runtime):
         """
         return cls(**environment.read(mapping, prefix, settings))
 
-    # -- judging -------------------------------------------------------------------------------------------------------
+    # -- validation ----------------------------------------------------------------------------------------------------
 
     def validate(self, raw: str, *, scope: str | Iterable[str] | Requirement = NOTHING) -> AccessToken:
-        """Judge a token from a thread. `scope`: space-delimited or iterable, all of them are required.
+        """Validate a token from a thread. `scope`: space-delimited or iterable, all of them are required.
 
-        Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could tell), `ConfigurationError`.
+        Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could say), `ConfigurationError`.
         Nothing else leaves it, whatever `raw` is.
         """
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw) as watch:
-                    judged = self._begin_text(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
+                    begun = self._begin_text(raw, scope, watch)
+                    watch.token = begun if isinstance(begun, AccessToken) else self._finish(begun)
                     return watch.token
-            judged = self._begin_text(raw, scope)
-            return judged if isinstance(judged, AccessToken) else self._finish(judged)
-        except RecursionError:  # the caller left so little of the stack that not even a refusal could be made
+            begun = self._begin_text(raw, scope)
+            return begun if isinstance(begun, AccessToken) else self._finish(begun)
+        except RecursionError:  # the caller left so little of the stack that no rejection could be made
             raise ConfigurationError(_NO_STACK) from None
 
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | Requirement = NOTHING) -> AccessToken:
@@ -192,11 +192,11 @@ class TokenValidator(Runtime):
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw) as watch:
-                    judged = self._begin_text(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+                    begun = self._begin_text(raw, scope, watch)
+                    watch.token = begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
                     return watch.token
-            judged = self._begin_text(raw, scope)
-            return judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+            begun = self._begin_text(raw, scope)
+            return begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
         except RecursionError:
             raise ConfigurationError(_NO_STACK) from None
 

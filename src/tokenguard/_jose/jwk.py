@@ -84,7 +84,7 @@ class Key:
 class KeySet:
     """An immutable set of usable keys. `are_named`: whether a `kid` chooses among them."""
 
-    __slots__ = ("_by_kid", "_certain", "keys")
+    __slots__ = ("_by_kid", "_usual_keys", "keys")
     are_named = True
 
     def __init__(self, keys: tuple[Key, ...]) -> None:
@@ -94,7 +94,7 @@ class KeySet:
             if key.kid is not None:
                 self._by_kid.setdefault(key.kid, []).append(key)
         # The common case, worked out once: a kid and an algorithm that name one key.
-        self._certain: dict[tuple[str | None, str], Key] = {
+        self._usual_keys: dict[tuple[str | None, str], Key] = {
             (kid, alg): fitting[0]
             for kid, members in self._by_kid.items()
             for alg in {alg for key in members for alg in key.algorithms}
@@ -105,9 +105,9 @@ class KeySet:
     def kids(self) -> tuple[str | None, ...]:
         return tuple(sorted((key.kid for key in self.keys), key=lambda kid: (kid is not None, kid)))
 
-    def certain(self, kid: str | None, alg: str) -> Key | None:
+    def usual_key(self, kid: str | None, alg: str) -> Key | None:
         """The one key that fits, None where there is none or more than one."""
-        return self._certain.get((kid, alg))
+        return self._usual_keys.get((kid, alg))
 
     def fitting(self, kid: str | None, alg: str) -> list[Key]:
         """Every key that agrees on `kid` and `alg`; without `kid` the first 8 that fit `alg`."""

@@ -25,8 +25,8 @@ class NamelessKeys(KeySet):
     __slots__ = ()
     are_named = False
 
-    def certain(self, kid: str | None, alg: str) -> Key | None:  # noqa: ARG002
-        return super().certain(None, alg)
+    def usual_key(self, kid: str | None, alg: str) -> Key | None:  # noqa: ARG002
+        return super().usual_key(None, alg)
 
     def fitting(self, kid: str | None, alg: str) -> list[Key]:  # noqa: ARG002
         return super().fitting(None, alg)

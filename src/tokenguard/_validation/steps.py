@@ -85,7 +85,7 @@ class Validation:
         self._headers: dict[bytes, jws.Header] = {}
         introspecting = [(one, one.introspector) for one in authorities.values() if one.introspector is not None]
         opaque = [pair for pair in introspecting if not pair[0].introspects_all] or introspecting
-        # Two that introspect, neither for opaque tokens first: nobody can tell whose an opaque token is.
+        # Two that introspect, neither for opaque tokens first: nothing says whose an opaque token is.
         self._opaque = opaque[0] if len(opaque) == 1 else None
 
     def validate(
@@ -124,7 +124,7 @@ class Validation:
         keys = source.keys
         key = None
         if keys is not None and mono < source.quiet_until:
-            key = keys.certain(header.kid, header.alg)
+            key = keys.usual_key(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
                 if self._denies or authority.introspects_all:
                     case = _Case(raw, digest, now, requirement, run, request)
@@ -144,9 +144,9 @@ class Validation:
         if authority is None:
             raise InvalidTokenError(reason=Reason.ISSUER)
         if header.alg not in authority.algorithms:
-            raise _refused(authority, Reason.ALGORITHM)
+            raise _rejected(authority, Reason.ALGORITHM)
         if authority.types is not None and header.typ not in authority.types:
-            raise _refused(authority, Reason.TYPE)
+            raise _rejected(authority, Reason.TYPE)
         return authority
 
     def key_of_each_algorithm(self) -> dict[str, Key]:
@@ -295,7 +295,7 @@ class Validation:
         return case.fulfilled(access_token(authority, answer, audience_of(answer, expected.audience_claims), None))
 
 
-def _refused(authority: Authority, reason: Reason) -> InvalidTokenError:
+def _rejected(authority: Authority, reason: Reason) -> InvalidTokenError:
     error = InvalidTokenError(reason=reason)
     tell(error, authority.url)
     return error

@@ -9,7 +9,7 @@ import logging
 import pytest
 from knocking import Answer, ask, ask_scope, challenge, connect, http_scope, websocket_scope
 
-from tokenguard._adapters.guard import Door
+from tokenguard._adapters.guard import Guard
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import (
@@ -101,7 +101,7 @@ async def test_what_was_in_the_scope_before_is_never_believed(app, settings):
     assert scope["user"].is_authenticated is False
     assert scope["user"].display_name == ""
     assert scope["auth"].scopes == []
-    assert isinstance(scope["tokenguard.door"], Door)
+    assert isinstance(scope["tokenguard.door"], Guard)
 
 
 async def test_what_an_app_writes_to_a_public_requests_caller_ends_with_the_request(app):

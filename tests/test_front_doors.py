@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
+from ways import WAYS
 
 from tokenguard import asgi, fastapi, flask, starlette, wsgi
 from tokenguard.challenge import reject
@@ -227,6 +228,18 @@ def test_a_refusal_is_the_same_behind_every_door(door, request_):
     query, fields, error = request_
     check(door, DOORS[door]("GET", query, fields), error, "GET")
     check(door, TALKING[door]("GET", query, fields), error, "GET", show_reason=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_table_is_answered_the_same_whatever_the_validator_is(way):
+    validator = WAYS[way](ISSUER.validator())
+    for door, knock in doors(validator).items():
+        for query, fields, error in REQUESTS.values():
+            check(door, knock("GET", query, fields), error, "GET")
+        for _ in range(2):  # the second time where it may be remembered
+            assert knock("GET", "", bearer(GOOD)).status == (101 if door.endswith("websocket") else 200)
+    if way == "instrumented":
+        assert {"sync", "async"} == set(validator.calls)
 
 
 @pytest.mark.parametrize("door", NAMES)

@@ -5,7 +5,8 @@ from contextlib import nullcontext
 import pytest
 
 from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, Reason, RevocationList
-from tokenguard._adapters.guard import Door
+from tokenguard._adapters.guard import Guard
+from tokenguard._adapters.request import WsgiReader
 from tokenguard._flow import forks
 from tokenguard._io import runtime
 from tokenguard._jose import jws
@@ -133,7 +134,7 @@ def test_a_stand_in_that_fails_at_everything_is_answered():
 
         def validate(self, raw, *, scope): ...
 
-    door = Door("asgi", Broken())
-    rejection = door.refuse({"REQUEST_METHOD": "GET"}, RuntimeError("secret"))
+    guard = Guard("wsgi", WsgiReader(), Broken())
+    rejection = guard.refuse({"REQUEST_METHOD": "GET"}, RuntimeError("secret"))
     assert rejection.status == 500
     assert b"secret" not in rejection.body

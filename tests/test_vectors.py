@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from vectors import generate, minting
+from ways import WAYS
 
 from tokenguard import AccessToken, Issuer, RejectedError, TokenValidator, UnavailableError
 from tokenguard._jose import base64url, jws
@@ -60,8 +61,8 @@ def build(settings):
 class Front:
     """One validator behind every door, with the scope that its settings ask for."""
 
-    def __init__(self, settings):
-        self.validator = build(settings)
+    def __init__(self, settings, way="unwatched"):
+        self.validator = WAYS[way](build(settings))
         self.scope = scopes = settings["scope"].split()
         more = {"show_reason": True, "realm": "vectors"}
 
@@ -196,6 +197,18 @@ def test_vector(file, vector):
             assert parameters["realm"] == "vectors"
             assert parameters.get("error") == vector["error"]
     assert len(set(verdicts.values())) <= 1
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "unwatched"])
+def test_requests_are_answered_the_same_whatever_the_validator_is(way):
+    file = FILES["requests.json"]
+    doors = Front(file["settings"]["default"], way)
+    for vector in file["vectors"]:
+        for door in DOORS:
+            answer = doors.ask(door, fields_of(vector), vector.get("query", ""))
+            assert answer.status == vector["status"], (vector["id"], door)
+            if answer.status != 200:
+                assert json.loads(answer.body).get("reason") == vector["reason"], (vector["id"], door)
 
 
 @pytest.mark.parametrize("door", DOORS)

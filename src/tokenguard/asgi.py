@@ -9,16 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from tokenguard._adapters.guard import (
-    DOOR_KEY,
-    POLICY_VIOLATION,
-    TOKEN_KEY,
-    Door,
-    checked,
-    log_failure,
-    takes_denials,
-    usable,
-)
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, log_failure, usable
+from tokenguard._adapters.request import AsgiReader, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
@@ -69,8 +61,9 @@ class BearerMiddleware:
     ) -> None:
         self.app = app
         self._validator = usable(validator)
-        self._door = Door(
+        self._guard = Guard(
             "asgi",
+            AsgiReader(),
             self._validator,
             scope=scope,
             public=public,
@@ -88,17 +81,14 @@ class BearerMiddleware:
             return
         if kind not in ("http", "websocket"):
             raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
-        door = self._door
+        guard = self._guard
         try:
-            token = _judging(door, scope)
-            if not isinstance(token, AccessToken) and token is not None:
-                token = checked(await token)
-            caller = Caller(token)  # one for each request: applications may write to it
-            inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door, "user": caller, "auth": caller}
-        except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-            rejection = door.refuse(scope, error, door.required)
+            token = await guard.judge_async(scope, guard.required)
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            rejection = guard.reject(error)
         else:
-            await self.app(inner, receive, send)
+            caller = Caller(token)  # one for each request: applications may write to it
+            await self.app({**scope, TOKEN_KEY: token, GUARD_KEY: guard, "user": caller, "auth": caller}, receive, send)
             return
         method: str = scope.get("method", "GET")
         if kind == "http":
@@ -108,18 +98,6 @@ class BearerMiddleware:
                 await _answer(rejection, "websocket.", method, send)
             else:
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
-
-
-def _judging(door: Door, scope: Scope) -> AccessToken | Awaitable[AccessToken] | None:
-    """The token or what to wait for, None where no token is needed.
-
-    The raw token stays out of the frame that the app runs in: what reports errors with local variables would show it.
-    """
-    if door.public is not None and scope["type"] == "http":
-        sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
-        if door.is_public(scope["path"], scope.get("root_path") or "", sent.decode("latin-1")):
-            return None
-    return door.judge_asgi(scope, door.required)
 
 
 async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:

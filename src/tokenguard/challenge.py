@@ -14,6 +14,7 @@ import re
 from http import HTTPStatus
 from typing import NamedTuple
 
+from tokenguard._oauth.credential import SCHEME
 from tokenguard._oauth.scope import SCOPE_TOKEN
 from tokenguard._settings import fetched_url
 from tokenguard.errors import (
@@ -33,6 +34,7 @@ __all__ = ["Rejection", "checked_realm", "checked_resource_metadata", "reject"]
 # treat both badly (PEP 3333 forbids control characters), and nobody wants them in a realm.
 _QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", re.ASCII)
 
+_ABOUT_THE_BODY = ("Content-Type", "Content-Length")
 _DEFAULT_REALM = "api"
 _FAILURE = "The request could not be authorized because of an error in the server."
 
@@ -47,11 +49,24 @@ _REFUSALS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
 
 
 class Rejection(NamedTuple):
-    """What an adapter writes out, as it stands. For HEAD it keeps the header fields and leaves out the body."""
+    """What an adapter writes out, as it stands. For HEAD it keeps the header fields and leaves out the body.
+
+    A field may be there twice: write out `headers` one by one, never as a `dict`.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """`headers` without those about the body, for an adapter whose framework writes a body of its own."""
+        return tuple(field for field in self.headers if field[0] not in _ABOUT_THE_BODY)
+
+    @property
+    def detail(self) -> str:
+        """The constant text of the problem document."""
+        return str(json.loads(self.body)["detail"])
 
 
 def checked_realm(realm: str | None) -> str:
@@ -121,7 +136,7 @@ def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *,
     parameters = {"realm": realm, **members}
     if resource_metadata is not None and status == HTTPStatus.UNAUTHORIZED:
         parameters["resource_metadata"] = resource_metadata
-    challenge = "Bearer " + ", ".join([f'{name}="{value}"' for name, value in parameters.items()])
+    challenge = f"{SCHEME} " + ", ".join([f'{name}="{value}"' for name, value in parameters.items()])
     if show_reason is True and isinstance(error.reason, Reason):
         members["reason"] = error.reason.value
     return _answer(status, kind.description, members, (("WWW-Authenticate", challenge),))

@@ -18,7 +18,7 @@ from tokenguard._flow.effects import Flow
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._io.runtime import Runtime
 from tokenguard._issuer.keys import KeyState, warm_up
-from tokenguard._observe.run import Watch
+from tokenguard._observe.run import Run, Watch
 from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
 from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
@@ -201,7 +201,7 @@ class TokenValidator(Runtime):
             raise ConfigurationError(_NO_STACK) from None
 
     def _begin_text(
-        self, raw: object, scope: str | Iterable[str] | Requirement, watch: Watch | None = None
+        self, raw: object, scope: str | Iterable[str] | Requirement, watch: Run | None = None
     ) -> AccessToken | Flow[AccessToken]:
         try:
             requirement = scope if isinstance(scope, Requirement) else required(scope)

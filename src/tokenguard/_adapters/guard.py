@@ -1,30 +1,32 @@
-"""What every adapter is made of: prepared settings, the way to the validator, and one place that each verdict passes.
+"""What every adapter is made of: settings prepared once, and one judgement that every request of every adapter takes.
 
-Owns: the settings of a guarded app, checked and prepared once; reading a credential out of an ASGI scope or a WSGI
-environ; `Door.note`, for every refusal of every adapter and every good token that somebody watches. Must not know: any
-framework, status codes, what makes a token good.
+Owns: `Guard.judge` and `Guard.judge_async`, watched or not; `Guard.note`, for every outcome; the marks on decorated
+views. Must not know: any framework, any protocol (see `request`), status codes, what makes a token good.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from tokenguard._adapters.public_paths import public_paths, route_path
-from tokenguard._adapters.request import AsgiRequest, WsgiRequest
-from tokenguard._oauth.credential import credential, has_token, is_plain, sole_credential
+from tokenguard._adapters.public_paths import public_paths
+from tokenguard._adapters.request import AsgiReader, Described, Reader
+from tokenguard._flow.effects import Flow
+from tokenguard._oauth.credential import PREFIX, credential, has_token, is_plain
 from tokenguard._observe.events import Observers, at_a_door, judged
 from tokenguard._observe.redact import trail
+from tokenguard._observe.run import Run
 from tokenguard._settings import switch
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
 from tokenguard.errors import (
     ConfigurationError,
     MissingTokenError,
     RejectedError,
+    TokenGuardError,
     UnavailableError,
 )
 from tokenguard.requirements import NOTHING, Requirement, required
@@ -33,9 +35,16 @@ from tokenguard.token import AccessToken
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
+R = TypeVar("R")
+
 TOKEN_KEY = "tokenguard.access_token"
-DOOR_KEY = "tokenguard.door"
-POLICY_VIOLATION = 1008  # closes a websocket that cannot be refused otherwise (RFC 6455 section 7.4.1)
+GUARD_KEY = "tokenguard.door"  # as audit and metrics call it
+POLICY_VIOLATION = 1008  # closes a websocket that cannot be rejected otherwise (RFC 6455 section 7.4.1)
+
+_PREFIX: Final = PREFIX.encode()
+_SKIPPED: Final = len(_PREFIX)
+_MARK: Final = "__tokenguard_required__"  # survives functools.wraps
+_FAILED: Final = "the guard failed; the log says where"
 
 _log = logging.getLogger("tokenguard")
 
@@ -43,19 +52,24 @@ _log = logging.getLogger("tokenguard")
 _LAST_RESORT = reject(None)
 
 
-class Door:
+class Guard(Generic[R]):
     """A guarded app's settings and its way to the validator. Made once, at construction of the adapter.
 
-    `name` tells the adapters apart. Raises `ConfigurationError` for a bad setting. `validator` is None only where it
-    may come later (Flask) or never (`UNGUARDED`); then every request that needs it ends in a `ConfigurationError`.
+    `name` tells the adapters apart, `reader` reads their requests. Raises `ConfigurationError` for a bad setting.
+    `validator` is None only for `UNGUARDED`; then every request that needs it ends in a `ConfigurationError`.
+
+    An adapter asks `judge` or `judge_async` and answers what these raise by `reject`. What else it decides by itself
+    passes `refuse`, or `check` where a token was judged before.
     """
 
     __slots__ = (
+        "_credentials",
         "_validate",
         "_validate_async",
         "name",
         "optional",
         "public",
+        "reader",
         "realm",
         "required",
         "resource_metadata",
@@ -66,6 +80,7 @@ class Door:
     def __init__(
         self,
         name: str,
+        reader: Reader[R],
         validator: TokenValidator | None,
         *,
         scope: str | Iterable[str] | Requirement = (),
@@ -76,6 +91,8 @@ class Door:
         show_reason: bool = False,
     ) -> None:
         self.name = name
+        self.reader = reader
+        self._credentials = reader.credentials
         self.validator = validator
         self._validate, self._validate_async = _ours(validator)
         self.required = required(scope)
@@ -85,106 +102,142 @@ class Door:
         self.resource_metadata = checked_resource_metadata(resource_metadata)
         self.show_reason = switch("show_reason", show_reason)
 
-    # ------------------------------------------------------------------------------------------------- credentials
-
-    def asgi_credential(self, scope: Mapping[str, Any]) -> str:
-        """The one bearer token of an ASGI request. Raises as `_oauth.credential.credential` does."""
-        query: bytes = scope.get("query_string") or b""
-        return _read(_sent(scope), query)
-
-    def wsgi_credential(self, environ: Mapping[str, Any]) -> str:
-        """The same for a WSGI request (PEP 3333: repeated fields arrive joined by commas)."""
-        value = environ.get("HTTP_AUTHORIZATION")
-        if value is None:
-            raise MissingTokenError
-        return sole_credential(value, environ.get("QUERY_STRING") or "")
-
     # ------------------------------------------------------------------------------------------------------ judging
 
-    def is_public(self, path: str, root_path: str, raw: str) -> bool:
-        """Whether a request for `path` needs no token. `raw` is the path as sent, where the server tells."""
-        return self.public is not None and self.public.cover(route_path(path, root_path), raw)
+    def judge(self, request: R, required: Requirement) -> AccessToken | None:
+        """The token of `request`, which is good; None where none is needed or `optional` lets the request pass.
 
-    def judge_wsgi(self, environ: Mapping[str, Any], scope: Requirement) -> AccessToken | None:
-        """The token of a WSGI request, which is good; None where there is none and `optional` lets that pass.
-
-        It is noted here, an error by who answers it.
+        Every outcome but None is noted. Raises nothing but `TokenGuardError`.
         """
-        validator = self.ready()  # before the credentials: a request without any must not hide that nothing is guarded
-        if self._is_ours(validator, getattr(validator, "validate", None), self._validate):
-            value: str = environ.get("HTTP_AUTHORIZATION") or ""
-            query: str | None = environ.get("QUERY_STRING")
-            if value[:7] == "Bearer " and not (query and has_token(query)):
-                judged = validator._begin(value[7:].encode("latin-1", "replace"), scope, is_plain)
-                if judged is not None:
-                    return judged if isinstance(judged, AccessToken) else validator._finish(judged)
+        run = None
         try:
-            raw = self.wsgi_credential(environ)
-        except MissingTokenError:  # only this one may open the door: one out of a check must not
-            if self.optional:
-                return None
+            validator: Any = self.validator
+            # Whatever stands in for the validator or for a method of it, by whatever means, is asked instead.
+            known: Any = None
+            ours = self._validate
+            if ours is not None:
+                method = validator.validate
+                if type(method) is MethodType and method.__func__ is ours and method.__self__ is validator:
+                    known = validator
+                    observer = known.observer
+                    if observer is not None:
+                        run = Run(observer)
+            found = self._begin(request, required, known, run)
+            if run is None and isinstance(found, AccessToken):
+                return found
+            if isinstance(found, str):
+                with at_a_door(validator):
+                    found = checked(validator.validate(found, scope=required))
+                self.note(request, found, None, required)
+            elif found is not None and not isinstance(found, AccessToken):
+                found = validator._finish(found)
+        except TokenGuardError as error:
+            self._failed(request, error, required, run)
             raise
-        if getattr(validator, "observer", None) is None:
-            return checked(validator.validate(raw, scope=scope))
-        with at_a_door(validator):
-            token = checked(validator.validate(raw, scope=scope))
-        self.note(environ, token, None, scope)
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            self._failed(request, error, required, run)
+            raise ConfigurationError(_FAILED) from None
+        return self._passed(request, found, required, run)
+
+    async def judge_async(self, request: R, required: Requirement) -> AccessToken | None:
+        """`judge` for event loops."""
+        run = None
+        try:
+            validator: Any = self.validator
+            known: Any = None
+            ours = self._validate_async
+            if ours is not None:
+                method = validator.validate_async
+                if type(method) is MethodType and method.__func__ is ours and method.__self__ is validator:
+                    known = validator
+                    observer = known.observer
+                    if observer is not None:
+                        run = Run(observer)
+            found = self._begin(request, required, known, run)
+            if run is None and isinstance(found, AccessToken):
+                return found
+            if isinstance(found, str):
+                with at_a_door(validator):
+                    found = checked(await validator.validate_async(found, scope=required))
+                self.note(request, found, None, required)
+            elif found is not None and not isinstance(found, AccessToken):
+                found = await validator._finish_async(found)
+        except TokenGuardError as error:
+            self._failed(request, error, required, run)
+            raise
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            self._failed(request, error, required, run)
+            raise ConfigurationError(_FAILED) from None
+        return self._passed(request, found, required, run)
+
+    def check(self, request: R, token: AccessToken | None, required: Requirement, *, name: str) -> AccessToken:
+        """A token that was judged before, asked for `required` by the adapter `name`. Noted, and raises, as `judge`."""
+        try:
+            if token is None:
+                raise MissingTokenError
+            required.check(checked(token), None, 0.0)
+        except TokenGuardError as error:
+            self.note(request, None, error, required, name=name)
+            raise
+        self.note(request, token, None, required, name=name)
         return token
 
-    def judge_asgi(self, request: Mapping[str, Any], scope: Requirement) -> AccessToken | Awaitable[AccessToken] | None:
-        """The same for an ASGI request. The token at once, or what to wait for (`checked` must see it)."""
-        validator = self.ready()
-        sent = _sent(request)  # once: they may be an iterator
-        query: bytes = request.get("query_string") or b""
-        if (
-            len(sent) == 1
-            and type(sent[0]) is bytes
-            and sent[0][:7] == b"Bearer "
-            and self._is_ours(validator, getattr(validator, "validate_async", None), self._validate_async)
-            and not (query and has_token(query.decode("latin-1")))
-        ):
-            judged = validator._begin(sent[0][7:], scope, is_plain)
-            if judged is not None:
-                return judged if isinstance(judged, AccessToken) else validator._finish_async(judged)
-        try:
-            raw = _read(sent, query)
-        except MissingTokenError:
-            if self.optional:
-                return None
-            raise
-        return self._judge_async(validator, raw, scope, request)
-
-    async def _judge_async(
-        self, validator: TokenValidator, raw: str, scope: Requirement, request: Mapping[str, Any]
-    ) -> AccessToken:
-        if getattr(validator, "observer", None) is None:
-            return await validator.validate_async(raw, scope=scope)
-        with at_a_door(validator):
-            token = checked(await validator.validate_async(raw, scope=scope))
-        self.note(request, token, None, scope)
-        return token
-
-    def _is_ours(self, validator: TokenValidator, method: object, ours: object) -> bool:
-        """Whether `method` is `ours` and nobody watches. Whoever stands in for the validator or for a method of it, by
-        whatever means, is asked instead."""
-        return (
-            type(method) is MethodType
-            and method.__func__ is ours
-            and method.__self__ is validator
-            and validator.observer is None
-        )
-
-    def ready(self) -> TokenValidator:
-        """The validator, which must be there by now."""
-        if self.validator is None:
+    def _begin(
+        self, request: R, required: Requirement, known: TokenValidator | None, run: Run | None
+    ) -> AccessToken | Flow[AccessToken] | str | None:
+        """The token at once, or the flow that judges; the credential itself where something stands in for `known`, the
+        validator; None where no token is needed."""
+        if self.validator is None:  # first: a request without credentials must not hide that nothing is guarded
             raise ConfigurationError("no validator is set for this guarded app: give it one")
-        return self.validator
+        if self.public is not None:
+            route = self.reader.route(request)
+            if route is not None and self.public.cover(*route):
+                return None
+        values, query = self._credentials(request)
+        if (
+            known is not None
+            and len(values) == 1
+            and type(value := values[0]) is bytes
+            and value[:_SKIPPED] == _PREFIX
+            and not (query and has_token(query))
+        ):
+            if run is not None:
+                run.start()
+            begun = known._begin(value[_SKIPPED:], required, is_plain, run)
+            if begun is not None:
+                return begun
+            if run is not None:
+                run.discard()
+        try:
+            raw = credential([value.decode("latin-1") for value in values], query)
+        except MissingTokenError:  # only this one may let a request pass: one out of a check must not
+            if self.optional:
+                return None
+            raise
+        if known is None:
+            return raw
+        if run is not None:
+            run.start()
+        return known._begin_text(raw, required, run)
 
-    # ----------------------------------------------------------------------------------------------------- verdicts
+    # ----------------------------------------------------------------------------------------------------- outcomes
+
+    def _passed(
+        self, request: R, token: AccessToken | None, required: Requirement, run: Run | None
+    ) -> AccessToken | None:
+        if run is not None and token is not None:
+            run.end(None)
+            self.note(request, token, None, required)
+        return token
+
+    def _failed(self, request: R, error: Exception, required: Requirement, run: Run | None) -> None:
+        if run is not None:
+            run.end(error)
+        self.note(request, None, error, required)
 
     def note(
         self,
-        request: Mapping[str, Any],
+        request: R,
         token: AccessToken | None,
         error: BaseException | None,
         required: Requirement = NOTHING,
@@ -193,8 +246,8 @@ class Door:
     ) -> None:
         """Every request that ended in `error` passes here, once, and every good `token` that somebody watches.
 
-        `request`: the ASGI scope or WSGI environ. `required`: what was asked of the token. `name` is the adapter's,
-        where one works behind another's door. Never raises.
+        `required`: what was asked of the token. `name` is the adapter's, where one works behind another's guard. Never
+        raises.
         """
         if error is not None:
             _record(name or self.name, error)
@@ -206,15 +259,15 @@ class Door:
                     token,
                     error,
                     required.scopes,
-                    WsgiRequest(request) if "REQUEST_METHOD" in request else AsgiRequest(request),
+                    Described(self.reader, request),
                     partial(self._credential_again, request),
                 )
             )
 
-    def _credential_again(self, request: Mapping[str, Any]) -> str | None:
+    def _credential_again(self, request: R) -> str | None:
         try:
-            read = self.wsgi_credential if "REQUEST_METHOD" in request else self.asgi_credential
-            return read(request)
+            values, query = self._credentials(request)
+            return credential([value.decode("latin-1") for value in values], query)
         except RejectedError:
             return None
 
@@ -227,10 +280,8 @@ class Door:
         except Exception:  # noqa: BLE001 - the last resort must not depend on what went wrong
             return _LAST_RESORT
 
-    def refuse(
-        self, request: Mapping[str, Any], error: BaseException, required: Requirement = NOTHING, *, name: str = ""
-    ) -> Rejection:
-        """Note the verdict and answer it."""
+    def refuse(self, request: R, error: BaseException, required: Requirement = NOTHING, *, name: str = "") -> Rejection:
+        """Note an outcome that `judge` did not raise, and answer it."""
         self.note(request, None, error, required, name=name)
         return self.reject(error)
 
@@ -242,6 +293,20 @@ def _observer_of(validator: object) -> Observers | None:
         return None
 
 
+def mark(view: object, required: Requirement | None) -> None:
+    """Say of a decorated view what it asks for: None where a request without a token passes.
+
+    Set by every decorator, beside what the view is marked with already; read by `marks`, however often it is wrapped.
+    """
+    setattr(view, _MARK, (*marks(view), required))
+
+
+def marks(view: object) -> tuple[Requirement | None, ...]:
+    """What `view` asks for, one entry for each decorator, the innermost first; () where nothing guards it."""
+    found: tuple[Requirement | None, ...] = getattr(view, _MARK, ())
+    return found
+
+
 def usable(validator: TokenValidator) -> TokenValidator:
     """A validator that can be asked. Raises `ConfigurationError` for None, a class, an app in its place."""
     if isinstance(validator, type) or not (
@@ -249,14 +314,6 @@ def usable(validator: TokenValidator) -> TokenValidator:
     ):
         raise ConfigurationError("validator must be a TokenValidator")
     return validator
-
-
-def enough(token: AccessToken | None, scope: Requirement) -> AccessToken:
-    """A judged token that is enough for one more requirement. Raises `RejectedError` where it is not, or is none."""
-    if token is None:
-        raise MissingTokenError
-    scope.check(token, None, 0.0)
-    return token
 
 
 def _ours(validator: TokenValidator | None) -> tuple[Any, Any]:
@@ -268,24 +325,6 @@ def _ours(validator: TokenValidator | None) -> tuple[Any, Any]:
     if not issubclass(type(validator), TokenValidator):
         return None, None
     return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC  # which says what is wrong
-
-
-def _sent(scope: Mapping[str, Any]) -> list[bytes]:
-    """The values of every `Authorization` field."""
-    values: list[bytes] = []  # by a loop: a comprehension is one call more
-    for name, value in scope.get("headers") or ():
-        if len(name) == 13 and name.lower() == b"authorization":
-            values.append(value)
-    return values
-
-
-def _read(sent: list[bytes], query: bytes) -> str:
-    return credential([value.decode("latin-1") for value in sent], query.decode("latin-1"))
-
-
-def takes_denials(scope: Mapping[str, Any]) -> bool:
-    """Whether a websocket can be refused by a whole response: ASGI's WebSocket Denial Response extension."""
-    return "websocket.http.response" in (scope.get("extensions") or ())
 
 
 def checked(token: object) -> AccessToken:
@@ -311,4 +350,4 @@ def log_failure(action: str, error: BaseException) -> None:
 
 
 # Stands in where a decorator finds no middleware in front of it.
-UNGUARDED = Door("unguarded", None)
+UNGUARDED = Guard("unguarded", AsgiReader(), None)

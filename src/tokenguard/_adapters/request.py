@@ -1,63 +1,163 @@
-"""A request as far as it may be told about: method, path without query, one header field.
+"""What a request says: one reader for each protocol, which every adapter of that protocol uses.
 
-Owns: reading them out of an ASGI scope or a WSGI environ. Must not know: credentials, verdicts, who wants to know.
+Owns: the only code that reads an ASGI scope or a WSGI environ. Must not know: what makes a credential or a token good,
+answers, observers.
+
+A reader has no state but the name of the field that holds the token, so nothing is made for a request. An adapter for
+another protocol writes a `Reader` for whatever stands for a request there, and gives it to its `Guard`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["AsgiRequest", "WsgiRequest"]
+from tokenguard._adapters.public_paths import route_path
+
+__all__ = ["AsgiReader", "Described", "Reader", "WsgiReader", "takes_denials"]
+
+R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
+
+_AUTHORIZATION = "Authorization"
+# The path as it was sent is no part of WSGI; servers that give it use one of these names.
+_SENT_PATHS = ("RAW_URI", "REQUEST_URI")
 
 
-class AsgiRequest:
-    """An ASGI `http` or `websocket` scope."""
+class Reader(Protocol[R_contra]):
+    """How an adapter's requests are read. Only `credentials` is called for every request."""
 
-    __slots__ = ("_scope",)
+    def credentials(self, request: R_contra, /) -> tuple[Sequence[bytes], str]:
+        """The value of every field that may hold the credential, and the raw query."""
+        ...
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        self._scope = scope
+    def route(self, request: R_contra, /) -> tuple[str, str] | None:
+        """The decoded path that the router routes by, and the path as sent ("" where the server does not give it).
 
-    @property
-    def method(self) -> str:
+        None for a request that is never public.
+        """
+        ...
+
+    def method(self, request: R_contra, /) -> str:
+        """The method."""
+        ...
+
+    def path(self, request: R_contra, /) -> str:
+        """The decoded path without the query, the prefix that the app is mounted at included."""
+        ...
+
+    def header(self, request: R_contra, name: str, /) -> str | None:
+        """The first field of this name, None where there is none."""
+        ...
+
+
+class AsgiReader:
+    """Reads ASGI `http` and `websocket` scopes."""
+
+    __slots__ = ("_length", "_name")
+
+    def __init__(self) -> None:
+        self._name = _AUTHORIZATION.lower().encode()
+        self._length = len(self._name)
+
+    def credentials(self, scope: Mapping[str, Any], /) -> tuple[list[bytes], str]:
+        """See `Reader`."""
+        values: list[bytes] = []  # by a loop: a comprehension is one call more
+        wanted, length = self._name, self._length
+        for name, value in scope.get("headers") or ():
+            if len(name) == length and name.lower() == wanted:
+                values.append(value)
+        query: bytes | None = scope.get("query_string")
+        return values, query.decode("latin-1") if query else ""
+
+    def route(self, scope: Mapping[str, Any], /) -> tuple[str, str] | None:
+        """See `Reader`. A websocket is never public."""
+        if scope["type"] != "http":
+            return None
+        sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
+        return route_path(scope["path"], scope.get("root_path") or ""), sent.decode("latin-1")
+
+    def method(self, scope: Mapping[str, Any], /) -> str:
         """The method; a websocket handshake is a GET (RFC 6455 section 4.1)."""
-        return str(self._scope.get("method", "GET"))
+        return str(scope.get("method", "GET"))
 
-    @property
-    def path(self) -> str:
-        """The decoded path; ASGI keeps the query elsewhere."""
-        return str(self._scope.get("path", ""))
+    def path(self, scope: Mapping[str, Any], /) -> str:
+        """See `Reader`."""
+        return str(scope.get("path", ""))
 
-    def header(self, name: str) -> str | None:
-        """The first field of this name."""
+    def header(self, scope: Mapping[str, Any], name: str, /) -> str | None:
+        """See `Reader`."""
         wanted = name.lower().encode("latin-1")
-        for field, value in self._scope.get("headers") or ():
+        for field, value in scope.get("headers") or ():
             if field.lower() == wanted:
                 return str(value, "latin-1")
         return None
 
 
-class WsgiRequest:
-    """A WSGI environ (PEP 3333)."""
+class WsgiReader:
+    """Reads WSGI environs (PEP 3333). A server has joined repeated fields by commas."""
 
-    __slots__ = ("_environ",)
+    __slots__ = ("_key",)
 
-    def __init__(self, environ: Mapping[str, Any]) -> None:
-        self._environ = environ
+    def __init__(self) -> None:
+        self._key = _variable(_AUTHORIZATION)
+
+    def credentials(self, environ: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
+        """See `Reader`."""
+        value: str | None = environ.get(self._key)
+        if value is None:
+            return (), ""
+        return (value.encode("latin-1", "replace"),), environ.get("QUERY_STRING") or ""
+
+    def route(self, environ: Mapping[str, Any], /) -> tuple[str, str]:
+        """See `Reader`."""
+        # Every name counts: one of them is enough to close the path, and nothing that the client sends opens it.
+        sent = [str(environ.get(name, "")).partition("?")[0] for name in _SENT_PATHS]
+        return environ.get("PATH_INFO", ""), " ".join(sent)
+
+    def method(self, environ: Mapping[str, Any], /) -> str:
+        """See `Reader`."""
+        return str(environ.get("REQUEST_METHOD", ""))
+
+    def path(self, environ: Mapping[str, Any], /) -> str:
+        """See `Reader`."""
+        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        return path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+    def header(self, environ: Mapping[str, Any], name: str, /) -> str | None:
+        """See `Reader`."""
+        value = environ.get(_variable(name))
+        return None if value is None else str(value)
+
+
+def takes_denials(scope: Mapping[str, Any]) -> bool:
+    """Whether a websocket can be rejected by a whole response: ASGI's WebSocket Denial Response extension."""
+    return "websocket.http.response" in (scope.get("extensions") or ())
+
+
+def _variable(field: str) -> str:
+    return f"HTTP_{field.upper().replace('-', '_')}"
+
+
+class Described(Generic[R]):
+    """A request as observers see it: method, path without query, one field."""
+
+    __slots__ = ("_reader", "_request")
+
+    def __init__(self, reader: Reader[R], request: R) -> None:
+        self._reader = reader
+        self._request = request
 
     @property
     def method(self) -> str:
         """The method."""
-        return str(self._environ.get("REQUEST_METHOD", ""))
+        return self._reader.method(self._request)
 
     @property
     def path(self) -> str:
-        """The decoded path as ASGI tells it, what the app is mounted at included. WSGI keeps the query elsewhere."""
-        path = f"{self._environ.get('SCRIPT_NAME', '')}{self._environ.get('PATH_INFO', '')}"
-        return path.encode("latin-1", "replace").decode("utf-8", "replace")
+        """The decoded path."""
+        return self._reader.path(self._request)
 
     def header(self, name: str) -> str | None:
-        """The field of this name; servers join repeated ones by commas."""
-        value = self._environ.get(f"HTTP_{name.upper().replace('-', '_')}")
-        return None if value is None else str(value)
+        """The first field of this name."""
+        return self._reader.header(self._request, name)

@@ -10,22 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from string import ascii_letters, digits
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
 
+SCHEME: Final = "Bearer"  # RFC 6750 section 2.1; in any case (RFC 9110 section 11.1)
+PREFIX: Final = f"{SCHEME} "  # as nearly every client spells it
 _TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"  # RFC 9110 section 11.2
 _NAME = r"!#$%&'*+\-.^_`|~0-9A-Za-z"  # what a scheme's name is made of, RFC 9110 section 5.6.2
 _FLAGS = re.ASCII | re.IGNORECASE
 
 _LETTERS = f"{ascii_letters}{digits}-._~+/".encode()  # of a token68, but for what pads it
 # Only the scheme is in any case: a whole pattern without regard to case reads a token five times slower.
-_CREDENTIAL = re.compile(rf"(?i:bearer) ++({_TOKEN68})", re.ASCII)
+_CREDENTIAL = re.compile(rf"(?i:{SCHEME}) ++({_TOKEN68})", re.ASCII)
 # The scheme where it stands first, after any junk that is no part of a name; "Bearerish" is another scheme.
-_OURS = re.compile(rf"[^{_NAME}]*+bearer(?![{_NAME}])", _FLAGS)
+_OURS = re.compile(rf"[^{_NAME}]*+{SCHEME}(?![{_NAME}])", _FLAGS)
 # WSGI servers join repeated fields with a comma. `bearer=` after a comma is a parameter of some other scheme.
-_SECOND_IS_OURS = re.compile(rf",[^,{_NAME}]*+bearer(?![{_NAME}])(?![ \t]*+=)", _FLAGS)
-_SECOND_IS_ANOTHER = re.compile(rf"bearer ++{_TOKEN68}[ \t]*+,[ \t,]*+[{_NAME}]++ ++[^ =]", _FLAGS)
+_SECOND_IS_OURS = re.compile(rf",[^,{_NAME}]*+{SCHEME}(?![{_NAME}])(?![ \t]*+=)", _FLAGS)
+_SECOND_IS_ANOTHER = re.compile(rf"{SCHEME} ++{_TOKEN68}[ \t]*+,[ \t,]*+[{_NAME}]++ ++[^ =]", _FLAGS)
 
 _PARAMETER = "access_token"  # RFC 6750 section 2.3
 _LONGEST_SPELLING = 3 * len(_PARAMETER)  # every character percent-encoded
@@ -51,9 +54,9 @@ def credential(authorization: Sequence[str], query: str) -> str:
 
 def sole_credential(value: str, query: str) -> str:
     """The same where `value` is that of the only field."""
-    rest = value[7:]
+    rest = value[len(PREFIX) :]
     # Nearly all are spelled so, and are read in two thirds of the time that the pattern takes.
-    plain = value.startswith("Bearer ") and is_plain(rest.encode(errors="replace"))
+    plain = value.startswith(PREFIX) and is_plain(rest.encode(errors="replace"))
     token = rest if plain else _spelled_otherwise(value)
     if query and has_token(query):
         raise InvalidRequestError(reason=Reason.MULTIPLE)

@@ -425,7 +425,7 @@ def test_introspection_credentials_that_do_not(fake):
     ("answer", "text"),
     [
         (Response(200, b'{"active": true}', JSON), "a token that nobody issued is not called inactive"),
-        (Response(200, b"{}", JSON), "a token that nobody issued is not called inactive"),
+        (Response(200, b"{}", JSON), "no active member: answer"),
         (Response(200, b"<html>", JSON), "not json: answer"),
         (Response(503, b"", JSON), "status 503: out of reach"),
     ],

@@ -439,6 +439,8 @@ def test_in_any_order_of_events_the_bound_holds_and_everybody_is_answered(room, 
         reply(ACTIVE, 401),
         reply(ACTIVE, 500),
         reply(ACTIVE | {"error": "server_error"}),
+        reply({key: value for key, value in ACTIVE.items() if key != "active"}),
+        reply(ACTIVE | {"active": 1}),
         RuntimeError("a bug in a transport"),
         object(),
     ],
@@ -498,6 +500,16 @@ def test_questions_under_way_when_the_pause_begins_do_not_lengthen_it(stage):
     assert stage.ask("probe", reply(ACTIVE)) == ACTIVE
 
 
+@pytest.mark.parametrize(
+    "failure", [DOWN, reply(b"", 500), reply(b"<html>"), reply(b"", 302), reply(b"", 401), reply({})]
+)
+def test_every_failure_to_answer_counts_towards_the_backoff(stage, failure):
+    fail(stage, 5, failure)
+    asked = stage.asked
+    assert stage.ask("any").retry_after == 5
+    assert stage.asked == asked
+
+
 def test_an_answer_ends_a_row_of_failures(stage):
     for _ in range(3):
         fail(stage, 4)
@@ -524,13 +536,16 @@ def test_backoff_by_itself():
 # -- stale answers -----------------------------------------------------------------------------------------------------
 
 
-def test_a_positive_answer_outlives_cache_ttl_only_while_the_server_is_out_of_reach():
+def test_a_positive_answer_outlives_cache_ttl_only_while_the_server_gives_none():
     stage = Stage(stale_ttl=60)
     answer = stage.ask("opaque-1", reply(ACTIVE))
     stage.clock.advance(31)
-    for failure in (DOWN, reply(b"", 503), reply(b"", 429)):
+    silence = DOWN, reply(b"", 503), reply(b"", 429), reply(b"<html>"), reply(b"", 302), reply({"active": "true"})
+    for failure in silence:
+        stage.asker._backoff.succeeded()
         assert stage.ask("opaque-1", failure) is answer
-    for failure in (reply(b"", 401), reply({"error": "invalid_client"}, 400), reply(b"<html>"), reply(b"", 302)):
+    refusals = reply(b"", 401), reply(b"<html>", 403), reply({"error": "invalid_client"}, 400), reply(b"<html>", 400)
+    for failure in refusals:
         stage.asker._backoff.succeeded()
         assert isinstance(stage.ask("opaque-1", failure), IntrospectionUnavailableError)
     stage.clock.advance(60)
@@ -587,8 +602,8 @@ def test_what_the_operator_is_told(stage, caplog):
     cases = [
         (reply({"error": "invalid_client"}, 401), logging.ERROR, "refuses our credentials", "'invalid_client'"),
         (reply(b"<html>", 403), logging.ERROR, "client_auth", "None"),
-        (reply({"error": "unsupported_token_type"}, 400), logging.ERROR, 'when="opaque"', "'unsupported_token_type'"),
-        (reply({"error": "temporarily_unavailable"}, 400), logging.ERROR, "error", "'temporarily_unavailable'"),
+        (reply({"error": "unsupported_token_type"}, 400), logging.WARNING, 'when="opaque"', "'unsupported_token_type'"),
+        (reply({"error": "invalid_request"}, 400), logging.WARNING, "error", "'invalid_request'"),
         (reply(b"<html>"), logging.WARNING, "no answer", "not_json"),
         (DOWN, logging.WARNING, "no answer", "unreachable"),
         (RuntimeError("opaque-1"), logging.WARNING, "no answer", "RuntimeError"),

@@ -351,7 +351,12 @@ def test_200_with_a_json_object_is_an_answer(content_type):
         (answer(status=429), Fault.OUT_OF_REACH, None),
         (answer(status=500), Fault.OUT_OF_REACH, None),
         (answer(status=503), Fault.OUT_OF_REACH, None),
-        (answer(b'{"active":true,"error":"server_error"}'), Fault.REQUEST, "server_error"),
+        (answer(b'{"active":true,"error":"server_error"}'), Fault.OUT_OF_REACH, "server_error"),
+        (answer(b'{"error":"temporarily_unavailable"}'), Fault.OUT_OF_REACH, "temporarily_unavailable"),
+        (answer(b'{"error":"temporarily_unavailable"}', 400), Fault.REQUEST, "temporarily_unavailable"),
+        (answer(b'{"active":true,"error":"invalid_request"}'), Fault.REQUEST, "invalid_request"),
+        (answer(b"<html>", 404, content_type="text/html"), Fault.ANSWER, None),
+        (answer(b'{"error":"no such token"}', 404), Fault.REQUEST, None),
         (answer(b'{"active":true,"error":null}'), Fault.ANSWER, None),
         (answer(b'{"error":"a\\nb"}', 400), Fault.REQUEST, None),
         (answer(b'{"error":"opaque-token-sent-back"}', 400), Fault.REQUEST, None),
@@ -391,6 +396,16 @@ def test_threat_92_anything_but_an_answer_is_a_failure_to_answer(response, fault
 def test_threat_92_a_200_with_anything_but_one_strict_json_object_is_no_answer(body):
     with pytest.raises(AnswerError, match="not_json"):
         read_answer(answer(body))
+
+
+@pytest.mark.parametrize(
+    "active",
+    ['"active":' + value for value in ('"true"', '"false"', "1", "0", "null", "[]", "{}", '""')] + ['"Active":true'],
+)
+def test_threat_89_an_answer_without_a_boolean_active_is_none(active):
+    with pytest.raises(AnswerError, match="no_active_member") as raised:
+        read_answer(answer(f'{{"sub":"alice",{active}}}'.encode()))
+    assert raised.value.fault is Fault.ANSWER
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,9 @@ class Introspection:
 
     Seconds: `cache_ttl` bounds how long an active token is not asked for again (never past its `exp`), and so how
     late a revocation may take effect; `negative_ttl` is the same for inactive ones; 0 turns either off. `stale_ttl`
-    lets a positive answer outlive `cache_ttl`, only while the server is out of reach. `max_concurrency` bounds the
-    questions in flight, `cache_size` the answers remembered, of either kind. `store` shares answers between
+    lets a positive answer outlive `cache_ttl`, only while the server gives none: it is out of reach, or sends a page, a
+    redirect or a 5xx instead; not where it refuses our credentials or this token's question. `max_concurrency` bounds
+    the questions in flight, `cache_size` the answers remembered, of either kind. `store` shares answers between
     processes of the same `client_id`; without one, as `client_auth="bearer"` may be, they stay in the process.
     `ssl_context` holds the client certificate of `tls_client_auth`, or a CA of the endpoint's own.
 

@@ -40,7 +40,7 @@ _ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) be
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """How a flight lands without an answer. `away`: the server is out of reach, so a stale answer may stand in."""
+    """How a flight lands without an answer. `away`: the server gave none, so a stale answer may stand in."""
 
     cause: Exception
     away: bool
@@ -234,7 +234,7 @@ class Introspector:
     def _failed(self, error: Exception) -> _Failure:
         fault = error.fault if isinstance(error, AnswerError) else Fault.OUT_OF_REACH
         complain(self._issuer, error)
-        failure = _Failure(error.with_traceback(None), away=fault is Fault.OUT_OF_REACH)
+        failure = _Failure(error.with_traceback(None), away=fault.is_silence)
         with self._lock:
             if fault is Fault.REQUEST:  # a client's token brought this about; it must not close the door for others
                 return failure

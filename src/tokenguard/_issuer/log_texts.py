@@ -19,7 +19,8 @@ _log = logging.getLogger("tokenguard")
 
 
 def complain(issuer: str, error: Exception) -> None:
-    """Log one failure: ERROR where somebody must do something, WARNING where it may pass by itself."""
+    """Log one failure: ERROR where it is about us or our settings, WARNING where it may pass by itself or is about one
+    token."""
     if isinstance(error, ExchangeError) and error.kind == NO_ENDPOINT:
         _tell(
             logging.ERROR,
@@ -32,7 +33,7 @@ def complain(issuer: str, error: Exception) -> None:
         _tell(logging.WARNING, "issuer %.128r: introspection gave no answer (%s)", issuer, explained(word))
     elif error.code == "unsupported_token_type":
         _tell(
-            logging.ERROR,
+            logging.WARNING,  # like every error that a client's token can bring about
             "issuer %.128r: the introspection endpoint does not introspect this kind of token (error %r), so callers"
             ' get 503. A server that answers so for JWTs cannot work with when="always": write when="opaque" and revoke'
             " JWTs by a RevocationList",
@@ -51,7 +52,7 @@ def complain(issuer: str, error: Exception) -> None:
         )
     elif error.code is not None:
         _tell(
-            logging.ERROR,
+            logging.WARNING,
             "issuer %.128r: the introspection endpoint answered with error %r; callers get 503",
             issuer,
             error.code,

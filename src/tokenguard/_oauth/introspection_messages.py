@@ -3,9 +3,10 @@
 Owns: building the request, reading the response, `active` and `token_type`. Must not know: caches, time, how bytes
 travel.
 
-Only 200 with JSON (or no content type) and an object without `error` is an answer. An answer says whether a token is
-active; everything else is a failure to answer and says nothing about the token. The other claims of an active answer
-are for `claims` to check, the same functions as for a JWT, each time that the answer is used.
+Only 200 with JSON (or no content type) and an object without `error`, whose `active` is a boolean, is an answer. An
+answer says whether a token is active; everything else is a failure to answer and says nothing about the token. The
+other claims of an active answer are for `claims` to check, the same functions as for a JWT, each time that the answer
+is used.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _TOLD: Final = frozenset(
 _OURS: Final = frozenset(
     {"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope", "invalid_token"}
 )
+_ILL: Final = frozenset({"server_error", "temporarily_unavailable"})  # RFC 6749 section 4.1.2.1
 _AWAY: Final = frozenset({408, 429})
 _ABOUT_THE_TOKEN: Final = frozenset({400, 413, 414, 422, 431})
 
@@ -56,10 +58,15 @@ _ABOUT_THE_TOKEN: Final = frozenset({400, 413, 414, 422, 431})
 class Fault(Enum):
     """Whose a missing answer is."""
 
-    OUT_OF_REACH = "out_of_reach"  # nobody there, or too busy: a remembered answer may stand in (stale_ttl)
+    OUT_OF_REACH = "out_of_reach"  # nobody there, ill, or too busy
     CREDENTIALS = "credentials"  # ours are refused
     REQUEST = "request"  # this token's question is refused; says nothing about the server's health
-    ANSWER = "answer"  # what came is no answer: a redirect, HTML, broken JSON
+    ANSWER = "answer"  # something else in place of an answer: a redirect, HTML, broken JSON, no `active`
+
+    @property
+    def is_silence(self) -> bool:
+        """Whether nothing was said of the token or of us: then a remembered answer may stand in (`stale_ttl`)."""
+        return self in (Fault.OUT_OF_REACH, Fault.ANSWER)
 
 
 class AnswerError(Exception):
@@ -89,6 +96,8 @@ def read_answer(response: Response) -> dict[str, Any]:
         raise AnswerError("not_json", Fault.ANSWER)
     if "error" in members:
         raise AnswerError("error_member", _fault(status, code), code=code)
+    if not isinstance(members.get("active"), bool):  # REQUIRED, RFC 7662 section 2.2
+        raise AnswerError("no_active_member", Fault.ANSWER)
     return members
 
 
@@ -130,6 +139,6 @@ def _code(members: Mapping[str, Any]) -> str | None:
 def _fault(status: int, code: str | None) -> Fault:
     if status in (401, 403) or code in _OURS:
         return Fault.CREDENTIALS
-    if status >= 500 or status in _AWAY:
+    if status >= 500 or status in _AWAY or (status == 200 and code in _ILL):
         return Fault.OUT_OF_REACH
     return Fault.REQUEST if status in _ABOUT_THE_TOKEN or code is not None else Fault.ANSWER

@@ -327,11 +327,11 @@ async def test_a_failing_answer_is_still_500(app, monkeypatch):
     assert same(await ask(guarded), None)
 
 
-async def test_refusals_are_logged_at_debug_without_the_token(app, caplog):
-    caplog.set_level(logging.DEBUG, "tokenguard")
+async def test_rejections_are_logged_at_info_without_the_token(app, caplog):
+    caplog.set_level(logging.INFO, "tokenguard")
     token = ISSUER.expired()
     await ask(BearerMiddleware(app, VALIDATOR), path=f"/{SECRET}", fields=[("Authorization", f"Bearer {token}")])
-    assert "asgi: refused: InvalidTokenError (expired)" in caplog.text
+    assert "asgi: rejected: InvalidTokenError (expired)" in caplog.text
     assert not any(part in caplog.text for part in token.split("."))
     assert SECRET not in caplog.text
 

@@ -13,7 +13,9 @@ from wire import WORLDS, Wire, says, send, whole
 from tokenguard._flow.effects import Flight, Join, Request, Start
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
-from tokenguard._observe.events import Observers, Outbound
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Outbound
+from tokenguard._observe.observers import Observers
 from tokenguard.redis import RedisStore
 
 MANY = 30  # loops, one after the other: more than what may be left of the last few
@@ -56,7 +58,9 @@ def test_no_observer_is_told_in_a_finalizer():
             told.append(event.error)
 
     def exchange():
-        with Outbound(Telling(()), "jwks", "https://issuer.example/", Request("GET", "https://issuer.example/jwks")):
+        with Outbound(
+            Telling((), BoundedLog()), "jwks", "https://issuer.example/", Request("GET", "https://issuer.example/jwks")
+        ):
             yield
 
     abandoned = exchange()

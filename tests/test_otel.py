@@ -38,8 +38,10 @@ from tokenguard import (
     wsgi,
 )
 from tokenguard._flow import forks
-from tokenguard._observe.events import Judged, Observers, at_a_door, outcome_of
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Judged, outcome_of
 from tokenguard._observe.evidence import Evidence, evidence, tell
+from tokenguard._observe.observers import Observers, at_a_door
 from tokenguard.otel import key_gauges
 from tokenguard.testing import Clock, FakeIssuer, IssuerTransport
 
@@ -692,4 +694,4 @@ def test_an_observed_fingerprint_is_a_prefix_of_the_sha256():
     assert event("token").fingerprint() == "3c469e9d6c5875d3"
     assert event(None).fingerprint() is event("").fingerprint() is event("x" * 65_537).fingerprint() is None
     assert "token" not in repr(event("token"))
-    assert Observers(()).members == ()
+    assert Observers((), BoundedLog()).members == ()

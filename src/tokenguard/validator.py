@@ -18,6 +18,7 @@ from tokenguard._flow.effects import Flow
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._io.runtime import Runtime
 from tokenguard._issuer.keys import KeyState, warm_up
+from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.run import Run, Watch
 from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
@@ -108,6 +109,7 @@ class TokenValidator(Runtime):
             raise ConfigurationError("leeway must be at most an hour where there is a revocation list")
 
         issuers = issuers_of(issuer)
+        log = BoundedLog()
         assembly = Assembly(
             audiences=frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE)),
             clients=None if clients is None else frozenset(strings("clients", clients, example='clients={"orders"}')),
@@ -118,6 +120,7 @@ class TokenValidator(Runtime):
             jitter=jitter,
             answers=None if revocations is None else revocations.answers,
             presents_certificate=ssl_context is not None or transport is not None,
+            log=log,
         )
         authorities = {one.url: assembly.authority(one) for one in issuers}
 
@@ -145,7 +148,7 @@ class TokenValidator(Runtime):
         ).begin
         self._is_rehearsed = False
         urls = [url for one in issuers for url in asked(one).values()]
-        super().__init__(transport, ssl_context, fetches=fetches, asked=urls)
+        super().__init__(transport, ssl_context, log, fetches=fetches, asked=urls)
 
     @classmethod
     def from_env(cls, prefix: str = "TOKENGUARD_", **settings: Any) -> Self:

@@ -17,7 +17,9 @@ from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
 from tokenguard._flow.effects import Flow
 from tokenguard._oauth.credential import PREFIX, credential, has_token, is_plain
-from tokenguard._observe.events import Observers, at_a_door, judged
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import judged, outcome_of
+from tokenguard._observe.observers import Observers, at_a_door
 from tokenguard._observe.redact import trail
 from tokenguard._observe.run import Run
 from tokenguard._settings import switch
@@ -27,7 +29,6 @@ from tokenguard.errors import (
     MissingTokenError,
     RejectedError,
     TokenGuardError,
-    UnavailableError,
 )
 from tokenguard.requirements import NOTHING, Requirement, required
 from tokenguard.token import AccessToken
@@ -64,6 +65,7 @@ class Guard(Generic[R]):
 
     __slots__ = (
         "_credentials",
+        "_log",
         "_validate",
         "_validate_async",
         "name",
@@ -95,6 +97,9 @@ class Guard(Generic[R]):
         self._credentials = reader.credentials
         self.validator = validator
         self._validate, self._validate_async = _ours(validator)
+        self._log = BoundedLog()
+        with suppress(Exception):  # a validator's stand-in need not flush it
+            validator.logs.add(self._log)  # type: ignore[union-attr]
         self.required = required(scope)
         self.public = public_paths(public) or None
         self.optional = switch("optional", optional)
@@ -250,7 +255,7 @@ class Guard(Generic[R]):
         raises.
         """
         if error is not None:
-            _record(name or self.name, error)
+            _record(self._log, name or self.name, error)
         observer = _observer_of(self.validator)
         if observer is not None:
             observer.judged(
@@ -333,14 +338,18 @@ def checked(token: object) -> AccessToken:
     return token
 
 
-def _record(name: str, error: BaseException) -> None:
-    with suppress(Exception):  # a logger that fails must not change the verdict
-        if isinstance(error, RejectedError):
-            _log.debug("%s: refused: %s (%s)", name, type(error).__name__, error.reason)
-        elif isinstance(error, UnavailableError):
-            _log.warning("%s: could not judge a token: %s", name, trail(error))
-        else:
-            _log.error("%s: failed, so refused a request: %s", name, trail(error))
+def _record(log: BoundedLog, name: str, error: BaseException) -> None:
+    """A hint for operators: constants, class names and places in code, nothing of the request."""
+    outcome, reason = outcome_of(error)
+    kind = name, type(error).__name__, reason
+    if outcome == "rejected":
+        log.write(_log, logging.INFO, "%s: rejected: %s (%s)", *kind, kind=kind)
+    elif outcome == "unavailable":
+        text = "%s: unavailable: %s (%s), so a request got 503: %s"
+        log.write(_log, logging.WARNING, text, *kind, partial(trail, error), kind=kind)
+    else:
+        text = "%s: failed, so a request was rejected: %s"
+        log.write(_log, logging.ERROR, text, name, partial(trail, error), kind=kind)
 
 
 def log_failure(action: str, error: BaseException) -> None:

@@ -20,7 +20,9 @@ from tokenguard._flow.effects import Call, Effect, ExchangeError, Flight, Flow, 
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._io.pools import Pools
 from tokenguard._io.threads import Journey, Threads, report
-from tokenguard._observe.events import Observers, Outbound
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Outbound
+from tokenguard._observe.observers import Observers
 
 if TYPE_CHECKING:
     import ssl
@@ -50,6 +52,7 @@ class Loops:
     ) -> None:
         self._threads = threads
         self.observer: Observers | None = None
+        self.log = BoundedLog()
         self.pools = Pools(transport, ssl_context)
         self.after_fork()
         renew_after_fork(self)
@@ -149,7 +152,7 @@ class Loops:
         if not task.cancelled():
             error = task.exception()
             if error is not None:
-                report(error)
+                report(self.log, error)
         elif self._threads is not None and not flight.future.done():
             self._threads.start(flight, flow, journey.effect)  # the loop is ending, and cancels what it still runs
             return

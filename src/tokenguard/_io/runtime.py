@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from weakref import WeakSet
 
 from tokenguard._flow.effects import Flow
 from tokenguard._flow.forks import Lock
-from tokenguard._observe.events import Observer, Observers
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.observers import Observer, Observers
 from tokenguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,9 +32,9 @@ class Runtime:
     """Runs flows for threads and for event loops, any number of them at once; closes. Each part of it survives a fork.
 
     `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
-    one. `fetches`: whether anything goes out at all; without, no HTTP client is loaded before it is needed.
-    `asked`: the URLs that are known by now; a proxy of the environment that cannot be used is rejected unless all of
-    them are exempt.
+    one. `log`: for what requests can bring about. `fetches`: whether anything goes out at all; without, no HTTP client
+    is loaded before it is needed. `asked`: the URLs that are known by now; a proxy of the environment that cannot be
+    used is rejected unless all of them are exempt.
     """
 
     observer: Observers | None
@@ -41,6 +43,7 @@ class Runtime:
         self,
         transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
         ssl_context: ssl.SSLContext | None,
+        log: BoundedLog | None = None,
         *,
         fetches: bool = True,
         asked: Iterable[str] = (),
@@ -63,6 +66,8 @@ class Runtime:
             self._threads if transport is None else None,
         )
         self.observer = None
+        self._log = self._threads.log = self._loops.log = log or BoundedLog()
+        self.logs: WeakSet[BoundedLog] = WeakSet([self._log])  # and those of adapters, which may come and go
 
     # -- flows ---------------------------------------------------------------------------------------------------------
 
@@ -97,17 +102,24 @@ class Runtime:
         return end
 
     def _observed_by(self, members: tuple[Observer, ...]) -> None:
-        self.observer = self._threads.observer = self._loops.observer = Observers(members) if members else None
+        observers = Observers(members, self._log) if members else None
+        self.observer = self._threads.observer = self._loops.observer = observers
 
     def close(self) -> None:
         """Release connections. A later call opens new ones."""
         self._threads.close()
         self._loops.close()
+        self._flush()
 
     async def aclose(self) -> None:
         """`close` for event loops: waits until this loop's connections are closed."""
         await self._loops.aclose()
         self._threads.close()
+        self._flush()
+
+    def _flush(self) -> None:
+        for log in list(self.logs):
+            log.flush()
 
     def __enter__(self) -> Self:
         return self

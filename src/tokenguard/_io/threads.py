@@ -10,13 +10,15 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tokenguard._flow.effects import Call, Effect, ExchangeError, Flight, Flow, Join, Response, Send, Start, Work
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._io.pools import Shelf
-from tokenguard._observe.events import Observers, Outbound
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Outbound
+from tokenguard._observe.observers import Observers
 from tokenguard._observe.redact import trail
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Threads:
         renew_after_fork(self)
         weakref.finalize(self, self.shelf.close).atexit = False
         self.observer: Observers | None = None
+        self.log = BoundedLog()
 
     def after_fork(self) -> None:
         """Fresh locks, no connection of the parent's."""
@@ -68,7 +71,7 @@ class Threads:
         try:
             value = self._drive(flow, journey, effect)
         except Exception as error:  # noqa: BLE001 - nobody is above a thread to catch it
-            report(error)
+            report(self.log, error)
         finally:
             journey.close()
             flight.land(value)
@@ -204,8 +207,8 @@ def _join(flight: Flight[Any]) -> Any:
     return flight.future.result()
 
 
-def report(error: BaseException) -> None:
+def report(log: BoundedLog, error: BaseException) -> None:
     """A flow must not raise in flight. If one does, its callers are told that it was abandoned, and the operator
     this."""
-    with suppress(Exception):  # a broken log handler must not keep the flight from landing
-        _log.error("a flight ended unexpectedly, and its callers were told to come back: %s", trail(error))
+    text = "a flight ended unexpectedly, and its callers were told to come back: %s"
+    log.write(_log, logging.ERROR, text, partial(trail, error), kind=(text, type(error).__name__))

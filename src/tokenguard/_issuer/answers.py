@@ -20,9 +20,10 @@ from cachetools import LRUCache
 
 from tokenguard._flow.effects import Call, Flow
 from tokenguard._flow.forks import renew_after_fork
-from tokenguard._issuer.log_texts import complain_of_store, complain_unshared
+from tokenguard._issuer.log_texts import log_not_shared, log_store_failed
 from tokenguard._jose import strict_json
 from tokenguard._oauth.introspection_messages import time_to_expiry
+from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.introspection import AnswerStore, Introspection
 
 Answer = Mapping[str, Any]
@@ -94,15 +95,20 @@ class SharedAnswers:
 
     @classmethod
     def of(
-        cls, settings: Introspection, store: AnswerStore | None, issuer: str, monotonic: Callable[[], float]
+        cls,
+        settings: Introspection,
+        store: AnswerStore | None,
+        issuer: str,
+        monotonic: Callable[[], float],
+        log: BoundedLog,
     ) -> Self | None:
         """What is shared, None where nothing is."""
         if store is None:
             return None
         if settings.client_id is None:  # only client_auth="bearer" does without, and its token comes and goes
-            complain_unshared(issuer)
+            log_not_shared(issuer)
             return None
-        return cls(settings, settings.client_id, store, issuer, monotonic)
+        return cls(settings, settings.client_id, store, issuer, monotonic, log)
 
     def __init__(
         self,
@@ -111,8 +117,10 @@ class SharedAnswers:
         store: AnswerStore,
         issuer: str,
         monotonic: Callable[[], float],
+        log: BoundedLog,
     ) -> None:
         self._store = store
+        self._log = log
         self._monotonic = monotonic
         self._away_until = 0.0
         # Two APIs may be told different things about one token, and promise different delays: they share nothing.
@@ -159,7 +167,7 @@ class SharedAnswers:
             mono = self._monotonic()
             if mono >= self._away_until:  # of many calls that fail at once, one is logged
                 self._away_until = mono + STORE_PAUSE
-                complain_of_store(error)
+                log_store_failed(self._log, error)
             return None
 
     def _key(self, digest: bytes) -> bytes:

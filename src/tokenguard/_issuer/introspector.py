@@ -29,8 +29,9 @@ from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.answers import Answer, Answers, SharedAnswers
 from tokenguard._issuer.backoff import Backoff
 from tokenguard._issuer.discovery import Discovery
-from tokenguard._issuer.log_texts import complain
+from tokenguard._issuer.log_texts import log_no_answer
 from tokenguard._oauth.introspection_messages import AnswerError, Fault, build_request, read_answer
+from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError
 from tokenguard.introspection import AnswerStore, Introspection
 
@@ -63,14 +64,16 @@ class Introspector:
         timeout: float,
         monotonic: Callable[[], float],
         store: AnswerStore | None = None,
+        log: BoundedLog | None = None,
     ) -> None:
+        self._log = log or BoundedLog()
         self._settings = settings
         self._issuer = issuer
         self._discovery = discovery
         self._timeout = timeout
         self._monotonic = monotonic
         self._answers = Answers(settings)
-        self._shared = SharedAnswers.of(settings, store or settings.store, issuer, monotonic)
+        self._shared = SharedAnswers.of(settings, store or settings.store, issuer, monotonic, self._log)
         self.after_fork()
         renew_after_fork(self)
 
@@ -233,7 +236,7 @@ class Introspector:
 
     def _failed(self, error: Exception) -> _Failure:
         fault = error.fault if isinstance(error, AnswerError) else Fault.OUT_OF_REACH
-        complain(self._issuer, error)
+        log_no_answer(self._log, self._issuer, error)
         failure = _Failure(error.with_traceback(None), away=fault.is_silence)
         with self._lock:
             if fault is Fault.REQUEST:  # a client's token brought this about; it must not close the door for others

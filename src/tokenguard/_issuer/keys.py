@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from math import ceil, inf
 from typing import Final, Literal
 
@@ -24,6 +23,7 @@ from tokenguard._issuer.key_fetch import KeyFetch, without_frames, word
 from tokenguard._issuer.key_schedule import Schedule
 from tokenguard._issuer.key_state import KeyState, State
 from tokenguard._jose.jwk import KeySet
+from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.errors import KeysUnavailableError
 
 __all__ = ["KeySource", "KeyState", "warm_up"]
@@ -54,7 +54,9 @@ class KeySource:
         monotonic: Callable[[], float],
         jitter: Callable[[], float],
         name: str,
+        log: BoundedLog | None = None,
     ) -> None:
+        self._log = log or BoundedLog()
         self.keys = static
         self.quiet_until = inf if static is not None else -inf
         self.name = name
@@ -247,11 +249,10 @@ class KeySource:
             schedule = self._schedule
             schedule.succeeded(mono, fresh_for, early=early)
             self.quiet_until = min(schedule.due(mono), schedule.serves_until)
-        with suppress(Exception):  # a broken log handler must not turn a success into a failure
-            if recovered:
-                _log.warning("issuer %.128r: keys can be fetched again", self.name)
-            if changed:
-                _log.info("issuer %.128r: %d keys in use", self.name, len(keys.keys))
+        if recovered:
+            self._log.write(_log, logging.WARNING, "issuer %.128r: keys can be fetched again", self.name)
+        if changed:
+            self._log.write(_log, logging.INFO, "issuer %.128r: %d keys in use", self.name, len(keys.keys))
         return True
 
     def _failed(self, flight: Flight[bool], error: Exception, *, forced: bool) -> bool | None:
@@ -262,14 +263,15 @@ class KeySource:
             self._flight = None
             self._account_failure(mono, without_frames(error))
             serving = mono < self._schedule.serves_until
-        with suppress(Exception):
-            _log.warning(
-                "issuer %.128r: fetching keys failed (%s%s); %s",
-                self.name,
-                explained(word(error)),
-                ", for a token under another key" if forced else "",
-                "the old keys keep serving" if serving else "there are no keys to serve with, callers get 503",
-            )
+        self._log.write(
+            _log,
+            logging.WARNING,
+            "issuer %.128r: fetching keys failed (%s%s); %s",
+            self.name,
+            explained(word(error)),
+            ", for a token under another key" if forced else "",
+            "the old keys keep serving" if serving else "there are no keys to serve with, callers get 503",
+        )
         return False
 
     def _unavailable(self, delay: float) -> KeysUnavailableError:

@@ -1,7 +1,7 @@
 """What the operator is told where introspection gave no answer: the next step, in the log.
 
-Owns: the texts, and that no log handler changes a verdict. Must not know: flights, caches. An OAuth error code is the
-only thing here that a server sent, and it is one of those that are registered.
+Owns: the texts and their levels. Must not know: flights, caches. An OAuth error code is the only thing here that a
+server sent, and it is one of those that are registered. A token alone can bring about a WARNING, never an ERROR.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from typing import Final
 
 from tokenguard._flow.effects import ExchangeError, explained
 from tokenguard._oauth.introspection_messages import AnswerError, Fault
+from tokenguard._observe.bounded_log import BoundedLog
 
 NO_ENDPOINT: Final = "metadata_without_usable_introspection_endpoint"
 
 _log = logging.getLogger("tokenguard")
 
 
-def complain(issuer: str, error: Exception) -> None:
+def log_no_answer(log: BoundedLog, issuer: str, error: Exception) -> None:
     """Log one failure: ERROR where it is about us or our settings, WARNING where it may pass by itself or is about one
     token."""
     if isinstance(error, ExchangeError) and error.kind == NO_ENDPOINT:
-        _tell(
+        log.write(
+            _log,
             logging.ERROR,
             "issuer %.128r: its metadata names no introspection_endpoint that may be used, so callers get 503: write"
             " Introspection(endpoint=...)",
@@ -30,18 +32,10 @@ def complain(issuer: str, error: Exception) -> None:
         )
     elif not isinstance(error, AnswerError):
         word = error.kind if isinstance(error, ExchangeError) else type(error).__name__
-        _tell(logging.WARNING, "issuer %.128r: introspection gave no answer (%s)", issuer, explained(word))
-    elif error.code == "unsupported_token_type":
-        _tell(
-            logging.WARNING,  # like every error that a client's token can bring about
-            "issuer %.128r: the introspection endpoint does not introspect this kind of token (error %r), so callers"
-            ' get 503. A server that answers so for JWTs cannot work with when="always": write when="opaque" and revoke'
-            " JWTs by a RevocationList",
-            issuer,
-            error.code,
-        )
+        log.write(_log, logging.WARNING, "issuer %.128r: introspection gave no answer (%s)", issuer, explained(word))
     elif error.fault is Fault.CREDENTIALS:
-        _tell(
+        log.write(
+            _log,
             logging.ERROR,
             "issuer %.128r: the introspection endpoint refuses our credentials (%s, error %r), so callers get 503."
             " Compare client_id, client_auth and the secret or key with the registration at the issuer, and see that"
@@ -50,33 +44,40 @@ def complain(issuer: str, error: Exception) -> None:
             error.kind,
             error.code,
         )
+    elif error.code == "unsupported_token_type":
+        log.write(
+            _log,
+            logging.WARNING,
+            "issuer %.128r: the introspection endpoint does not introspect this kind of token (error %r), so callers"
+            ' get 503. A server that answers so for JWTs cannot work with when="always": write when="opaque" and revoke'
+            " JWTs by a RevocationList",
+            issuer,
+            error.code,
+        )
     elif error.code is not None:
-        _tell(
+        log.write(
+            _log,
             logging.WARNING,
             "issuer %.128r: the introspection endpoint answered with error %r; callers get 503",
             issuer,
             error.code,
         )
     else:
-        _tell(logging.WARNING, "issuer %.128r: introspection gave no answer (%s)", issuer, error.kind)
+        log.write(_log, logging.WARNING, "issuer %.128r: introspection gave no answer (%s)", issuer, error.kind)
 
 
-def complain_unshared(issuer: str) -> None:
-    """Log that a store goes unused."""
-    _tell(
-        logging.WARNING,
-        'issuer %.128r: introspection answers stay in this process: with client_auth="bearer" only a client_id tells'
-        " whose they are, and another API may be told otherwise. Write Introspection(client_id=...) to share them",
-        issuer,
-    )
+def log_not_shared(issuer: str) -> None:
+    """Log, when the validator is made, that a store goes unused."""
+    with suppress(Exception):  # a broken log handler must not stand in for the validator
+        _log.warning(
+            'issuer %.128r: introspection answers stay in this process: with client_auth="bearer" only a client_id'
+            " says whose they are, and another API may get other answers. Write Introspection(client_id=...) to share"
+            " them",
+            issuer,
+        )
 
 
-def complain_of_store(error: Exception) -> None:
+def log_store_failed(log: BoundedLog, error: Exception) -> None:
     """Log that a store failed."""
     word = type(error).__name__
-    _tell(logging.WARNING, "the store of introspection answers failed (%s); the server is asked", word)
-
-
-def _tell(level: int, text: str, *values: object) -> None:
-    with suppress(Exception):  # a broken log handler must not stand in for the verdict
-        _log.log(level, text, *values)
+    log.write(_log, logging.WARNING, "the store of introspection answers failed (%s); the server is asked", word)

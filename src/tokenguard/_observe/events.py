@@ -1,24 +1,18 @@
-"""What can be watched: the events that telemetry and audit receive, and who receives them.
+"""The events that telemetry and audit receive: an outcome of one adapter, an outbound call.
 
-Owns: the events, the promise that an observer never changes a verdict. Must not know: OpenTelemetry, log formats,
-sockets, how a token is judged.
+Owns: what an event holds. Must not know: observers, OpenTelemetry, log formats, sockets, how a token is validated.
 
-A validator without an observer spends one attribute test on all of this. Events are not frozen: that would take three
-times as long to make.
+Events are not frozen: that would take three times as long to make.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal, Protocol, Self
 
-from tokenguard._flow.forks import renew_after_fork
 from tokenguard._flow.messages import Endpoint, Request
 from tokenguard._observe.evidence import Evidence, evidence
 from tokenguard.errors import (
@@ -34,15 +28,10 @@ from tokenguard.token import AccessToken
 Outcome = Literal["accepted", "rejected", "unavailable", "error"]
 Way = Literal["remembered", "verified", "introspected"]
 
-DIRECT: Final = "validator"  # the front door of who calls `validate` or `validate_async` without an adapter
+DIRECT: Final = "validator"  # in place of an adapter's name where `validate` or `validate_async` is called directly
 
 _FINGERPRINT: Final = 16  # hexadecimal digits of the SHA-256: 64 bits tell tokens apart and give none away
 _HASHED: Final = 65_536  # characters; more than any server lets through in a header field
-
-_log = logging.getLogger("tokenguard")
-
-
-# -- events ------------------------------------------------------------------------------------------------------------
 
 
 class Asked(Protocol):
@@ -103,6 +92,12 @@ def outcome_of(error: BaseException | None) -> tuple[Outcome, str]:
     return ("unavailable", "unavailable") if isinstance(error, UnavailableError) else ("error", "error")
 
 
+class Caller(Protocol):
+    """Receives an outbound call that has ended."""
+
+    def called(self, event: Outbound, /) -> None: ...
+
+
 class Outbound:
     """One outbound call, watched by `with`. `status` is the answer's; `error` a constant word where none came."""
 
@@ -119,7 +114,7 @@ class Outbound:
         "url",
     )
 
-    def __init__(self, observer: Observers, endpoint: Endpoint, issuer: str, request: Request) -> None:
+    def __init__(self, observer: Caller, endpoint: Endpoint, issuer: str, request: Request) -> None:
         self._observer = observer
         self.endpoint = endpoint
         self.issuer = issuer
@@ -142,91 +137,3 @@ class Outbound:
             kind: object = getattr(error, "kind", None)
             self.error = kind if isinstance(kind, str) else type(error).__name__
         self._observer.called(self)
-
-
-class Observer(Protocol):
-    """Who watches. Called in the thread or task of the event; it must be quick, and may fail without harm."""
-
-    def judged(self, event: Judged) -> None:
-        """A verdict, once for each front door that it passed."""
-        ...
-
-    def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
-        """One run of `validate` or `validate_async`, and what it took."""
-        ...
-
-    def called(self, event: Outbound) -> None:
-        """An outbound call that has ended."""
-        ...
-
-    def after_fork(self) -> None:
-        """This is a child process now: locks may be held by threads that do not exist here."""
-        ...
-
-
-class Observers:
-    """Several observers as one that never raises."""
-
-    __slots__ = ("__weakref__", "members")
-
-    def __init__(self, members: tuple[Observer, ...]) -> None:
-        self.members = members
-        renew_after_fork(self)
-
-    def judged(self, event: Judged) -> None:
-        for member in self.members:
-            try:
-                member.judged(event)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
-                _complain(member, error)
-
-    def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
-        for member in self.members:
-            try:
-                member.validated(way, outcome, seconds)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
-                _complain(member, error)
-
-    def called(self, event: Outbound) -> None:
-        for member in self.members:
-            try:
-                member.called(event)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
-                _complain(member, error)
-
-    def after_fork(self) -> None:
-        for member in self.members:
-            try:
-                member.after_fork()
-            except Exception as error:  # noqa: BLE001 - whatever it was, the verdict stands
-                _complain(member, error)
-
-
-def _complain(member: Observer, error: Exception) -> None:
-    with suppress(Exception):
-        _log.warning("an observer (%s) failed (%s); verdicts stand", type(member).__name__, type(error).__name__)
-
-
-# -- front doors -------------------------------------------------------------------------------------------------------
-
-_asking: ContextVar[object] = ContextVar("tokenguard_asking", default=None)
-
-
-class at_a_door:  # noqa: N801 - used as a function; a generator would take three times as long
-    """While this lasts, an adapter asks `validator` and will report the verdict itself."""
-
-    __slots__ = ("_before", "_validator")
-
-    def __init__(self, validator: object) -> None:
-        self._validator = validator
-
-    def __enter__(self) -> None:
-        self._before = _asking.set(self._validator)
-
-    def __exit__(self, *_: object) -> None:
-        _asking.reset(self._before)
-
-
-def is_direct(validator: object) -> bool:
-    """Whether nobody else reports what `validator` is about to decide."""
-    return _asking.get() is not validator

@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from tokenguard._observe.events import DIRECT, Observers, Way, is_direct, judged, outcome_of
+from tokenguard._observe.events import DIRECT, Way, judged, outcome_of
+from tokenguard._observe.observers import Observers, is_direct
 from tokenguard.token import AccessToken
 
 

@@ -16,6 +16,7 @@ from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.keys import KeySource
 from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._settings import is_https, number
 from tokenguard._validation.steps import Check
 from tokenguard.errors import ConfigurationError
@@ -29,8 +30,9 @@ _LONGEST_TIMEOUT: Final = 300  # seconds
 class Assembly:
     """What a validator's settings say to each of its issuers. `authority` makes one ready; nothing is fetched yet.
 
-    `answers` shares introspection answers where an issuer's own settings name no store. `presents_certificate`: whether
-    the validator's own TLS context, or a transport of the caller's, may hold a client certificate.
+    `log` is for what requests can bring about. `answers` shares introspection answers where an issuer's own settings
+    name no store. `presents_certificate`: whether the validator's own TLS context, or a transport of the caller's, may
+    hold a client certificate.
     """
 
     audiences: frozenset[str]
@@ -42,6 +44,7 @@ class Assembly:
     jitter: Callable[[], float]
     answers: AnswerStore | None
     presents_certificate: bool
+    log: BoundedLog
 
     def authority(self, issuer: Issuer) -> Authority:
         """One issuer at run time. Raises `ConfigurationError` for http, and where a client certificate is missing."""
@@ -68,6 +71,7 @@ class Assembly:
             monotonic=self.monotonic,
             jitter=self.jitter,
             name=issuer.url,
+            log=self.log,
         )
         introspector = None
         if introspection is not None:
@@ -86,6 +90,7 @@ class Assembly:
                 timeout=self.timeout,
                 monotonic=self.monotonic,
                 store=introspection.store or self.answers,
+                log=self.log,
             )
         own = frozenset(issuer.audience) if issuer.audience is not None else self.audiences
         return Authority(issuer, own, keys, discovery, introspector, self.clients, leeway=self.leeway)

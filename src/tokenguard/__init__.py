@@ -20,6 +20,7 @@ from tokenguard.errors import (
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
 from tokenguard.revocations import RevocationList
+from tokenguard.secret_file import SecretFile
 from tokenguard.token import AccessToken
 from tokenguard.validator import IssuerState, KeyState, TokenValidator
 
@@ -39,6 +40,7 @@ __all__ = [
     "Reason",
     "RejectedError",
     "RevocationList",
+    "SecretFile",
     "TokenGuardError",
     "TokenValidator",
     "UnavailableError",

@@ -7,7 +7,7 @@ the settings do. The facts are data, in `_oauth.providers`; docs/presets.md cite
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from tokenguard._oauth import providers
 from tokenguard._settings import fetched_url, strings
@@ -119,3 +119,6 @@ class Presets:
         return cls(
             **providers.ZITADEL.settings(settings, domain=providers.host("domain", domain, "example.zitadel.cloud"))
         )
+
+
+NAMES: Final = tuple(name for name, one in vars(Presets).items() if isinstance(one, classmethod))

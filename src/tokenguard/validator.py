@@ -163,9 +163,12 @@ class TokenValidator(Runtime):
         `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`,
         `TOKEN_TYPES`, `REQUIRED_CLAIMS`, `CLIENT_ID_CLAIMS`, `SCOPE_CLAIMS`, `AUDIENCE_CLAIMS`, and
         `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
-        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. What text cannot spell (`CHECKS`, `REVOCATIONS`, `TRANSPORT`
-        and so on) may be there as an object. Raises `ConfigurationError` naming the variable, also for a name that is
-        nearly one of these, or means one that no variable gives.
+        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`, `_PRIVATE_KEY_ID`, `_PRIVATE_KEY_ALGORITHM`. Instead of
+        `ISSUER`, `PRESET` names a method of `Issuer`, whose parameters are variables by their names in capitals:
+        `PRESET=okta`, `DOMAIN=example.okta.com`. `INTROSPECTION_CLIENT_SECRET_FILE`, `_BEARER_TOKEN_FILE` and
+        `_PRIVATE_KEY_FILE` are paths of files with secrets, each a `SecretFile`. What text cannot spell (`CHECKS`,
+        `REVOCATIONS`, `TRANSPORT` and so on) may be there as an object. Raises `ConfigurationError` naming the
+        variable, also for a name that is nearly one of these, or means one that no variable gives.
         """
         return cls(**environment.read(mapping, prefix, settings))
 

@@ -17,24 +17,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tokenguard import presets
 from tokenguard._jose import strict_json
 from tokenguard._setup import environment
 from tokenguard.errors import ConfigurationError
 from tokenguard.issuer import Issuer
 
 PREFIX: Final = "TOKENGUARD_"
-PRESETS: Final = (
-    "auth0",
-    "okta",
-    "entra",
-    "cognito",
-    "keycloak",
-    "google",
-    "kubernetes",
-    "github_actions",
-    "pingone",
-    "zitadel",
-)
+PRESETS: Final = presets.NAMES
 _OF_ONE_ISSUER: Final = ("JWKS_URI", "ALGORITHMS", "PROFILE", "JWKS_MAX_AGE", "JWKS_MAX_STALE", "JWKS_COOLDOWN")
 
 IssuerOption = Annotated[list[str] | None, typer.Option("--issuer", "-i", help="The exact iss. May be repeated.")]
@@ -92,6 +82,8 @@ class Given:
         given = {name: " ".join(value) for name, value in lists.items() if value}
         given |= {name: value for name, value in texts.items() if value is not None}
         mapping: dict[str, Any] = {**os.environ, **(_env_file(self.env_file) if self.env_file else {})}
+        if self.issuers or self.preset is not None:
+            mapping.pop(PREFIX + "PRESET", None)
         return mapping | {PREFIX + name: value for name, value in given.items()}
 
     def settings(self, **defaults: str) -> dict[str, Any]:

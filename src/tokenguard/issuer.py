@@ -54,8 +54,8 @@ class Issuer(Presets):
     arguments, which go before its own, except that required claims and values add to them. See docs/presets.md.
 
     Read back, `static_keys` are the usable keys of `jwks`, None where keys are fetched, and `accepted_types` what
-    `profile` and `token_types` come to: header `typ`s in lower case, None for all that an access token may have. They
-    are no settings.
+    `profile` and `token_types` come to: header `typ`s in lower case, None for all that an access token may have.
+    `has_empty_subjects`: whether an empty `sub` reads as absent, which only a preset can say. They are no settings.
 
     Raises `ConfigurationError` with what to write instead.
     """
@@ -81,6 +81,7 @@ class Issuer(Presets):
     clients: str | Iterable[str] | None = field(default=None, kw_only=True, repr=False)
     static_keys: jwk.KeySet | None = field(default=None, init=False, repr=False)
     accepted_types: frozenset[str | None] | None = field(default=None, init=False, repr=False)
+    has_empty_subjects: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.url, str) or not self.url:

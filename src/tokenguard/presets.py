@@ -120,5 +120,24 @@ class Presets:
             **providers.ZITADEL.settings(settings, domain=providers.host("domain", domain, "example.zitadel.cloud"))
         )
 
+    @classmethod
+    def google_iap(cls, audience: str | Iterable[str] | None = None, **settings: Any) -> Self:
+        """Google Identity-Aware Proxy, whose tokens come in the field `X-Goog-IAP-JWT-Assertion`. `audience`: what the
+        console calls the signed header's audience, `/projects/NUMBER/global/backendServices/ID`; None for the
+        validator's."""
+        return cls(**providers.GOOGLE_IAP.settings({"audience": audience, **settings}))
+
+    @classmethod
+    def cloudflare_access(cls, team: str, **settings: Any) -> Self:
+        """Cloudflare Access, whose tokens come in the field `Cf-Access-Jwt-Assertion`; the audience is the
+        application's AUD tag. `team`: its name, or its domain, `example.cloudflareaccess.com`. Service tokens have an
+        empty `sub`, which reads as absent here; their client id is `common_name`."""
+        domain = providers.host("team", team, "example.cloudflareaccess.com")
+        if "." not in domain:
+            domain += ".cloudflareaccess.com"
+        made = cls(**providers.CLOUDFLARE_ACCESS.settings(settings, domain=domain))
+        object.__setattr__(made, "has_empty_subjects", True)
+        return made
+
 
 NAMES: Final = tuple(name for name, one in vars(Presets).items() if isinstance(one, classmethod))

@@ -69,6 +69,7 @@ class Authority:
             clients=clients if issuer.clients is None else frozenset(issuer.clients),
             values=party.expected_values(issuer.claim_values),
             leeway=leeway,
+            empty_subject=issuer.has_empty_subjects,
         )
         # Of an introspection answer: it need not have `exp`, and is no RFC 9068 token.
         self.expected_of_answer = replace(

@@ -34,6 +34,7 @@ class Expected:
     - `client_id_claims`: where the client id stands; `clients`: the allow-list, None for any
     - `values`: what further claims must be
     - `leeway`: seconds
+    - `empty_subject`: whether `""` for `sub` reads as absent
 
     For the short form: `usual_audiences` is empty where the audience stands in another claim than `aud`; `unusual` are
     those of `CHECKS` that ask for more than `usual_claims` looks at.
@@ -47,6 +48,7 @@ class Expected:
     clients: frozenset[str] | None = None
     values: tuple[party.Expected, ...] = ()
     leeway: float = 0.0
+    empty_subject: bool = False
     usual_audiences: frozenset[str] = field(init=False)
     unusual: tuple[ClaimCheck, ...] = field(init=False)
 
@@ -77,6 +79,8 @@ def _rejected(reason: Reason) -> InvalidTokenError:
 def check_required(claims: Claims, expected: Expected, _now: float) -> None:
     """The claims that must be there are. `null` for `sub` reads as absent. Raises `missing_claim`."""
     require(claims, expected.required)
+    if expected.empty_subject and "sub" in expected.required and not claims["sub"]:
+        raise _rejected(Reason.MISSING_CLAIM)
 
 
 def require(claims: Claims, names: tuple[str, ...]) -> None:
@@ -105,16 +109,17 @@ def check_audience(claims: Claims, expected: Expected, _now: float) -> None:
         raise _rejected(Reason.AUDIENCE)
 
 
-def check_types(claims: Claims, _expected: Expected, _now: float) -> None:
+def check_types(claims: Claims, expected: Expected, _now: float) -> None:
     """Every registered claim that is there has its type (RFC 7519 section 4.1, RFC 9068 section 2.2).
 
-    `null` reads as absent for `sub` only (and for scope, see `scope.granted`). Raises `invalid_claim`.
+    `null` reads as absent for `sub` only (and for scope, see `scope.granted`), as `""` does where `empty_subject`.
+    Raises `invalid_claim`.
     """
     for name in ("exp", "nbf", "iat"):
         if name in claims and not is_numeric_date(claims[name]):
             raise _rejected(Reason.INVALID_CLAIM)
     subject = claims.get("sub")
-    if subject is not None and (not isinstance(subject, str) or not subject):
+    if subject is not None and (not isinstance(subject, str) or not (subject or expected.empty_subject)):
         raise _rejected(Reason.INVALID_CLAIM)
     for name in ("client_id", "jti"):
         if name in claims and not isinstance(claims[name], str):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from tokenguard._jose.algorithms import DEFAULT
 from tokenguard._oauth.party import MachineSign, RolePath, claim_names, expected_values
 from tokenguard.errors import ConfigurationError
 
@@ -35,6 +36,7 @@ class Provider:
     issuer: str
     documentation: tuple[str, ...]
     jwks_uri: str | None = None
+    algorithms: tuple[str, ...] = DEFAULT
     token_types: tuple[str | None, ...] | None = None
     audience_claims: tuple[str, ...] = ("aud",)
     scope_claims: tuple[str, ...] = ("scope",)
@@ -56,6 +58,7 @@ class Provider:
         settings: dict[str, Any] = {
             "url": self.issuer.format(**names),
             "jwks_uri": None if self.jwks_uri is None else self.jwks_uri.format(**names),
+            "algorithms": self.algorithms,
             "token_types": self.token_types,
             "audience_claims": self.audience_claims,
             "scope_claims": self.scope_claims,
@@ -210,6 +213,34 @@ ZITADEL: Final = Provider(
     client_id_claims=("client_id", "azp"),
     required_claims=("sub",),
     documentation=("https://zitadel.com/docs/apis/openidoauth/claims",),
+)
+
+GOOGLE_IAP: Final = Provider(
+    issuer="https://cloud.google.com/iap",
+    jwks_uri="https://www.gstatic.com/iap/verify/public_key-jwk",
+    algorithms=("ES256",),
+    token_types=(None, "JWT"),
+    scope_claims=(),
+    role_claims=(),
+    client_id_claims=(),
+    required_claims=("sub", "iat"),
+    machine_signs=(("email", "ends", ".gserviceaccount.com", True), ("email", "present", "", False)),
+    documentation=("https://cloud.google.com/iap/docs/signed-headers-howto",),
+)
+CLOUDFLARE_ACCESS: Final = Provider(
+    issuer="https://{domain}",
+    jwks_uri="https://{domain}/cdn-cgi/access/certs",
+    algorithms=("RS256",),
+    token_types=(None, "JWT"),
+    scope_claims=(),
+    role_claims=(),
+    client_id_claims=("common_name",),  # of a service token, whose sub is ""
+    claim_values={"type": "app"},  # "org" is the session of the whole team, and good at no application
+    machine_signs=(("common_name", "present", "", True), ("email", "present", "", False)),
+    documentation=(
+        "https://developers.cloudflare.com/cloudflare-one/identity/authorization-cookie/application-token",
+        "https://developers.cloudflare.com/cloudflare-one/identity/authorization-cookie/validating-json",
+    ),
 )
 
 

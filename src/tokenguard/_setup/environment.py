@@ -120,6 +120,7 @@ _OF_PRESETS: _Readers = {
     "version": _number,
     "service_accounts": _words,
     "owner_ids": _words,
+    "audience": _words,
     "in_cluster": _flag,
 }
 

@@ -45,7 +45,7 @@ def access_token(
     get = claims.get
     return judged(
         authority.url,
-        get("sub"),
+        get("sub") or None,
         party.client_id(claims, authority.client_id_claims),
         audience,
         scope.granted(claims, authority.scope_claims),

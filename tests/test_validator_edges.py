@@ -1,10 +1,19 @@
 """What a validator does at the edges of its world: no stack, a fork, headers that are no use to remember."""
 
+import sys
 from contextlib import nullcontext
 
 import pytest
 
-from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, Reason, RevocationList
+from tokenguard import (
+    AccessToken,
+    ConfigurationError,
+    InvalidTokenError,
+    KeysUnavailableError,
+    Reason,
+    RevocationList,
+    UnavailableError,
+)
 from tokenguard._adapters.guard import Guard
 from tokenguard._adapters.request import WsgiReader
 from tokenguard._flow import forks
@@ -37,17 +46,61 @@ async def test_s24_no_room_for_a_refusal(monkeypatch):
 
 
 async def test_s24_no_room_in_a_flow(monkeypatch):
-    """S24, 28: what nests in a token is the sender's choice."""
+    """S24: by then nothing is taken apart that a stranger wrote."""
     issuer = FakeIssuer(URL)
     validator = issuer.validator()
     monkeypatch.setattr(validator._threads, "run", used_up)
     monkeypatch.setattr(validator._loops, "run", used_up_async)
-    with pytest.raises(InvalidTokenError) as refusal:
+    with pytest.raises(ConfigurationError, match="stack"):
         validator._finish(iter_nothing())
-    assert refusal.value.reason is Reason.MALFORMED
-    with pytest.raises(InvalidTokenError) as refusal:
+    with pytest.raises(ConfigurationError, match="stack"):
         await validator._finish_async(iter_nothing())
-    assert refusal.value.reason is Reason.MALFORMED
+
+
+WAYS = {
+    "nothing else": lambda issuer: issuer.validator(),
+    "an extra check": lambda issuer: issuer.validator(checks=[lambda claims, now: None]),
+    "a denylist": lambda issuer: issuer.validator(revocations=RevocationList()),
+    "introspection": lambda issuer: issuer.validator(
+        issuer.as_issuer(introspection=issuer.introspection(when="always"))
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("world", ["threads", "loop"])
+def test_s24_a_remembered_token_on_a_used_up_stack_is_our_fault_never_the_tokens(way, world):
+    """S24: from every depth: accepted, or an error of ours, never a refusal."""
+    issuer = FakeIssuer(URL)
+    validator, token = WAYS[way](issuer), issuer.mint(deep={"a": [[[[{"b": [1]}]]]]})
+    validator.validate(token)
+
+    def deep(levels, call):
+        return call() if levels == 0 else deep(levels - 1, call)
+
+    outcomes, limit = set(), sys.getrecursionlimit()
+    for room in range(1, 120):
+        coroutine = validator.validate_async(token)
+        call = (lambda: validator.validate(token)) if world == "threads" else (lambda: coroutine.send(None))  # noqa: B023
+        sys.setrecursionlimit(limit + room)
+        try:
+            outcomes.add(type(deep(limit - stack_depth(), call)))
+        except StopIteration as stop:
+            outcomes.add(type(stop.value))
+        except (ConfigurationError, UnavailableError, RecursionError) as error:  # the last: no room for the call
+            outcomes.add(type(error))
+        finally:
+            sys.setrecursionlimit(limit)
+            coroutine.close()
+    assert ConfigurationError in outcomes
+    assert AccessToken in outcomes
+
+
+def stack_depth():
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 def iter_nothing():

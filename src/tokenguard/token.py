@@ -7,7 +7,7 @@ HTTP.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NoReturn, Self, cast
 
@@ -31,7 +31,7 @@ class _Object(dict[str, Any]):
 
     def __new__(cls, *members: Any, **more: Any) -> Self:
         made = super().__new__(cls)
-        dict.update(made, *members, **more)
+        dict.__init__(made, *members, **more)
         return made
 
     def __init__(self, *_: object, **__: object) -> None:
@@ -46,9 +46,9 @@ class _Array(list[Any]):
 
     __slots__ = ()
 
-    def __new__(cls, items: Iterable[Any] = ()) -> Self:
+    def __new__(cls, *items: Any) -> Self:
         made = super().__new__(cls)
-        list.extend(made, items)
+        list.__init__(made, *items)
         return made
 
     def __init__(self, *_: object) -> None:

@@ -24,7 +24,7 @@ from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
 from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
 from tokenguard._setup.prewarm import rehearse
-from tokenguard._validation.begin import Start, unexpected
+from tokenguard._validation.begin import NO_STACK, Start, unexpected
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.steps import Check, Validation
 from tokenguard._validation.verdict import Verdict
@@ -48,7 +48,6 @@ __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 
 T = TypeVar("T")
 
-_NO_STACK = "the stack is used up: validate nearer to its start, or raise the recursion limit"
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -189,7 +188,7 @@ class TokenValidator(Runtime):
             begun = self._begin_text(raw, scope)
             return begun if isinstance(begun, AccessToken) else self._finish(begun)
         except RecursionError:  # the caller left so little of the stack that no rejection could be made
-            raise ConfigurationError(_NO_STACK) from None
+            raise ConfigurationError(NO_STACK) from None
 
     async def validate_async(self, raw: str, *, scope: str | Iterable[str] | Requirement = NOTHING) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
@@ -204,7 +203,7 @@ class TokenValidator(Runtime):
             begun = self._begin_text(raw, scope)
             return begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
         except RecursionError:
-            raise ConfigurationError(_NO_STACK) from None
+            raise ConfigurationError(NO_STACK) from None
 
     def _begin_text(
         self, raw: object, scope: str | Iterable[str] | Requirement, watch: Run | None = None
@@ -226,8 +225,8 @@ class TokenValidator(Runtime):
             return self._run(flow)
         except TokenGuardError:
             raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except RecursionError as error:  # what strangers can nest was taken apart before there was a flow
+            raise ConfigurationError(NO_STACK) from error
         except Exception as error:
             raise unexpected(error) from error
 
@@ -237,8 +236,8 @@ class TokenValidator(Runtime):
             return await self._run_async(flow)
         except TokenGuardError:
             raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except RecursionError as error:  # what strangers can nest was taken apart before there was a flow
+            raise ConfigurationError(NO_STACK) from error
         except Exception as error:
             raise unexpected(error) from error
 

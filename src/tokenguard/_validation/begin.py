@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from math import isfinite
-from typing import Protocol
+from typing import Final, NoReturn, Protocol
 
 from tokenguard._flow.effects import Flow
 from tokenguard._flow.wall_time import wall_time
@@ -24,6 +24,8 @@ from tokenguard._validation.verdict import Verdict
 from tokenguard.errors import ConfigurationError, InvalidTokenError, Reason, TokenGuardError
 from tokenguard.requirements import Requirement
 from tokenguard.token import AccessToken
+
+NO_STACK: Final = "the stack is used up: validate nearer to its start, or raise the recursion limit"
 
 
 class Run(Watching, Protocol):
@@ -102,10 +104,15 @@ class Start:
             return self._validation.validate(token, digest, verdict, now, mono, requirement, run, request)
         except TokenGuardError:
             raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except RecursionError:
+            self._end_without_stack(token)
         except Exception as error:
             raise unexpected(error) from error
+
+    def _end_without_stack(self, token: bytes) -> NoReturn:
+        if self._memory.get(sha256(token).digest()) is not None:  # it held, and is not taken apart again: our own fault
+            raise ConfigurationError(NO_STACK) from None
+        raise InvalidTokenError(reason=Reason.MALFORMED) from None  # what nests in it is the sender's choice (28)
 
 
 def unexpected(error: Exception) -> ConfigurationError:

@@ -22,7 +22,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from math import inf, isfinite
 from typing import Any, Final, Self
@@ -193,13 +193,13 @@ class RedisStore:
         await self.aclose()
 
     @contextmanager
-    def _from_thread(self) -> Iterator[Any]:
+    def _from_thread(self) -> Generator[Any]:
         """The client for one round trip. Raises at once while Redis is left alone."""
         with self._attempts.attempt():
             yield self._clients.for_threads()
 
     @asynccontextmanager
-    async def _from_loop(self) -> AsyncIterator[Any]:
+    async def _from_loop(self) -> AsyncGenerator[Any]:
         """`_from_thread` for event loops, within `timeout` as a whole."""
         with self._attempts.attempt():
             async with asyncio.timeout(self._timeout):

@@ -7,7 +7,7 @@ Loaded by `tokenguard.redis` only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -41,7 +41,7 @@ class Attempts:
         self._probed_until = 0.0
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self) -> Generator[None]:
         """One round trip. Raises `redis.ConnectionError` at once while Redis is left alone."""
         with self._lock:
             is_probe = self._backoff.probing

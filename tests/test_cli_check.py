@@ -173,6 +173,19 @@ def test_the_cause_is_named_where_tokens_are_introspected_too(fake, kind):
     assert ran.json["cause"] == expected_cause(kind, reason)
 
 
+def test_a_status_claim_that_nothing_reads_is_a_finding_and_no_fault(fake):
+    status = {"status_list": {"idx": 0, "uri": "https://auth.example.com/1"}}
+    ran = check(fake, fake.mint(status=status), "--json")
+    assert (ran.code, ran.json["verdict"], ran.json["cause"]) == (0, "accepted", None)
+    assert ran.json["checks"][-1]["name"] == "status"
+    assert ran.json["checks"][-1]["status"] == "warning"
+    assert "!  status " in check(fake, fake.mint(status=status)).out
+    assert not [
+        one for one in check(fake, fake.mint(status="valid"), "--json").json["checks"] if one["name"] == "status"
+    ]
+    assert check(fake, fake.expired(status=status), "--json").json["checks"][-1]["name"] == "status"
+
+
 def test_every_fault_is_shown_past_the_first(fake):
     token = fake.mint(aud="https://other.example", exp=1, nbf=9_000_000_000, cnf={}, typ="ID", iss="x", sub=7)
     checks = {one["name"]: one["status"] for one in check(fake, token, "--json").json["checks"]}

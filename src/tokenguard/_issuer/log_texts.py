@@ -1,4 +1,4 @@
-"""What the operator is told where introspection gave no answer: the next step, in the log.
+"""What the operator is told where a token could not be asked about: the next step, in the log.
 
 Owns: the texts and their levels. Must not know: flights, caches. An OAuth error code is the only thing here that a
 server sent, and it is one of those that are registered. A token alone can bring about a WARNING, never an ERROR.
@@ -73,6 +73,16 @@ def log_not_shared(issuer: str) -> None:
             'issuer %.128r: introspection answers stay in this process: with client_auth="bearer" only a client_id'
             " says whose they are, and another API may get other answers. Write Introspection(client_id=...) to share"
             " them",
+            issuer,
+        )
+
+
+def log_status_unread(issuer: str) -> None:
+    """Log, at the first token of an issuer that has a `status` claim, that nothing here reads it."""
+    with suppress(Exception):
+        _log.warning(
+            "issuer %.128r: its tokens have a status claim (Token Status List), which is not read: a token that the"
+            " list calls invalid is accepted until its exp. Use introspection or a RevocationList",
             issuer,
         )
 

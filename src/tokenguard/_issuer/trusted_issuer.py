@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.introspector import Introspector
@@ -15,8 +16,8 @@ _RFC9068_CLAIMS = ("exp", "sub", "client_id", "iat", "jti")  # RFC 9068 section 
 
 
 class Authority:
-    """What the validation of a token needs of its issuer. Immutable, but for the state inside `keys` and
-    `introspector`."""
+    """What the validation of a token needs of its issuer. Immutable, but for `status_claims` and the state inside
+    `keys` and `introspector`."""
 
     __slots__ = (
         "algorithms",
@@ -32,6 +33,7 @@ class Authority:
         "machine_signs",
         "role_claims",
         "scope_claims",
+        "status_claims",
         "types",
         "url",
     )
@@ -57,6 +59,7 @@ class Authority:
         self.client_id_claims = tuple(issuer.client_id_claims)
         self.machine_signs = tuple(issuer.machine_signs)
         self.keys = keys
+        self.status_claims = count()  # of tokens that were validated anew
         self.discovery = discovery
         self.introspector = introspector
         settings = issuer.introspection

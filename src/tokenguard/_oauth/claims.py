@@ -203,8 +203,8 @@ TIMES: Final = tuple(one for one in CHECKS if one.check in (check_expiry, check_
 
 # -- the short form ----------------------------------------------------------------------------------------------------
 
-# Claims that only some tokens have, and that may be a reason to reject one.
-_UNUSUAL: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf"})
+# Claims that only some tokens have, and that may be a reason to reject one, or to say so (`refers_to_status_list`).
+_UNUSUAL: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf", "status"})
 
 
 def usual_claims(claims: Claims, expected: Expected, now: float) -> tuple[str, ...] | None:
@@ -248,6 +248,11 @@ def audience(claims: Claims, names: tuple[str, ...]) -> tuple[str, ...]:
 def _alone(sent: str) -> tuple[str, ...]:
     # One for all remembered tokens: 130 bytes less for each. There are few, as they are in somebody's settings.
     return (sent,)
+
+
+def refers_to_status_list(claims: Claims) -> bool:
+    """Whether the token says that a list tells its status (Token Status List, a draft of the IETF's OAuth group)."""
+    return isinstance(claims.get("status"), Mapping)
 
 
 def start(not_before: float | None, issued_at: float | None) -> float:

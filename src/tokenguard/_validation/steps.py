@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from tokenguard._flow.effects import Flow
 from tokenguard._issuer.introspector import Introspector
+from tokenguard._issuer.log_texts import log_status_unread
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
 from tokenguard._jose.jwk import Key, KeySet
 from tokenguard._oauth import party
-from tokenguard._oauth.claims import CHECKS, TIMES, start, usual_claims
+from tokenguard._oauth.claims import CHECKS, TIMES, refers_to_status_list, start, usual_claims
 from tokenguard._oauth.claims import audience as audience_of
 from tokenguard._oauth.introspection_messages import check_active
 from tokenguard._observe.evidence import clear, tell, tell_token
@@ -191,7 +192,10 @@ class Validation:
         except TokenGuardError as error:
             _tell(error, authority, claims)
             raise
-        return audience_of(claims, expected.audience_claims) if audience is None else audience
+        if audience is not None:
+            return audience
+        _note_status(claims, authority)
+        return audience_of(claims, expected.audience_claims)
 
     def _basis(self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet) -> Basis:
         """What the verdict on a token is based on, and those on others with its header."""
@@ -288,6 +292,7 @@ class Validation:
             check_answer(answer, authority.url, expected, now)
             if self._checks:
                 self._run_checks(freeze(answer), now)
+            _note_status(answer, authority)
             yield from self._revocation.check_denied(authority, answer, now)
         except TokenGuardError as error:
             _tell(error, authority, answer)
@@ -299,6 +304,11 @@ def _rejected(authority: Authority, reason: Reason) -> InvalidTokenError:
     error = InvalidTokenError(reason=reason)
     tell(error, authority.url)
     return error
+
+
+def _note_status(claims: Mapping[str, Any], authority: Authority) -> None:
+    if refers_to_status_list(claims) and next(authority.status_claims) == 0:
+        log_status_unread(authority.url)
 
 
 def _tell(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ import typer
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
 from tokenguard._jose.jwk import KeySet
+from tokenguard._oauth.claims import refers_to_status_list
 from tokenguard.cli import claims, jose, options, output
 from tokenguard.cli.options import Given
 from tokenguard.cli.record import Record, Step, Surroundings
@@ -110,6 +111,9 @@ def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> 
         claims.explain(told)
         if told.authority is not None and told.authority.introspects_all:
             _explain_introspection(told, error)
+    if refers_to_status_list(told.claims or (token.claims if token else {})):
+        expected = "no status claim: nothing here reads a Token Status List"
+        told.steps.append(Step("status", "warning", expected, "a status claim, which is not read"))
     return Report(token, error, told, now)
 
 

@@ -14,7 +14,7 @@ from tokenguard._jose.jwk import Key, KeySet
 from tokenguard.errors import Reason, RejectedError
 from tokenguard.requirements import Requirement
 
-Status = Literal["passed", "failed", "unknown", "not reached"]
+Status = Literal["passed", "failed", "unknown", "not reached", "warning"]
 
 
 @dataclass(frozen=True, slots=True)

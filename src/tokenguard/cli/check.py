@@ -16,7 +16,7 @@ from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
 from tokenguard._jose.jwk import KeySet
 from tokenguard._oauth.claims import refers_to_status_list
-from tokenguard.cli import claims, jose, options, output
+from tokenguard.cli import claims, jose, options, output, wording
 from tokenguard.cli.options import Given
 from tokenguard.cli.record import Record, Step, Surroundings
 from tokenguard.cli.report import Report
@@ -75,7 +75,7 @@ def check(
         allow_insecure_http,
         env_file,
     )
-    with output.settings_errors():
+    with wording.settings_errors():
         now = time.time() if at is None else options.moment(at)
         if str(jwks) == "-" and str(token_file or "-") == "-":
             raise ConfigurationError("only one of the token and --jwks can come from standard input")

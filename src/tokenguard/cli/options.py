@@ -6,6 +6,7 @@ Secrets are read from the environment or an environment file only; no option tak
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
@@ -183,7 +184,19 @@ def _preset(text: str, settings: dict[str, Any]) -> Issuer:
     try:
         made: Issuer = getattr(Issuer, name)(*arguments, **settings)
     except TypeError:
-        raise ConfigurationError(
-            f"the arguments of --preset do not fit: see Issuer.{name} in docs/presets.md"
-        ) from None
+        raise ConfigurationError(f'the arguments of --preset do not fit: write "{_usage(name)}"') from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--preset {name}: {error}") from None
     return made
+
+
+def _usage(preset: str) -> str:
+    """A preset and its arguments, as `--preset` takes them."""
+    words = [preset]
+    for name, one in inspect.signature(getattr(Issuer, preset)).parameters.items():
+        if one.kind is one.VAR_KEYWORD:
+            continue
+        positional = one.kind is one.POSITIONAL_OR_KEYWORD
+        word = name.upper() if positional else f"{name}={name.upper()}"
+        words.append(word if one.default is one.empty else f"[{word}]")
+    return " ".join(words)

@@ -36,6 +36,7 @@ LATER = {"http.client", "urllib.request", "jwt", "cryptography", "asyncio"}
 PUBLIC = {
     "AccessToken",
     "ConfigurationError",
+    "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "Introspection",
     "IntrospectionUnavailableError",
@@ -46,6 +47,7 @@ PUBLIC = {
     "MissingTokenError",
     "Reason",
     "RejectedError",
+    "ResourceRequest",
     "RevocationList",
     "TokenGuardError",
     "TokenValidator",

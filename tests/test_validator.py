@@ -604,6 +604,7 @@ ERRORS = [
     InvalidTokenError(),
     InvalidTokenError(reason=Reason.EXPIRED),
     InsufficientScopeError(("a", "b")),
+    tokenguard.InsufficientAuthenticationError(("phr",), 300, ("a",)),
     KeysUnavailableError(retry_after=7),
     tokenguard.IntrospectionUnavailableError(),
 ]
@@ -621,7 +622,13 @@ def test_errors_survive_pickle_and_copy(error):
 def test_the_tree():
     for name in ("ConfigurationError", "RejectedError", "UnavailableError"):
         assert issubclass(getattr(tokenguard, name), TokenGuardError)
-    for name in ("MissingTokenError", "InvalidRequestError", "InvalidTokenError", "InsufficientScopeError"):
+    for name in (
+        "MissingTokenError",
+        "InvalidRequestError",
+        "InvalidTokenError",
+        "InsufficientScopeError",
+        "InsufficientAuthenticationError",
+    ):
         assert issubclass(getattr(tokenguard, name), RejectedError)
     for name in ("KeysUnavailableError", "IntrospectionUnavailableError"):
         assert issubclass(getattr(tokenguard, name), UnavailableError)

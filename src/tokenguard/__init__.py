@@ -6,6 +6,7 @@ The public names. Adapters are imported from their modules: `tokenguard.asgi`, `
 
 from tokenguard.errors import (
     ConfigurationError,
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     IntrospectionUnavailableError,
     InvalidRequestError,
@@ -19,6 +20,7 @@ from tokenguard.errors import (
 )
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
+from tokenguard.request import ResourceRequest
 from tokenguard.revocations import RevocationList
 from tokenguard.secret_file import SecretFile
 from tokenguard.token import AccessToken
@@ -27,6 +29,7 @@ from tokenguard.validator import IssuerState, KeyState, TokenValidator
 __all__ = [
     "AccessToken",
     "ConfigurationError",
+    "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "Introspection",
     "IntrospectionUnavailableError",
@@ -39,6 +42,7 @@ __all__ = [
     "MissingTokenError",
     "Reason",
     "RejectedError",
+    "ResourceRequest",
     "RevocationList",
     "SecretFile",
     "TokenGuardError",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from math import isfinite
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from tokenguard.errors import ConfigurationError
@@ -34,6 +36,14 @@ def switch(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(f"{name} must be True or False")
     return value
+
+
+def is_lazy(function: Any) -> bool:
+    """Whether calling `function` would only start it: a coroutine or generator function, also as `__call__`."""
+    return any(
+        inspect.iscoroutinefunction(one) or inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
+        for one in (inspect.unwrap(function), getattr(function, "__call__", None))  # noqa: B004 - the method itself
+    )
 
 
 def strings(name: str, value: object, *, example: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, G
 from tokenguard._adapters.request import AsgiReader, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
+from tokenguard.requirements import Required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class BearerMiddleware:
     """Guards every `http` and `websocket` request of `app`.
 
     - `scope`: what every token must grant, all of it
+    - `require`: what else is required of every token, from `tokenguard.requirements`
     - `public`: paths that need no token: `"/health"`, or `"/docs/*"` for what lies below `/docs/`. http only
     - `optional`: a request without credentials passes, one with bad credentials does not
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
@@ -53,6 +55,7 @@ class BearerMiddleware:
         validator: TokenValidator,
         *,
         scope: str | Iterable[str] = (),
+        require: Required | None = None,
         public: str | Iterable[str] = (),
         optional: bool = False,
         realm: str | None = None,
@@ -66,6 +69,7 @@ class BearerMiddleware:
             AsgiReader(),
             self._validator,
             scope=scope,
+            require=require,
             public=public,
             optional=optional,
             realm=realm,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from tokenguard._oauth.scope import SCOPE_TOKEN
 from tokenguard._settings import fetched_url
 from tokenguard.errors import (
     ConfigurationError,
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     InvalidRequestError,
     InvalidTokenError,
@@ -36,6 +38,7 @@ _QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", re.ASCII)
 
 _ABOUT_THE_BODY = ("Content-Type", "Content-Length")
 _DEFAULT_REALM = "api"
+_LONGEST_AGE = 10**18  # nobody means more, and an int of an application may be too long to write
 _FAILURE = "The request could not be authorized because of an error in the server."
 
 # The class decides, not what an instance or a subclass says of itself: the client's text stays ours.
@@ -44,6 +47,7 @@ _REFUSALS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (InvalidTokenError, HTTPStatus.UNAUTHORIZED),
     (InsufficientScopeError, HTTPStatus.FORBIDDEN),
+    (InsufficientAuthenticationError, HTTPStatus.UNAUTHORIZED),
     (RejectedError, HTTPStatus.UNAUTHORIZED),
 )
 
@@ -105,7 +109,8 @@ def reject(
     """The answer to a request that ended in `error`.
 
     - a refusal: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials the challenge holds
-      `realm` and `resource_metadata` only; every 401 holds `resource_metadata`; a 403 lists every required scope
+      `realm` and `resource_metadata` only; every 401 holds `resource_metadata`; a 403 lists every required scope, and
+      the 401 of RFC 9470 `acr_values`, `max_age` and these scopes
     - could not tell (`UnavailableError`): 503 and `Retry-After`, no challenge
     - everything else, `ConfigurationError` included: 500, no challenge
 
@@ -126,11 +131,13 @@ def reject(
 
 def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *, show_reason: bool) -> Rejection:
     kind, status = next((kind, status) for kind, status in _REFUSALS if isinstance(error, kind))
-    members: dict[str, str] = {}
+    members: dict[str, str | int] = {}
     if kind.error is not None:
         members = {"error": kind.error, "error_description": kind.description}
-    if isinstance(error, InsufficientScopeError):
-        scope = " ".join([name for name in error.required if _is_scope_token(name)])
+    if isinstance(error, InsufficientAuthenticationError):
+        members |= _step_up(error)
+    if isinstance(error, InsufficientScopeError | InsufficientAuthenticationError):
+        scope = _listed(error.required)
         if scope:
             members["scope"] = scope
     parameters = {"realm": realm, **members}
@@ -142,12 +149,23 @@ def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *,
     return _answer(status, kind.description, members, (("WWW-Authenticate", challenge),))
 
 
-def _is_scope_token(name: object) -> bool:
-    return isinstance(name, str) and SCOPE_TOKEN.fullmatch(name) is not None
+def _step_up(error: InsufficientAuthenticationError) -> dict[str, str | int]:
+    """How the subject must sign in (RFC 9470 section 3)."""
+    members: dict[str, str | int] = {}
+    acr_values = _listed(error.acr_values)
+    if acr_values:
+        members["acr_values"] = acr_values
+    if type(error.max_age) is int and 0 <= error.max_age <= _LONGEST_AGE:
+        members["max_age"] = error.max_age
+    return members
+
+
+def _listed(names: tuple[object, ...]) -> str:
+    return " ".join([name for name in names if isinstance(name, str) and SCOPE_TOKEN.fullmatch(name) is not None])
 
 
 def _answer(
-    status: HTTPStatus, detail: str, members: dict[str, str], headers: tuple[tuple[str, str], ...]
+    status: HTTPStatus, detail: str, members: Mapping[str, str | int], headers: tuple[tuple[str, str], ...]
 ) -> Rejection:
     # "about:blank": the status says it all, and the title is its phrase (RFC 9457 section 4.2.1).
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members}

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 __all__ = [
     "ConfigurationError",
+    "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "IntrospectionUnavailableError",
     "InvalidRequestError",
@@ -51,6 +52,8 @@ class Reason(StrEnum):
     MISSING = "missing"
     MULTIPLE = "multiple"
     SCOPE = "scope"
+    ROLE = "role"
+    AUTHENTICATION = "authentication"
 
 
 _NEXT_STEP = {
@@ -72,6 +75,8 @@ _NEXT_STEP = {
     Reason.MISSING: "the request carries none; let the client send Authorization: Bearer",
     Reason.MULTIPLE: "the request carries more than one credential; let the client send exactly one",
     Reason.SCOPE: "it lacks a required scope; let the issuer grant it to this client",
+    Reason.ROLE: "it lacks a required role; assign it at the issuer, and compare role_claims with the token",
+    Reason.AUTHENTICATION: "its subject signed in too long ago or too weakly; let the client read acr_values, max_age",
 }
 
 
@@ -144,6 +149,37 @@ class InsufficientScopeError(RejectedError):
 
     def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
         return partial(type(self), self.required, reason=self.reason), ()
+
+
+class InsufficientAuthenticationError(RejectedError):
+    """The token is good, and its subject must sign in anew or by stronger means (RFC 9470). HTTP: 401
+    insufficient_user_authentication.
+
+    `acr_values` are the accepted authentication context classes in the order of preference, `max_age` the seconds since
+    the sign-in or None, `required` the scopes that the new token must have.
+    """
+
+    error: ClassVar[str | None] = "insufficient_user_authentication"
+    description: ClassVar[str] = "A different authentication level is required."
+    acr_values: tuple[str, ...]
+    max_age: int | None
+    required: tuple[str, ...]
+
+    def __init__(
+        self,
+        acr_values: tuple[str, ...] = (),
+        max_age: int | None = None,
+        required: tuple[str, ...] = (),
+        *,
+        reason: Reason = Reason.AUTHENTICATION,
+    ) -> None:
+        super().__init__(reason=reason)
+        self.acr_values = tuple(acr_values)
+        self.max_age = max_age
+        self.required = tuple(required)
+
+    def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
+        return partial(type(self), self.acr_values, self.max_age, self.required, reason=self.reason), ()
 
 
 class UnavailableError(TokenGuardError):

@@ -35,7 +35,8 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.issuer import Issuer
-from tokenguard.requirements import NOTHING, Requirement, required
+from tokenguard.request import ResourceRequest
+from tokenguard.requirements import NOTHING, Required, Requirement, both
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
 
@@ -136,15 +137,16 @@ class TokenValidator(Runtime):
             memory=self._memory,
             revocations=revocations,
         )
-        # For our adapters too: they know the octets of a credential already.
-        self._begin = Start(
+        start = Start(
             self._validation,
             self._memory,
             clock=clock,
             monotonic=monotonic,
             leeway=self._leeway,
             max_token_bytes=self._max_token_bytes,
-        ).begin
+        )
+        # For our adapters too: they know the octets of a credential already, or a token.
+        self._begin, self._check = start.begin, start.check
         self._is_rehearsed = False
         urls = [url for one in issuers for url in asked(one).values()]
         super().__init__(transport, ssl_context, log, fetches=fetches, asked=urls)
@@ -173,8 +175,19 @@ class TokenValidator(Runtime):
 
     # -- validation ----------------------------------------------------------------------------------------------------
 
-    def validate(self, raw: str, *, scope: str | Iterable[str] | Requirement = NOTHING) -> AccessToken:
-        """Validate a token from a thread. `scope`: space-delimited or iterable, all of them are required.
+    def validate(
+        self,
+        raw: str,
+        *,
+        scope: str | Iterable[str] | Requirement = NOTHING,
+        require: Required | None = None,
+        request: ResourceRequest | None = None,
+    ) -> AccessToken:
+        """Validate a token from a thread.
+
+        - `scope`: space-delimited or iterable, all of them are required
+        - `require`: what else is required, from `tokenguard.requirements`
+        - `request`: what the request said, for requirements that look at it
 
         Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could say), `ConfigurationError`.
         Nothing else leaves it, whatever `raw` is.
@@ -182,38 +195,54 @@ class TokenValidator(Runtime):
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw) as watch:
-                    begun = self._begin_text(raw, scope, watch)
+                    begun = self._begin_text(raw, scope, require, request, watch)
                     watch.token = begun if isinstance(begun, AccessToken) else self._finish(begun)
                     return watch.token
-            begun = self._begin_text(raw, scope)
+            begun = self._begin_text(raw, scope, require, request)
             return begun if isinstance(begun, AccessToken) else self._finish(begun)
         except RecursionError:  # the caller left so little of the stack that no rejection could be made
             raise ConfigurationError(NO_STACK) from None
 
-    async def validate_async(self, raw: str, *, scope: str | Iterable[str] | Requirement = NOTHING) -> AccessToken:
+    async def validate_async(
+        self,
+        raw: str,
+        *,
+        scope: str | Iterable[str] | Requirement = NOTHING,
+        require: Required | None = None,
+        request: ResourceRequest | None = None,
+    ) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
         if self._sync_only:
             self._check_async()
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw) as watch:
-                    begun = self._begin_text(raw, scope, watch)
+                    begun = self._begin_text(raw, scope, require, request, watch)
                     watch.token = begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
                     return watch.token
-            begun = self._begin_text(raw, scope)
+            begun = self._begin_text(raw, scope, require, request)
             return begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
         except RecursionError:
             raise ConfigurationError(NO_STACK) from None
 
     def _begin_text(
-        self, raw: object, scope: str | Iterable[str] | Requirement, watch: Run | None = None
+        self,
+        raw: object,
+        scope: str | Iterable[str] | Requirement,
+        require: Required | None = None,
+        request: ResourceRequest | None = None,
+        run: Run | None = None,
     ) -> AccessToken | Flow[AccessToken]:
         try:
-            requirement = scope if isinstance(scope, Requirement) else required(scope)
+            requirement = scope if require is None and isinstance(scope, Requirement) else both(scope, require)
+            if request is not None and not isinstance(request, ResourceRequest):
+                raise ConfigurationError("request must be a ResourceRequest(method, url)")
             # The cap comes before anything whose cost grows with the size.
             if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
                 raise InvalidTokenError(reason=Reason.MALFORMED)
-            return cast("AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), requirement, None, watch))
+            return cast(
+                "AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), requirement, None, run, request)
+            )
         except (TokenGuardError, RecursionError):
             raise
         except Exception as error:

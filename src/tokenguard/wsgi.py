@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tokenguard._adapters.guard import TOKEN_KEY, Guard, usable
 from tokenguard._adapters.request import WsgiReader
+from tokenguard.requirements import Required
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -37,6 +38,7 @@ class BearerMiddleware:
         validator: TokenValidator,
         *,
         scope: str | Iterable[str] = (),
+        require: Required | None = None,
         public: str | Iterable[str] = (),
         optional: bool = False,
         realm: str | None = None,
@@ -49,6 +51,7 @@ class BearerMiddleware:
             WsgiReader(),
             usable(validator),
             scope=scope,
+            require=require,
             public=public,
             optional=optional,
             realm=realm,

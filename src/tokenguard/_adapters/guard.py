@@ -7,11 +7,13 @@ views. Must not know: any framework, any protocol (see `request`), status codes,
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from urllib.parse import quote
 
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
@@ -30,7 +32,8 @@ from tokenguard.errors import (
     RejectedError,
     TokenGuardError,
 )
-from tokenguard.requirements import NOTHING, Requirement, required
+from tokenguard.request import ResourceRequest
+from tokenguard.requirements import NOTHING, Required, Requirement, both
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ POLICY_VIOLATION = 1008  # closes a websocket that cannot be rejected otherwise 
 _PREFIX: Final = PREFIX.encode()
 _SKIPPED: Final = len(_PREFIX)
 _MARK: Final = "__tokenguard_required__"  # survives functools.wraps
+_IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 _FAILED: Final = "the guard failed; the log says where"
 
 _log = logging.getLogger("tokenguard")
@@ -64,6 +68,7 @@ class Guard(Generic[R]):
     """
 
     __slots__ = (
+        "_check",
         "_credentials",
         "_log",
         "_validate",
@@ -86,6 +91,7 @@ class Guard(Generic[R]):
         validator: TokenValidator | None,
         *,
         scope: str | Iterable[str] | Requirement = (),
+        require: Required | None = None,
         public: str | Iterable[str] = (),
         optional: bool = False,
         realm: str | None = None,
@@ -96,11 +102,11 @@ class Guard(Generic[R]):
         self.reader = reader
         self._credentials = reader.credentials
         self.validator = validator
-        self._validate, self._validate_async = _ours(validator)
+        self._validate, self._validate_async, self._check = _ours(validator)
         self._log = BoundedLog()
         with suppress(Exception):  # a validator's stand-in need not flush it
             validator.logs.add(self._log)  # type: ignore[union-attr]
-        self.required = required(scope)
+        self.required = both(scope, require)
         self.public = public_paths(public) or None
         self.optional = switch("optional", optional)
         self.realm = checked_realm(realm)
@@ -132,7 +138,7 @@ class Guard(Generic[R]):
                 return found
             if isinstance(found, str):
                 with at_a_door(validator):
-                    found = checked(validator.validate(found, scope=required))
+                    found = checked(validator.validate(found, **self._asked(request, required)))
                 self.note(request, found, None, required)
             elif found is not None and not isinstance(found, AccessToken):
                 found = validator._finish(found)
@@ -163,7 +169,7 @@ class Guard(Generic[R]):
                 return found
             if isinstance(found, str):
                 with at_a_door(validator):
-                    found = checked(await validator.validate_async(found, scope=required))
+                    found = checked(await validator.validate_async(found, **self._asked(request, required)))
                 self.note(request, found, None, required)
             elif found is not None and not isinstance(found, AccessToken):
                 found = await validator._finish_async(found)
@@ -180,7 +186,8 @@ class Guard(Generic[R]):
         try:
             if token is None:
                 raise MissingTokenError
-            required.check(checked(token), None, 0.0)
+            if not required.usual_scopes <= checked(token).scopes:
+                self._check(token, required, self._resource(request, required))
         except TokenGuardError as error:
             self.note(request, None, error, required, name=name)
             raise
@@ -208,7 +215,8 @@ class Guard(Generic[R]):
         ):
             if run is not None:
                 run.start()
-            begun = known._begin(value[_SKIPPED:], required, is_plain, run)
+            asked = self._resource(request, required) if required.needs_request else None
+            begun = known._begin(value[_SKIPPED:], required, is_plain, run, asked)
             if begun is not None:
                 return begun
             if run is not None:
@@ -223,7 +231,21 @@ class Guard(Generic[R]):
             return raw
         if run is not None:
             run.start()
-        return known._begin_text(raw, required, run)
+        return known._begin_text(raw, required, None, self._resource(request, required), run)
+
+    def _resource(self, request: R, required: Requirement) -> ResourceRequest | None:
+        """What `request` said, where a requirement looks at it."""
+        if not required.needs_request:
+            return None
+        reader = self.reader
+        url = quote(reader.path(request), safe=_IN_A_PATH, errors="surrogatepass")
+        return ResourceRequest(reader.method(request), url, headers=reader.headers(request))
+
+    def _asked(self, request: R, required: Requirement) -> dict[str, Any]:
+        """The arguments for whatever stands in for a validator: as few as there can be."""
+        if required.is_scope_only:
+            return {"scope": required}
+        return {"require": required, "request": self._resource(request, required)}
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
@@ -321,15 +343,21 @@ def usable(validator: TokenValidator) -> TokenValidator:
     return validator
 
 
-def _ours(validator: TokenValidator | None) -> tuple[Any, Any]:
-    """`validate` and `validate_async` as tokenguard wrote them, for a validator that is no stand-in."""
+def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
+    """`validate` and `validate_async` as tokenguard wrote them, for a validator that is no stand-in, and what checks
+    one more requirement."""
     if validator is None:
-        return None, None
+        return None, None, _check_by_real_time
     from tokenguard.validator import VALIDATE, VALIDATE_ASYNC, TokenValidator
 
     if not issubclass(type(validator), TokenValidator):
-        return None, None
-    return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC  # which says what is wrong
+        return None, None, _check_by_real_time
+    # Without `VALIDATE_ASYNC` the method itself is asked, which says what is wrong.
+    return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC, validator._check
+
+
+def _check_by_real_time(token: AccessToken, required: Requirement, request: ResourceRequest | None) -> None:
+    required.check(token, request, time.time())
 
 
 def checked(token: object) -> AccessToken:

@@ -9,7 +9,7 @@ another protocol writes a `Reader` for whatever stands for a request there, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from tokenguard._adapters.public_paths import route_path
@@ -20,6 +20,7 @@ R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
 
 _AUTHORIZATION = "Authorization"
+_FIELDS_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")  # PEP 3333
 # The path as it was sent is no part of WSGI; servers that give it use one of these names.
 _SENT_PATHS = ("RAW_URI", "REQUEST_URI")
 
@@ -48,6 +49,10 @@ class Reader(Protocol[R_contra]):
 
     def header(self, request: R_contra, name: str, /) -> str | None:
         """The first field of this name, None where there is none."""
+        ...
+
+    def headers(self, request: R_contra, /) -> Iterable[tuple[str, str]]:
+        """Every field, its name in lower case."""
         ...
 
 
@@ -82,8 +87,9 @@ class AsgiReader:
         return str(scope.get("method", "GET"))
 
     def path(self, scope: Mapping[str, Any], /) -> str:
-        """See `Reader`."""
-        return str(scope.get("path", ""))
+        """See `Reader`. Some frameworks and servers leave the prefix off the path."""
+        path, root = str(scope.get("path", "")), str(scope.get("root_path") or "").rstrip("/")
+        return path if path == root or path.startswith(f"{root}/") else f"{root}{path}"
 
     def header(self, scope: Mapping[str, Any], name: str, /) -> str | None:
         """See `Reader`."""
@@ -92,6 +98,10 @@ class AsgiReader:
             if field.lower() == wanted:
                 return str(value, "latin-1")
         return None
+
+    def headers(self, scope: Mapping[str, Any], /) -> list[tuple[str, str]]:
+        """See `Reader`."""
+        return [(str(name, "latin-1").lower(), str(value, "latin-1")) for name, value in scope.get("headers") or ()]
 
 
 class WsgiReader:
@@ -128,6 +138,14 @@ class WsgiReader:
         """See `Reader`."""
         value = environ.get(_variable(name))
         return None if value is None else str(value)
+
+    def headers(self, environ: Mapping[str, Any], /) -> list[tuple[str, str]]:
+        """See `Reader`."""
+        return [
+            (name.removeprefix("HTTP_").replace("_", "-").lower(), str(value))
+            for name, value in environ.items()
+            if name.startswith("HTTP_") or name in _FIELDS_WITHOUT_PREFIX
+        ]
 
 
 def takes_denials(scope: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol, Self
 from tokenguard._flow.messages import Endpoint, Request
 from tokenguard._observe.evidence import Evidence, evidence
 from tokenguard.errors import (
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     IntrospectionUnavailableError,
     KeysUnavailableError,
@@ -74,7 +75,7 @@ def judged(
 ) -> Judged:
     """The event for a token that was accepted, or a request that ended in `error`."""
     outcome, reason = outcome_of(error)
-    if isinstance(error, InsufficientScopeError):
+    if isinstance(error, InsufficientScopeError | InsufficientAuthenticationError):
         required = error.required
     return Judged(door, outcome, reason, evidence(token, error), required, request, raw)
 

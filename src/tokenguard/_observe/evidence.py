@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenguard.errors import InsufficientScopeError, TokenGuardError
+from tokenguard.errors import TokenGuardError
 from tokenguard.token import AccessToken
 
 
@@ -57,10 +57,3 @@ def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence
         found = vars(error).get(_KEY) if isinstance(error, TokenGuardError) else None
         return found if isinstance(found, Evidence) else _NOTHING
     return _NOTHING if token is None else Evidence(token.issuer, True, token.client_id, token.token_id)
-
-
-def insufficient(token: AccessToken, required: tuple[str, ...]) -> InsufficientScopeError:
-    """The rejection of a good token that lacks some of the scopes `required`. It says whose token it was."""
-    error = InsufficientScopeError(required)
-    tell_token(error, token)
-    return error

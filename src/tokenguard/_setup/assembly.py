@@ -17,7 +17,7 @@ from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.keys import KeySource
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard._settings import is_https, number
+from tokenguard._settings import is_https, is_lazy, number
 from tokenguard._validation.steps import Check
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import AnswerStore
@@ -158,17 +158,9 @@ def checks_of(given: Iterable[Check]) -> tuple[Check, ...]:
     for check in checks:
         if not callable(check):
             raise ConfigurationError("checks must be an iterable of callables (claims, now)")
-        if _is_lazy(inspect.unwrap(check)) or _is_lazy(getattr(check, "__call__", None)):  # noqa: B004 - the method itself
+        if is_lazy(check):
             raise ConfigurationError("a check must be a plain function: a coroutine or generator would never run")
     return checks
-
-
-def _is_lazy(function: object) -> bool:
-    return (
-        inspect.iscoroutinefunction(function)
-        or inspect.isgeneratorfunction(function)
-        or inspect.isasyncgenfunction(function)
-    )
 
 
 def check_outbound(http_timeout: object, ssl_context: object, *callables: object) -> None:

@@ -22,6 +22,7 @@ from tokenguard._validation.revocation import Watching
 from tokenguard._validation.steps import Validation
 from tokenguard._validation.verdict import Verdict
 from tokenguard.errors import ConfigurationError, InvalidTokenError, Reason, TokenGuardError
+from tokenguard.request import ResourceRequest
 from tokenguard.requirements import Requirement
 from tokenguard.token import AccessToken
 
@@ -64,7 +65,7 @@ class Start:
         requirement: Requirement,
         is_token: Callable[[bytes], bool] | None = None,
         run: Run | None = None,
-        request: object = None,
+        request: ResourceRequest | None = None,
     ) -> AccessToken | Flow[AccessToken] | None:
         """A remembered token at once, else the flow that validates. No generator, no await on the first way, and no
         lock, but for a token that was unused for a generation of them.
@@ -97,7 +98,7 @@ class Start:
                     and starts <= now + self._leeway
                 ):
                     if not requirement.usual_scopes <= known.scopes:
-                        requirement.check(known, request, now)
+                        requirement.check(known, request, now, self._leeway)
                     return known
             if not (type(now) is type(mono) is float and isfinite(now + mono)):
                 _check_clocks(now, mono)
@@ -113,6 +114,15 @@ class Start:
         if self._memory.get(sha256(token).digest()) is not None:  # it held, and is not taken apart again: our own fault
             raise ConfigurationError(NO_STACK) from None
         raise InvalidTokenError(reason=Reason.MALFORMED) from None  # what nests in it is the sender's choice (28)
+
+    def check(self, token: AccessToken, requirement: Requirement, request: ResourceRequest | None) -> None:
+        """Whether a token that was validated before meets one more requirement. Raises as `begin`."""
+        try:
+            now = (self._clock or time.time)()
+        except Exception as error:
+            raise unexpected(error) from error
+        _check_clocks(now)
+        requirement.check(token, request, now, self._leeway)
 
 
 def unexpected(error: Exception) -> ConfigurationError:

@@ -31,6 +31,7 @@ from tokenguard.errors import (
     RejectedError,
     TokenGuardError,
 )
+from tokenguard.request import ResourceRequest
 from tokenguard.requirements import Requirement
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken, freeze
@@ -48,7 +49,13 @@ class _Case:
     __slots__ = ("digest", "now", "raw", "request", "requirement", "run")
 
     def __init__(
-        self, raw: bytes, digest: bytes, now: float, requirement: Requirement, run: Watching | None, request: object
+        self,
+        raw: bytes,
+        digest: bytes,
+        now: float,
+        requirement: Requirement,
+        run: Watching | None,
+        request: ResourceRequest | None,
     ) -> None:
         self.raw = raw
         self.digest = digest
@@ -56,11 +63,6 @@ class _Case:
         self.requirement = requirement
         self.run = run
         self.request = request
-
-    def fulfilled(self, token: AccessToken) -> AccessToken:
-        """`token`, which is good, if it is enough too."""
-        self.requirement.check(token, self.request, self.now)
-        return token
 
 
 class Validation:
@@ -98,7 +100,7 @@ class Validation:
         mono: float,
         requirement: Requirement,
         run: Watching | None = None,
-        request: object = None,
+        request: ResourceRequest | None = None,
     ) -> AccessToken | Flow[AccessToken]:
         """The token at once where nothing has to be waited for, else the flow that goes on from there.
 
@@ -135,7 +137,7 @@ class Validation:
                     basis = self._basis(unverified, authority, key, keys)
                 token = self._remember(unverified, audience, basis, digest)
                 if not requirement.usual_scopes <= token.scopes:
-                    requirement.check(token, request, now)
+                    requirement.check(token, request, now, self._leeway)
                 return token
         return self._find_key(_Case(raw, digest, now, requirement, run, request), unverified, authority, key)
 
@@ -178,7 +180,7 @@ class Validation:
         audience = self._check(unverified.claims, authority, case.now)
         yield from self._check_revoked(case, authority, unverified.claims)
         basis = self._basis(unverified, authority, key, keys)
-        return case.fulfilled(self._remember(unverified, audience, basis, case.digest))
+        return self._enough(case, self._remember(unverified, audience, basis, case.digest))
 
     def _check(self, claims: dict[str, Any], authority: Authority, now: float) -> tuple[str, ...]:
         """Steps 5 to 7 but for revocation, for a token whose signature held. Its audience."""
@@ -196,6 +198,11 @@ class Validation:
             return audience
         _note_status(claims, authority)
         return audience_of(claims, expected.audience_claims)
+
+    def _enough(self, case: _Case, token: AccessToken) -> AccessToken:
+        """`token`, which is good, if it meets the requirement too."""
+        case.requirement.check(token, case.request, case.now, self._leeway)
+        return token
 
     def _basis(self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet) -> Basis:
         """What the verdict on a token is based on, and those on others with its header."""
@@ -249,7 +256,7 @@ class Validation:
             tell_token(error, token)
             raise
         yield from self._check_revoked(case, authority, token.claims)
-        return case.fulfilled(token)
+        return self._enough(case, token)
 
     def _run_checks(self, claims: Mapping[str, Any], now: float) -> None:
         for check in self._checks:
@@ -297,7 +304,7 @@ class Validation:
         except TokenGuardError as error:
             _tell(error, authority, answer)
             raise
-        return case.fulfilled(access_token(authority, answer, audience_of(answer, expected.audience_claims), None))
+        return self._enough(case, access_token(authority, answer, audience_of(answer, expected.audience_claims), None))
 
 
 def _rejected(authority: Authority, reason: Reason) -> InvalidTokenError:

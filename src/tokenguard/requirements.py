@@ -352,6 +352,8 @@ class _Nothing(Requirement):
 
 
 NOTHING: Final = _Nothing()
+OPTIONAL: Final = _Nothing()
+"""Any good token, or no credentials at all: for adapters, which know a request without any."""
 
 
 def required(scope: str | Iterable[str] | Requirement) -> Requirement:

@@ -16,6 +16,8 @@ from tokenguard.errors import (
     Reason,
     RejectedError,
     TokenGuardError,
+    TokenRefusedError,
+    TokenUnavailableError,
     UnavailableError,
 )
 from tokenguard.introspection import Introspection
@@ -46,6 +48,8 @@ __all__ = [
     "RevocationList",
     "SecretFile",
     "TokenGuardError",
+    "TokenRefusedError",
+    "TokenUnavailableError",
     "TokenValidator",
     "UnavailableError",
 ]

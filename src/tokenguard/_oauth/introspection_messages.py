@@ -18,35 +18,14 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from tokenguard._flow.messages import Request, Response
-from tokenguard._jose import strict_json
 from tokenguard._oauth.claims import is_numeric_date
 from tokenguard._oauth.client_auth import Credentials
+from tokenguard._oauth.oauth_messages import FORM, REGISTERED
+from tokenguard._oauth.oauth_messages import members as members_of
 from tokenguard.errors import InvalidTokenError, Reason
 
-_HEADERS: Final = (("accept", "application/json"), ("content-type", "application/x-www-form-urlencoded"))
 _TOKEN_TYPES: Final = frozenset({"bearer", "access_token"})
 _CODE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}", re.ASCII)  # RFC 6749 section 5.2, capped
-# What may be told of: codes of IANA's "OAuth Extensions Error Registry". Any other text may be the token, sent back.
-_TOLD: Final = frozenset(
-    {
-        "access_denied",
-        "insufficient_scope",
-        "invalid_client",
-        "invalid_dpop_proof",
-        "invalid_grant",
-        "invalid_request",
-        "invalid_scope",
-        "invalid_target",
-        "invalid_token",
-        "server_error",
-        "temporarily_unavailable",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "unsupported_response_type",
-        "unsupported_token_type",
-        "use_dpop_nonce",
-    }
-)
 _OURS: Final = frozenset(
     {"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope", "invalid_token"}
 )
@@ -76,18 +55,18 @@ class AnswerError(Exception):
         super().__init__(kind)
         self.kind = kind
         self.fault = fault
-        self.code = code if code in _TOLD else None
+        self.code = code if code in REGISTERED else None
 
 
 def build_request(endpoint: str, token: str | bytes, credentials: Credentials) -> Request:
     """The question (RFC 7662 section 2.1): a form POST, so that the token is in no URL and no access log."""
     fields = (("token", token), ("token_type_hint", "access_token"), *credentials.fields)
-    return Request("POST", endpoint, (*_HEADERS, *credentials.headers), urlencode(fields).encode("ascii"))
+    return Request("POST", endpoint, (*FORM, *credentials.headers), urlencode(fields).encode("ascii"))
 
 
 def read_answer(response: Response) -> dict[str, Any]:
     """The answer, active or not (RFC 7662 section 2.2). Raises `AnswerError` for anything that is none."""
-    members = _members(response)
+    members = members_of(response)
     code = None if members is None else _code(members)
     status = response.status
     if status != 200:
@@ -119,16 +98,6 @@ def time_to_expiry(answer: Mapping[str, Any], now: float, bound: float) -> float
     if not is_numeric_date(expires_at) or expires_at >= now + bound:
         return bound
     return float(expires_at - now) if expires_at > now else 0.0
-
-
-def _members(response: Response) -> dict[str, Any] | None:
-    content_type = response.headers.get("content-type")
-    if content_type is not None and content_type.split(";", 1)[0].strip().lower() != "application/json":
-        return None
-    try:
-        return strict_json.parse_object(response.body)
-    except ValueError:
-        return None
 
 
 def _code(members: Mapping[str, Any]) -> str | None:

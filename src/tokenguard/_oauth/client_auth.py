@@ -1,6 +1,6 @@
-"""How this API authenticates to an introspection endpoint: credentials in, headers and form fields out.
+"""How a client authenticates to an authorization server: credentials in, headers and form fields out.
 
-Owns: the five methods (RFC 6749 section 2.3.1, RFC 7523, RFC 8705 section 2, RFC 6750) and what a private key must be.
+Owns: the methods (RFC 6749 section 2.3.1, RFC 7523, RFC 8705 section 2, RFC 6750) and what a private key must be.
 Must not know: settings, the clock, where a secret comes from, the request they end up in.
 """
 
@@ -18,12 +18,13 @@ from tokenguard._jose.algorithms import FITTING, NAMES, SYMMETRIC, normalise
 from tokenguard._jose.base64url import encode
 from tokenguard._jose.jwk import RSA_BOUNDS, rsa_fits, without_nulls
 
-METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "bearer")
 SIGNING_ALGORITHMS: Final = (*(name for name in NAMES if name not in SYMMETRIC), "Ed25519")
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
 ASSERTION_LIFETIME: Final = 60  # seconds; an assertion is for one request
 
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+_ASSERTION: Final = re.compile(r"[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+){2}", re.ASCII)
+_LONGEST_ASSERTION: Final = 65_536
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
@@ -37,6 +38,7 @@ class Credentials:
 
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # as they were before they were encoded
 
 
 class SigningKey:
@@ -62,7 +64,8 @@ class SigningKey:
 def basic(client_id: str, secret: str) -> Credentials:
     """`client_secret_basic`: both are form-encoded first, so a colon or a non-ASCII character in them is safe."""
     pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode("ascii")
-    return Credentials(headers=(("authorization", "Basic " + b64encode(pair).decode("ascii")),))
+    header = "Basic " + b64encode(pair).decode("ascii")
+    return Credentials(headers=(("authorization", header),), secrets=(secret,))
 
 
 def post(client_id: str, secret: str) -> Credentials:
@@ -80,6 +83,25 @@ def bearer(token: str) -> Credentials:
     if _TOKEN68.fullmatch(token) is None:
         raise UnusableSecretError("it must be a token of the characters A-Z a-z 0-9 - . _ ~ + / only, no spaces")
     return Credentials(headers=(("authorization", f"Bearer {token}"),))
+
+
+def public(client_id: str | None) -> Credentials:
+    """`none`: a public client names itself, if it has a name (RFC 6749 section 3.2.1)."""
+    return Credentials(fields=() if client_id is None else (("client_id", client_id),))
+
+
+def presented(client_id: str | None, signed: str) -> Credentials:
+    """`private_key_jwt` with an assertion that somebody else signed, such as the platform that this client runs on.
+
+    It names the client itself, so that `client_id` may be left out (RFC 7521 section 4.2).
+    """
+    if len(signed) > _LONGEST_ASSERTION or _ASSERTION.fullmatch(signed) is None:
+        raise UnusableSecretError("it must be a JWT of the characters A-Z a-z 0-9 - _ . only, of at most 64 KiB")
+    return Credentials(fields=(*public(client_id).fields, *_asserted(signed)))
+
+
+def _asserted(signed: str) -> tuple[tuple[str, str], ...]:
+    return ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", signed)
 
 
 def assertion(
@@ -101,9 +123,7 @@ def assertion(
         "exp": issued_at + ASSERTION_LIFETIME,
     }
     signed = key.sign({} if kid is None else {"kid": kid}, claims)
-    return Credentials(
-        fields=(("client_id", client_id), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", signed))
-    )
+    return Credentials(fields=(("client_id", client_id), *_asserted(signed)))
 
 
 def signing_key(source: str | bytes | Mapping[str, Any], algorithm: str) -> SigningKey:

@@ -7,7 +7,6 @@ Must not know: which endpoint it is, what the members mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 from tokenguard._flow.messages import Response

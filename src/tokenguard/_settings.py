@@ -77,6 +77,14 @@ def fetched_url(name: str, value: object) -> str:
     return str(value)
 
 
+def absolute_uri(name: str, value: object) -> str:
+    """An absolute URI without fragment (RFC 3986 section 4.3), of any scheme."""
+    parts = _split(value)
+    if parts is None or not parts.scheme or not (parts.netloc or parts.path) or "#" in str(value):
+        raise ConfigurationError(f"{name} must be an absolute URI without fragment, such as https://api.example.com/")
+    return str(value)
+
+
 def is_fetchable(value: object, *, allow_http: bool) -> bool:
     """Whether a URL from a server's metadata may be fetched: the rules of `fetched_url`, and https unless
     `allow_http`."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Endpoint = Literal["discovery", "jwks", "introspection"]  # what is asked
+Endpoint = Literal["discovery", "jwks", "introspection", "token"]  # what is asked
 
 
 @dataclass(frozen=True, slots=True)

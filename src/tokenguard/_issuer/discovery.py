@@ -60,7 +60,7 @@ class Discovery:
         fresh = self._monotonic() < self._fresh_until or time.monotonic() < self._searched_until
         return fresh and self._document is not None
 
-    def find(self, name: str) -> Flow[str]:
+    def find(self, name: str, *, mtls: bool = False) -> Flow[str]:
         """The endpoint `name`, from memory where it `remembers`. Raises `ExchangeError`."""
         document = self._document
         if document is None or not self.remembers:
@@ -69,7 +69,9 @@ class Discovery:
                 document = yield from self._search()
             finally:
                 self._searched_until = -inf
-        url = server_metadata.endpoint(document, name, self.issuer, allow_insecure_http=self._allow_insecure_http)
+        url = server_metadata.endpoint(
+            document, name, self.issuer, allow_insecure_http=self._allow_insecure_http, mtls=mtls
+        )
         if url is None:
             raise ExchangeError(f"metadata_without_usable_{name}")
         return url

@@ -34,9 +34,13 @@ def read(status: int, body: bytes, issuer: str) -> dict[str, Any] | None:
     return document if document.get("issuer") == issuer else None
 
 
-def endpoint(document: dict[str, Any], name: str, issuer: str, *, allow_insecure_http: bool) -> str | None:
+def endpoint(
+    document: dict[str, Any], name: str, issuer: str, *, allow_insecure_http: bool, mtls: bool = False
+) -> str | None:
     """An endpoint that the metadata names, if it may be fetched: https, or http where the issuer is http and it is
-    allowed. It may be on another host."""
-    url = document.get(name)
+    allowed. It may be on another host. `mtls`: the one for clients with a certificate, where there is such (RFC 8705
+    section 5)."""
+    aliases = document.get("mtls_endpoint_aliases") if mtls else None
+    url = aliases[name] if isinstance(aliases, dict) and name in aliases else document.get(name)
     allow_http = allow_insecure_http and not is_https(issuer)
     return url if isinstance(url, str) and is_fetchable(url, allow_http=allow_http) else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final
 from urllib.parse import quote_plus, unquote_plus, urlencode
 
@@ -149,7 +150,7 @@ def lifetime(expires_in: object) -> float | None:
     seconds: Any = expires_in
     if isinstance(seconds, str):
         seconds = int(seconds) if _SECONDS.fullmatch(seconds) is not None else None
-    if type(seconds) not in (int, float) or not seconds > 0:
+    if type(seconds) not in (int, float) or not 0 < seconds < inf:
         return None
     return float(min(max(seconds, MIN_LIFETIME), MAX_LIFETIME))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Protocol, cast
 
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._observe.bounded_log import BoundedLog
@@ -40,6 +40,18 @@ class Observer(Protocol):
         ...
 
 
+class SourceObserver(Protocol):
+    """Receives events of a token source: `called` and `after_fork` as well."""
+
+    def supplied(self, way: str, outcome: str, code: str, seconds: float) -> None:
+        """One call for a token, and what it took. `code`: a constant word or registered error code, "" for a token."""
+        ...
+
+    def secret_changed(self) -> None:
+        """Another secret than the last one authenticates."""
+        ...
+
+
 class Observers:
     """Several observers as one that never raises."""
 
@@ -61,6 +73,20 @@ class Observers:
         for member in self.members:
             try:
                 member.validated(way, outcome, seconds)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the outcome stands
+                self._failed(member, error)
+
+    def supplied(self, way: str, outcome: str, code: str, seconds: float) -> None:
+        for member in self.members:
+            try:
+                cast("SourceObserver", member).supplied(way, outcome, code, seconds)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the outcome stands
+                self._failed(member, error)
+
+    def secret_changed(self) -> None:
+        for member in self.members:
+            try:
+                cast("SourceObserver", member).secret_changed()
             except Exception as error:  # noqa: BLE001 - whatever it was, the outcome stands
                 self._failed(member, error)
 

@@ -20,11 +20,14 @@ from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.dpop_proofs import Proofs
 from tokenguard._issuer.issued_token import IssuedToken, TokenState
 from tokenguard._issuer.token_clocks import Clocks
+from tokenguard._issuer.token_log import TokenLog
 from tokenguard._issuer.token_request import TokenRequest
 from tokenguard._issuer.token_source import TokenKey, Tokens
 from tokenguard._oauth.client_authentication import ClientAuthentication, PrivateKey, Text, check_plain, printable
 from tokenguard._oauth.scope import scope_names
 from tokenguard._oauth.token_messages import MAX_LIFETIME, MIN_LIFETIME, OUR_FIELDS, Asked
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.observers import Observer
 from tokenguard._observe.supply import Supply
 from tokenguard._settings import absolute_uri, fetched_url, is_https, number, strings, switch, whole
 from tokenguard._setup import client_environment
@@ -148,6 +151,7 @@ class TokenSource(Runtime):
         number("default_lifetime", default_lifetime, minimum=MIN_LIFETIME)
         self._clock, self._monotonic = clock, monotonic
         clocks = Clocks(clock, monotonic, jitter)
+        log = BoundedLog()
         self.proofs = Proofs(clocks) if dpop else None
         self._tokens = Tokens(
             TokenRequest(
@@ -168,12 +172,12 @@ class TokenSource(Runtime):
             default_lifetime=min(default_lifetime, MAX_LIFETIME),
             size=whole("cache_size", cache_size, minimum=1),
             clocks=clocks,
-            secret_changed=self._secret_changed,
+            log=TokenLog(issuer, log),
         )
         self._entries = self._tokens.entries
         self._keys: dict[object, TokenKey] = {}
         self._known = _KNOWN * cache_size
-        super().__init__(transport, ssl_context)
+        super().__init__(transport, ssl_context, log, asked=(token_endpoint or issuer,))
 
     def _checked_issuer(self, issuer: object, token_endpoint: object) -> str:
         if not isinstance(issuer, str) or not issuer:
@@ -258,7 +262,8 @@ class TokenSource(Runtime):
             found = self._begin(scope, resource, audience, subject, supply)
             token = found if isinstance(found, IssuedToken) else self._run(found)
         except Exception as error:  # noqa: BLE001 - it leaves as one of ours
-            raise _ours(error, supply) from error.__cause__
+            ours = _ours(error, supply)
+            raise ours from ours.__cause__
         if supply is not None:
             supply.end(None)
         return token
@@ -272,7 +277,8 @@ class TokenSource(Runtime):
             found = self._begin(scope, resource, audience, subject, supply)
             token = found if isinstance(found, IssuedToken) else await self._run_async(found)
         except Exception as error:  # noqa: BLE001 - it leaves as one of ours
-            raise _ours(error, supply) from error.__cause__
+            ours = _ours(error, supply)
+            raise ours from ours.__cause__
         if supply is not None:
             supply.end(None)
         return token
@@ -335,9 +341,9 @@ class TokenSource(Runtime):
         """Whether http is allowed, for development."""
         return self._allows_http
 
-    def _secret_changed(self) -> None:
-        if self.observer is not None:
-            self.observer.secret_changed()
+    def _observed_by(self, members: tuple[Observer, ...]) -> None:
+        super()._observed_by(members)
+        self._tokens.observer = self.observer
 
     def __repr__(self) -> str:
         return f"TokenSource(issuer={self.issuer!r}, client_id={self.client_id!r})"

@@ -1,68 +1,68 @@
 """What the operator reads where a token was not got, or got by another secret: the next step, in the log.
 
-Owns: the texts, and that no log handler changes an outcome. Must not know: flights, keys. An OAuth error code is the
-only thing here that a server sent, and it is one of those that are registered; scope names are those that were asked
-for.
+Owns: the texts. Must not know: flights, keys. An OAuth error code is the only thing here that a server sent, and it is
+one of those that are registered; scope names are those that were asked for.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from typing import Any
+from typing import Final
+
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard.errors import ConfigurationError, TokenGuardError, TokenRefusedError
 
 _log = logging.getLogger("tokenguard.client")
 
-
-def unavailable(issuer: str, word: str, pause: float, *, has_token: bool) -> None:
-    """No usable answer."""
-    meanwhile = (
-        "the token in use stays in use" if has_token else "there is no token to go on with, callers get an error"
-    )
-    _write(
-        logging.WARNING,
-        "issuer %.128r: the token endpoint gave no token (%s); %s; the next request in %.1f s",
-        issuer,
-        word,
-        meanwhile,
-        pause,
-    )
+_ON: Final = "the token in use stays in use"
+_NONE: Final = "there is no token to go on with"
 
 
-def refused(issuer: str, error: Exception, pause: float, *, has_token: bool, of_subject: bool) -> None:
-    """The server says no. About a subject token, which strangers may bring, it is no error of ours."""
-    meanwhile = "the token in use stays in use" if has_token else "callers get an error"
-    _write(
-        logging.WARNING if of_subject else logging.ERROR,
-        "issuer %.128r: %s; %s; the next request in %.1f s",
-        issuer,
-        error,
-        meanwhile,
-        pause,
-    )
+class TokenLog:
+    """The log of one source, bounded: callers and their subjects can bring these records about."""
 
+    def __init__(self, issuer: str, bounded: BoundedLog) -> None:
+        self._issuer = issuer
+        self._bounded = bounded
 
-def misconfigured(issuer: str, error: Exception, pause: float) -> None:
-    """A secret callable or a clock of the application failed."""
-    _write(logging.ERROR, "issuer %.128r: no token was asked for: %s; the next attempt in %.1f s", issuer, error, pause)
+    def failed(self, error: TokenGuardError, word: str, pause: float, *, has_token: bool, of_subject: bool) -> None:
+        """An attempt failed: ERROR where somebody must do something, WARNING where it may pass by itself.
 
+        `of_subject`: it is about a subject token, which strangers may bring, so it is no error of ours.
+        """
+        said: object = word
+        if isinstance(error, TokenRefusedError):
+            level, text = logging.WARNING if of_subject else logging.ERROR, "%s"
+            said = error
+        elif isinstance(error, ConfigurationError):
+            level, text = logging.ERROR, "no token was asked for: %s"
+            said = error
+        else:
+            level, text = logging.WARNING, "the token endpoint gave no token (%s)"
+        self._bounded.write(
+            _log,
+            level,
+            f"issuer %.128r: {text}; %s; the next request in %.1f s",
+            self._issuer,
+            said,
+            _ON if has_token else _NONE,
+            pause,
+            kind=(self._issuer, level, str(said)),
+        )
 
-def narrower(issuer: str, lacks: tuple[str, ...]) -> None:
-    """Less was granted than was asked for."""
-    _write(
-        logging.WARNING,
-        "issuer %.128r: the token lacks scopes that were asked for: %.256r. Let the server grant them to this client,"
-        " or ask for less",
-        issuer,
-        " ".join(lacks),
-    )
+    def narrower(self, lacks: tuple[str, ...]) -> None:
+        """Less was granted than was asked for."""
+        self._bounded.write(
+            _log,
+            logging.WARNING,
+            "issuer %.128r: the token lacks scopes that were asked for: %.256r. Let the server grant them to this"
+            " client, or ask for less",
+            self._issuer,
+            " ".join(lacks),
+        )
 
-
-def secret_changed(issuer: str) -> None:
-    """Another secret than the last one authenticates."""
-    _write(logging.INFO, "issuer %.128r: a token was got by another secret than the last one", issuer)
-
-
-def _write(level: int, text: str, *values: Any) -> None:
-    with suppress(Exception):  # a broken log handler must not change an outcome
-        _log.log(level, text, *values)
+    def secret_changed(self) -> None:
+        """Another secret than the last one authenticates."""
+        self._bounded.write(
+            _log, logging.INFO, "issuer %.128r: a token was got by another secret than the last one", self._issuer
+        )

@@ -20,12 +20,13 @@ from typing import Final, Literal, NamedTuple
 
 from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start
 from tokenguard._flow.forks import renew_after_fork
-from tokenguard._issuer import token_log
 from tokenguard._issuer.issued_token import IssuedToken, TokenState, TokenStatus
 from tokenguard._issuer.token_clocks import Clocks
+from tokenguard._issuer.token_log import TokenLog
 from tokenguard._issuer.token_request import DiscoveryError, Obtained, TokenRequest
 from tokenguard._issuer.token_times import DISCARD_COOLDOWN, due_after, pause, usable_for
 from tokenguard._oauth.token_messages import Asked, TokenAnswerError
+from tokenguard._observe.observers import Observers
 from tokenguard.errors import ConfigurationError, TokenGuardError, TokenRefusedError, TokenUnavailableError
 
 _ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller gets an error
@@ -139,14 +140,15 @@ class Tokens:
         default_lifetime: float,
         size: int,
         clocks: Clocks,
-        secret_changed: Callable[[], None],
+        log: TokenLog,
     ) -> None:
         self._request = request
         self._timeout = timeout
         self._default_lifetime = default_lifetime
         self._size = size
         self._clocks = clocks
-        self._secret_changed = secret_changed
+        self._log = log
+        self.observer: Observers | None = None
         self._secret: bytes | None = None
         self.entries: OrderedDict[TokenKey, Entry] = OrderedDict()
         self._hold = _Hold()
@@ -399,10 +401,11 @@ class Tokens:
             if obtained.secret is not None:
                 self._secret = obtained.secret
         if lacks:
-            token_log.narrower(self._request.issuer, issued.lacks)
+            self._log.narrower(issued.lacks)
         if changed:
-            token_log.secret_changed(self._request.issuer)
-            self._secret_changed()
+            self._log.secret_changed()
+            if self.observer is not None:
+                self.observer.secret_changed()
         return token
 
     def _failed(self, entry: Entry, flight: Flight[_Landing], error: Exception) -> _Failure:
@@ -418,16 +421,10 @@ class Tokens:
             entry.discarded = False
             seconds = self._account(self._hold if _is_wide(error) else entry.hold, mono, failure, retry_after)
             has_token = mono < entry.usable_mono and wall < entry.usable_wall
-        refused = self._error(_Step(failure=failure))
-        issuer = self._request.issuer
-        if isinstance(refused, TokenRefusedError):
-            of_subject = entry.key.subject is not None and not _is_wide(error)
-            token_log.refused(issuer, refused, seconds, has_token=has_token, of_subject=of_subject)
-        elif isinstance(refused, ConfigurationError):
-            token_log.misconfigured(issuer, refused, seconds)
-        else:
-            token_log.unavailable(issuer, failure.word, seconds, has_token=has_token)
-        if not isinstance(refused, TokenRefusedError):
+        ours = self._error(_Step(failure=failure))
+        of_subject = entry.key.subject is not None and not _is_wide(error)
+        self._log.failed(ours, failure.word, seconds, has_token=has_token, of_subject=of_subject)
+        if not isinstance(ours, TokenRefusedError):
             self._request.forget()
         return failure
 

@@ -46,8 +46,14 @@ class CallReader:
     def method(self, call):
         return "POST"
 
-    def path(self, call):
-        return call.name
+    def path(self, call, longest=None):
+        return call.name[:longest]
+
+    def address(self, call):
+        return None
+
+    def sent(self, call, longest):
+        return b",".join(self.credentials(call)[0])[:longest].decode()
 
     def header(self, call, name):
         return dict(call.metadata).get(name.lower(), b"").decode() or None

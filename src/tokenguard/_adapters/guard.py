@@ -18,7 +18,7 @@ from urllib.parse import quote
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
 from tokenguard._flow.effects import Flow
-from tokenguard._oauth.credential import PREFIX, credential, has_token, is_plain
+from tokenguard._oauth.credential import PREFIX, SCHEME, credential, has_token, is_plain
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import judged, outcome_of
 from tokenguard._observe.observers import Observers, at_a_door
@@ -29,7 +29,6 @@ from tokenguard.challenge import Rejection, checked_realm, checked_resource_meta
 from tokenguard.errors import (
     ConfigurationError,
     MissingTokenError,
-    RejectedError,
     TokenGuardError,
 )
 from tokenguard.request import ResourceRequest
@@ -47,6 +46,7 @@ POLICY_VIOLATION = 1008  # closes a websocket that cannot be rejected otherwise 
 
 _PREFIX: Final = PREFIX.encode()
 _SKIPPED: Final = len(_PREFIX)
+_SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _MARK: Final = "__tokenguard_required__"  # survives functools.wraps
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 _FAILED: Final = "the guard failed; the log says where"
@@ -287,16 +287,16 @@ class Guard(Generic[R]):
                     error,
                     required.scopes,
                     Described(self.reader, request),
-                    partial(self._credential_again, request),
+                    partial(self._sent, request),
                 )
             )
 
-    def _credential_again(self, request: R) -> str | None:
-        try:
-            values, query = self._credentials(request)
-            return credential([value.decode("latin-1") for value in values], query)
-        except RejectedError:
-            return None
+    def _sent(self, request: R, longest: int) -> tuple[str, bool]:
+        text = self.reader.sent(request, _SKIPPED + longest)
+        scheme, _, rest = text.partition(" ")
+        is_ours = scheme.lower() == SCHEME.lower()
+        credential = rest.strip(" \t") if is_ours else text
+        return credential, is_ours and not any(one in credential for one in _SEPARATORS)
 
     def reject(self, error: BaseException) -> Rejection:
         """The answer to `error`, with this app's settings. Never raises."""

@@ -10,6 +10,7 @@ another protocol writes a `Reader` for whatever stands for a request there, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from tokenguard._adapters.public_paths import route_path
@@ -18,6 +19,12 @@ __all__ = ["AsgiReader", "Described", "Reader", "WsgiReader", "takes_denials"]
 
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
+
+# For records: more than any record shows, and no more work, whatever a client sends. Few servers let more than 100
+# fields through (gunicorn, Apache httpd).
+LONGEST = 16_384
+MOST_FIELDS = 256
+_MOST_CREDENTIALS = 4
 
 _AUTHORIZATION = "Authorization"
 _FIELDS_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")  # PEP 3333
@@ -43,12 +50,22 @@ class Reader(Protocol[R_contra]):
         """The method."""
         ...
 
-    def path(self, request: R_contra, /) -> str:
-        """The decoded path without the query, the prefix that the app is mounted at included."""
+    def path(self, request: R_contra, /, longest: int | None = None) -> str:
+        """The decoded path without the query, the prefix that the app is mounted at included. `longest`: how much of
+        it is enough."""
         ...
 
     def header(self, request: R_contra, name: str, /) -> str | None:
-        """The first field of this name, None where there is none."""
+        """The first field of this name, None where there is none. At most `LONGEST` of it, among `MOST_FIELDS`."""
+        ...
+
+    def address(self, request: R_contra, /) -> str | None:
+        """The caller's address as the server reports it, None where it does not."""
+        ...
+
+    def sent(self, request: R_contra, longest: int, /) -> str:
+        """The fields that may hold the credential, joined by commas, "" where there is none: for records, so with at
+        most `longest` octets of each, among `MOST_FIELDS`."""
         ...
 
     def headers(self, request: R_contra, /) -> Iterable[tuple[str, str]]:
@@ -86,22 +103,32 @@ class AsgiReader:
         """The method; a websocket handshake is a GET (RFC 6455 section 4.1)."""
         return str(scope.get("method", "GET"))
 
-    def path(self, scope: Mapping[str, Any], /) -> str:
+    def path(self, scope: Mapping[str, Any], /, longest: int | None = None) -> str:
         """See `Reader`. Some frameworks and servers leave the prefix off the path."""
-        path, root = str(scope.get("path", "")), str(scope.get("root_path") or "").rstrip("/")
+        path, root = str(scope.get("path", ""))[:longest], str(scope.get("root_path") or "").rstrip("/")
         return path if path == root or path.startswith(f"{root}/") else f"{root}{path}"
 
     def header(self, scope: Mapping[str, Any], name: str, /) -> str | None:
         """See `Reader`."""
         wanted = name.lower().encode("latin-1")
-        for field, value in scope.get("headers") or ():
+        for field, value in islice(scope.get("headers") or (), MOST_FIELDS):
             if field.lower() == wanted:
-                return str(value, "latin-1")
+                return str(value[:LONGEST], "latin-1")
         return None
 
     def headers(self, scope: Mapping[str, Any], /) -> list[tuple[str, str]]:
         """See `Reader`."""
         return [(str(name, "latin-1").lower(), str(value, "latin-1")) for name, value in scope.get("headers") or ()]
+
+    def address(self, scope: Mapping[str, Any], /) -> str | None:
+        """See `Reader`."""
+        client = scope.get("client")
+        return str(client[0]) if client else None
+
+    def sent(self, scope: Mapping[str, Any], longest: int, /) -> str:
+        """See `Reader`."""
+        values, _ = self.credentials({"headers": islice(scope.get("headers") or (), MOST_FIELDS)})
+        return b",".join([value[:longest] for value in values[:_MOST_CREDENTIALS]]).decode("latin-1")
 
 
 class WsgiReader:
@@ -129,15 +156,24 @@ class WsgiReader:
         """See `Reader`."""
         return str(environ.get("REQUEST_METHOD", ""))
 
-    def path(self, environ: Mapping[str, Any], /) -> str:
+    def path(self, environ: Mapping[str, Any], /, longest: int | None = None) -> str:
         """See `Reader`."""
-        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        path = f"{str(environ.get('SCRIPT_NAME', ''))[:longest]}{str(environ.get('PATH_INFO', ''))[:longest]}"
         return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
     def header(self, environ: Mapping[str, Any], name: str, /) -> str | None:
         """See `Reader`."""
         value = environ.get(_variable(name))
-        return None if value is None else str(value)
+        return None if value is None else str(value)[:LONGEST]
+
+    def address(self, environ: Mapping[str, Any], /) -> str | None:
+        """See `Reader`."""
+        address = environ.get("REMOTE_ADDR")
+        return str(address) if address else None
+
+    def sent(self, environ: Mapping[str, Any], longest: int, /) -> str:
+        """See `Reader`."""
+        return str(environ.get(self._key) or "")[:longest]
 
     def headers(self, environ: Mapping[str, Any], /) -> list[tuple[str, str]]:
         """See `Reader`."""
@@ -158,7 +194,7 @@ def _variable(field: str) -> str:
 
 
 class Described(Generic[R]):
-    """A request as observers see it: method, path without query, one field."""
+    """A request as observers see it: method, path without query, single fields, the caller's address."""
 
     __slots__ = ("_reader", "_request")
 
@@ -173,9 +209,14 @@ class Described(Generic[R]):
 
     @property
     def path(self) -> str:
-        """The decoded path."""
-        return self._reader.path(self._request)
+        """The decoded path, at most `LONGEST` of it."""
+        return self._reader.path(self._request, LONGEST)
 
     def header(self, name: str) -> str | None:
         """The first field of this name."""
         return self._reader.header(self._request, name)
+
+    @property
+    def address(self) -> str | None:
+        """The caller's address as the server reports it, None where it does not."""
+        return self._reader.address(self._request)

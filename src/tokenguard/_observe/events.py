@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Final, Literal, Protocol, Self
 
 from tokenguard._flow.messages import Endpoint, Request
@@ -31,38 +30,44 @@ Way = Literal["remembered", "verified", "introspected"]
 
 DIRECT: Final = "validator"  # in place of an adapter's name where `validate` or `validate_async` is called directly
 
-_FINGERPRINT: Final = 16  # hexadecimal digits of the SHA-256: 64 bits tell tokens apart and give none away
-_HASHED: Final = 65_536  # characters; more than any server lets through in a header field
-
 
 class Asked(Protocol):
-    """A request as far as it may be told about. `header` is the first value of a field, None where there is none."""
+    """A request as observers see it."""
 
     @property
     def method(self) -> str: ...
     @property
-    def path(self) -> str: ...
-    def header(self, name: str) -> str | None: ...
+    def path(self) -> str:
+        """The decoded path, without the query."""
+        ...
+
+    @property
+    def address(self) -> str | None:
+        """The caller's address as the server reports it."""
+        ...
+
+    def header(self, name: str) -> str | None:
+        """The first value of a field, None where there is none."""
+        ...
+
+
+# What was sent as the credential, at most so many characters of it, and whether it is one bearer credential.
+Sent = Callable[[int], tuple[str, bool]]
 
 
 @dataclass(slots=True, eq=False)
 class Judged:
-    """One verdict at one front door. `reason` is a `Reason`, a constant word for the other failures, "" if accepted."""
+    """One outcome at one adapter. `error` is the error's class, `reason` a `Reason`, or a constant word for the other
+    failures; both are "" if accepted."""
 
     door: str
     outcome: Outcome
+    error: str
     reason: str
     evidence: Evidence
     required: tuple[str, ...]
     request: Asked | None = field(repr=False)
-    raw: Callable[[], object] = field(repr=False)  # reads the token again: most events are looked at without it
-
-    def fingerprint(self) -> str | None:
-        """The beginning of the token's SHA-256, None where there is not exactly one token."""
-        raw = self.raw()
-        if not isinstance(raw, str) or not 0 < len(raw) <= _HASHED:
-            return None
-        return sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()[:_FINGERPRINT]
+    sent: Sent = field(repr=False)  # reads the request again: most events are looked at without it
 
 
 def judged(
@@ -71,13 +76,14 @@ def judged(
     error: BaseException | None,
     required: tuple[str, ...],
     request: Asked | None,
-    raw: Callable[[], object],
+    sent: Sent,
 ) -> Judged:
     """The event for a token that was accepted, or a request that ended in `error`."""
     outcome, reason = outcome_of(error)
     if isinstance(error, InsufficientScopeError | InsufficientAuthenticationError):
         required = error.required
-    return Judged(door, outcome, reason, evidence(token, error), required, request, raw)
+    kind = "" if error is None else type(error).__name__
+    return Judged(door, outcome, kind, reason, evidence(token, error), required, request, sent)
 
 
 def outcome_of(error: BaseException | None) -> tuple[Outcome, str]:

@@ -67,4 +67,7 @@ class Watch(Run):
             return  # cancelled, or told to stop: there was no outcome
         self.end(error)
         if self._direct:
-            self._observer.judged(judged(DIRECT, self.token, error, self.required, None, lambda: self._raw))
+            self._observer.judged(judged(DIRECT, self.token, error, self.required, None, self._sent))
+
+    def _sent(self, longest: int) -> tuple[str, bool]:
+        return (self._raw[:longest], True) if isinstance(self._raw, str) else ("", False)

@@ -19,7 +19,7 @@ from tokenguard._oauth import party
 from tokenguard._oauth.claims import CHECKS, TIMES, refers_to_status_list, start, usual_claims
 from tokenguard._oauth.claims import audience as audience_of
 from tokenguard._oauth.introspection_messages import check_active
-from tokenguard._observe.evidence import clear, tell, tell_token
+from tokenguard._observe.evidence import clear, tell, tell_claims, tell_token
 from tokenguard._validation.find_key import find_key
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.revocation import Revocation, Watching, check_answer
@@ -321,4 +321,4 @@ def _note_status(claims: Mapping[str, Any], authority: Authority) -> None:
 def _tell(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any]) -> None:
     """Let `error` say whose token it was. Only for claims that hold: of a verified JWT, or an active answer."""
     client_id: object = party.client_id(claims, authority.client_id_claims)
-    tell(error, authority.url, verified=True, client=client_id, jti=claims.get("jti"))
+    tell_claims(error, authority.url, client_id, claims)

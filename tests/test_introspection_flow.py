@@ -8,6 +8,7 @@ import threading
 import time
 from urllib.parse import parse_qs
 
+import by_hand
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,17 +38,26 @@ def reply(members, status=200):
 
 
 class Trip:
-    """A flight that was started, and its flow, stopped at the first effect."""
+    """A flight that was started, and its flow, stopped at the first effect, also where that is one of its search."""
 
     def __init__(self, start):
-        self.flight, self.flow = start.flight, start.flow
+        self.flight, self.flow, self.search = start.flight, start.flow, None
         self.effect = self.advance(None)
 
     def advance(self, value):
+        if self.search is not None:
+            self.effect = self.search.answer(value).effect
+            if not self.search.landed:
+                return self.effect
+            value, self.search = self.search.flight.future.result(), None
         try:
             self.effect = self.flow.throw(value) if isinstance(value, BaseException) else self.flow.send(value)
             while isinstance(self.effect, Work):  # reading a large answer, which a driver does beside its loop
                 self.effect = self.flow.send(self.effect.function())
+            if isinstance(self.effect, Start):
+                self.search = by_hand.Trip(self.effect)
+                assert self.flow.send(None).flight is self.search.flight
+                self.effect = self.search.effect
         except StopIteration as stop:
             self.effect = None
             self.flight.land(stop.value)

@@ -558,5 +558,20 @@ def test_state_of_several_issuers():
             states = validator.state()
             assert [state.issuer for state in states] == [one.issuer.url, other.issuer.url]
             assert [state.keys.state for state in states] == ["fresh", "cold"]
-            assert validator.is_ready() is False
+            assert validator.is_ready() is True  # each was tried, and one partner's outage takes no service out
             assert validator.validate(one.issuer.mint())  # the one is not held up by the other
+
+
+def test_ready_is_once_every_issuer_was_tried_and_one_can_verify():
+    with living() as one, living() as other:
+        other.server.stop()
+        for issuers, ready in (
+            ([one.issuer.as_issuer(), other.issuer.as_issuer()], True),
+            ([Issuer("https://static.example", jwks=one.issuer.jwks()), other.issuer.as_issuer()], True),
+            ([other.issuer.as_issuer()], False),
+        ):
+            with one.issuer.validator(issuers) as validator:
+                assert validator.is_ready() is False  # nobody was tried
+                with pytest.raises(KeysUnavailableError):
+                    validator.warm_up()
+                assert validator.is_ready() is ready

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from tokenguard._flow.effects import Flow
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._io.runtime import Runtime
-from tokenguard._issuer.keys import KeyState, warm_up
+from tokenguard._issuer.keys import KeyState
+from tokenguard._issuer.warm_up import warm_up
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.run import Run, Watch
 from tokenguard._settings import number, strings, switch, whole
@@ -273,14 +274,16 @@ class TokenValidator(Runtime):
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
-        self._finish(warm_up(authority.keys for authority in self._authorities))
+        """Ask every issuer once for what it takes to validate its tokens (keys, and the metadata that names its
+        introspection endpoint), side by side, at most 32 at a time. Then raise the first `KeysUnavailableError`, if
+        any."""
+        self._finish(warm_up(self._authorities))
         self._rehearse()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
         self._check_async()
-        await self._finish_async(warm_up(authority.keys for authority in self._authorities))
+        await self._finish_async(warm_up(self._authorities))
         self._rehearse()
 
     def _rehearse(self) -> None:
@@ -298,9 +301,11 @@ class TokenValidator(Runtime):
         return tuple(authority.issuer for authority in self._authorities)
 
     def is_ready(self) -> bool:
-        """Whether keys of every issuer are at hand. Never fetches: a readiness probe calls `warm_up` first, or a
-        service that was idle would never be ready again."""
-        return all(state.keys.state in ("static", "fresh", "stale") for state in self.state())
+        """Whether every issuer was tried, and at least one of them can verify: one partner's outage takes no service
+        out. Never fetches: a readiness probe calls `warm_up` first, or a service that was idle would never be ready
+        again."""
+        states = [authority.keys.state() for authority in self._authorities]
+        return all(state.was_tried for state in states) and any(state.can_verify for state in states)
 
     def __repr__(self) -> str:
         return f"TokenValidator(issuers={[authority.url for authority in self._authorities]!r})"

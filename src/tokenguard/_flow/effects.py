@@ -72,7 +72,7 @@ class Flight(Generic[T]):
     its process forked); who joined it then gets None and decides anew.
     """
 
-    __slots__ = ("deadline", "future", "home", "timeout")
+    __slots__ = ("deadline", "future", "home", "origin", "timeout")
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
@@ -80,6 +80,7 @@ class Flight(Generic[T]):
         self.future: Future[T | None] = Future()
         self.future.set_running_or_notify_cancel()  # running at once: no waiter can cancel it
         self.home: int | None = None  # the thread whose event loop runs it; that thread must not wait synchronously
+        self.origin: int | None = None  # the thread that started it, and may stand still until it has landed
 
     def land(self, value: T | None) -> None:
         """Land once; a second landing (a deadline that fired beside the result) is ignored."""
@@ -123,10 +124,25 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Wait until `flight` has landed, at most until a second past its deadline. Result: its value, None if
-    abandoned."""
+    """Wait until `flight` has landed, at most until a second past its deadline, and at most `seconds` where they are
+    given. Result: its value, None if abandoned or not landed by then.
+
+    Within a flight of its own it is bounded by that one's deadline, past which it raises `ExchangeError`.
+    """
 
     flight: Flight[Any]
+    seconds: float | None = None
+
+    def patience(self, within: Flight[Any] | None) -> float:
+        """Real seconds to wait from now on."""
+        until = self.flight.deadline + 1 if within is None else min(self.flight.deadline + 1, within.deadline)
+        bound = max(0.0, until - time.monotonic())
+        return bound if self.seconds is None else min(bound, self.seconds)
+
+    def end(self, within: Flight[Any] | None) -> None:
+        """What a wait comes to in which the flight did not land."""
+        if within is not None and time.monotonic() >= within.deadline:
+            raise ExchangeError("timeout", ends_attempt=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,9 @@ class Loops:
     async def _perform(self, effect: Effect, journey: _Journey | None) -> Any:
         match effect:
             case Join(joined):
-                await _wait(joined.future, joined.deadline + 1 - time.monotonic())
-                return joined.future.result() if joined.future.done() else None
+                within = None if journey is None else journey.flight
+                await _wait(joined.future, effect.patience(within))
+                return joined.future.result() if joined.future.done() else effect.end(within)
             case Start(started, flow):
                 return self._start(started, flow)
             case Call(_, call):
@@ -181,6 +182,10 @@ class _Journey:
         self._flight = flight
         self._client: httpx.AsyncClient | None = None
         self._ssl_context: ssl.SSLContext | None = None
+
+    @property
+    def flight(self) -> Flight[Any]:
+        return self._flight
 
     async def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""

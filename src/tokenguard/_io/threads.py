@@ -57,7 +57,7 @@ class Threads:
 
     def start(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None = None) -> None:
         """Run `flow` in a thread of its own and land its value, or nothing. `effect`: what it has asked for already."""
-        flight.home = None
+        flight.home, flight.origin = None, threading.get_ident()
         thread = threading.Thread(target=self._fly, args=(flight, flow, effect), name="tokenguard-flight", daemon=True)
         try:
             thread.start()
@@ -93,8 +93,8 @@ class Threads:
 
     def _perform(self, effect: Effect, journey: Journey | None) -> Any:
         match effect:
-            case Join(joined):
-                return _join(joined)
+            case Join():
+                return _join(effect, None if journey is None else journey.flight)
             case Start(started, flow):
                 return self.start(started, flow)
             case Call(sync, _):
@@ -126,6 +126,10 @@ class Journey:
         self._ssl_context: ssl.SSLContext | None = None
         self._keep = False
         self._is_cut = False
+
+    @property
+    def flight(self) -> Flight[Any]:
+        return self._flight
 
     def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
@@ -196,14 +200,16 @@ def _exchange(line: Line, effect: Send, timeout: float, landed: Future[Response]
         line.close()  # the deadline came first, and nobody waits
 
 
-def _join(flight: Flight[Any]) -> Any:
+def _join(effect: Join, within: Flight[Any] | None) -> Any:
+    """The value of a flight, waited for by a caller, or `within` another flight."""
+    flight = effect.flight
     if not flight.future.done():
-        if flight.home == threading.get_ident():
-            return None  # the loop that lands it runs on this very thread: waiting would be for ever
+        if flight.home is not None and flight.home in (threading.get_ident(), within and within.origin):
+            return None  # the loop that lands it runs on a thread that waits for us: waiting would be for ever
         try:
-            return flight.future.result(max(0.0, flight.deadline + 1 - time.monotonic()))
+            return flight.future.result(effect.patience(within))
         except TimeoutError:
-            return None
+            return effect.end(within)
     return flight.future.result()
 
 

@@ -102,6 +102,10 @@ class Introspector:
                 return answer
         raise IntrospectionUnavailableError(retry_after=landing.retry_after) from landing.cause
 
+    def log_no_answer(self, error: Exception) -> None:
+        """Tell the operator of a failure to get an answer, or to find out where to ask."""
+        log_no_answer(self._log, self._issuer, error)
+
     def _landing(self, raw: str | bytes, digest: bytes, now: float) -> Flow[_Landing]:
         """What is remembered; else join the flight about this token, or make one as soon as there is room."""
         patience = time.monotonic() + self._timeout  # real time: how long a caller waits for room
@@ -236,7 +240,7 @@ class Introspector:
 
     def _failed(self, error: Exception) -> _Failure:
         fault = error.fault if isinstance(error, AnswerError) else Fault.OUT_OF_REACH
-        log_no_answer(self._log, self._issuer, error)
+        self.log_no_answer(error)
         failure = _Failure(error.with_traceback(None), away=fault.is_silence)
         with self._lock:
             if fault is Fault.REQUEST:  # a client's token brought this about; it must not close the door for others

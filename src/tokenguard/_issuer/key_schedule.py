@@ -54,6 +54,11 @@ class Schedule:
             return -inf
         return self.failed_at + min(2.0 ** min(max(self._cold_failures - 1, 0), _DOUBLINGS), self._cooldown)
 
+    def is_overdue(self, mono: float) -> bool:
+        """Whether a whole cool-down has passed in which an attempt was due and nobody made one: the process stood
+        idle, and nobody knows what was withdrawn meanwhile."""
+        return mono >= self.due(mono) + self._cooldown
+
     def forced_due(self) -> float:
         """From when on a forced refetch may depart."""
         return max(-inf if at is None else at for at in (self.forced_at, self.failed_at)) + self._cooldown

@@ -31,3 +31,13 @@ class KeyState:
     last_error: str | None = None
     fetches: int = 0
     failures: int = 0
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether an attempt to fetch the keys has ended, or there is nothing to fetch."""
+        return self.state == "static" or self.age is not None or self.failures > 0
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether there are keys that may be used now."""
+        return self.state in ("static", "fresh", "stale")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from math import ceil, inf
 from typing import Final, Literal
 
@@ -26,12 +27,13 @@ from tokenguard._jose.jwk import KeySet
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.errors import KeysUnavailableError
 
-__all__ = ["KeySource", "KeyState", "warm_up"]
+__all__ = ["KeySource", "KeyState"]
 
 _log = logging.getLogger("tokenguard.keys")
 
 Look = Literal["none", "again", "last"]  # whether to look once more for a key, and then again
 
+_PATIENCE: Final = 1.0  # real seconds that requests wait for an overdue refresh before the old keys serve again
 _ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller is told to come back
 
 
@@ -60,6 +62,7 @@ class KeySource:
         self.keys = static
         self.quiet_until = inf if static is not None else -inf
         self.name = name
+        self.is_discovered = static is None and jwks_uri is None
         self._static = static
         self._timeout = timeout
         self._monotonic = monotonic
@@ -70,6 +73,7 @@ class KeySource:
         self._fetches = self._failures = 0
         self._flight: Flight[bool] | None = None
         self._forced = False  # whether that flight is a forced one
+        self._overdue = False  # whether it is a refresh that came too late to go on with the old keys meanwhile
         self.after_fork()
         renew_after_fork(self)
 
@@ -81,29 +85,30 @@ class KeySource:
     def attend(self) -> Flow[KeySet]:
         """Keys that may be used now; called when `quiet_until` has passed.
 
-        Starts a refresh where one is due and waits only where there is nothing to serve. Raises `KeysUnavailableError`.
+        Starts a refresh where one is due. Waits where there is nothing to serve, and where the refresh is overdue: then
+        for a second, after which, or where it fails, the old keys serve. Raises `KeysUnavailableError`.
         """
+        servable = None
         for _ in range(_ROUNDS):
-            flight, servable = yield from self.refresh()
-            if servable is not None:
-                return servable
-            if flight is None:
+            flight, servable, patience = yield from self.refresh()
+            if flight is None or patience == 0:
                 break
-            landed = yield Join(flight)
-            if landed is None:
-                self._take_over(flight)
-            elif landed and self.keys is not None:
+            landed = yield Join(flight, patience)
+            if landed and self.keys is not None:
                 return self.keys
-            else:
+            if landed is not None:
                 break
-        mono = self._monotonic()
-        raise self._unavailable(self._schedule.due(mono) - mono)
+            if patience is None or time.monotonic() < _patient_until(flight):
+                self.abandon(flight)
+        if servable is not None:
+            return servable
+        raise self.unavailable()
 
-    def refresh(self) -> Flow[tuple[Flight[bool] | None, KeySet | None]]:
-        """Start a refresh where one is due, and wait for nothing. Result: the flight in the air and the keys that may
-        be used meanwhile."""
+    def refresh(self) -> Flow[tuple[Flight[bool] | None, KeySet | None, float | None]]:
+        """Start a refresh where one is due, and wait for nothing. Result: the flight pending, the keys that may be used
+        meanwhile, and for how many seconds it has to be waited for all the same, None for as long as it takes."""
         if self._static is not None:
-            return None, self._static
+            return None, self._static, None
         mono = self._monotonic()
         with self._lock:
             schedule, started = self._schedule, None
@@ -113,11 +118,15 @@ class KeySource:
                 due = schedule.due(mono)
                 if mono >= due:
                     flight = started = self._depart(forced=False)
+                    self._overdue = schedule.is_overdue(mono)
                 elif servable is not None:
                     self.quiet_until = min(due, schedule.serves_until)
+            overdue = self._overdue
         if started is not None:
             yield from self._launch(started, forced=False)
-        return flight, servable
+        if flight is None or servable is None:
+            return flight, servable, None
+        return flight, servable, max(0.0, _patient_until(flight) - time.monotonic()) if overdue else 0
 
     def refetch(self, seen: KeySet) -> Flow[Look]:
         """Ask once more for a set that lacked a key, or held one whose signature failed.
@@ -143,7 +152,7 @@ class KeySource:
                 yield from self._launch(started, forced=True)
             if (yield Join(flight)) is not None:
                 return "again" if started is None else "last"
-            self._take_over(flight)
+            self.abandon(flight)
         raise self._unavailable(1)
 
     def check_answered(self) -> None:
@@ -184,7 +193,7 @@ class KeySource:
         flight = self._flight
         if flight is None or not flight.lost:
             return flight
-        # Nobody waited for it, else `_take_over` had come first. With keys to serve it counts as an attempt, so that
+        # Nobody waited for it, else `abandon` had come first. With keys to serve it counts as an attempt, so that
         # loops which come and go do not make one fetch each.
         self._flight = None
         if mono < self._schedule.serves_until:
@@ -193,7 +202,7 @@ class KeySource:
 
     def _depart(self, *, forced: bool) -> Flight[bool]:
         self._fetches += 1
-        self._forced = forced
+        self._forced, self._overdue = forced, False
         self._flight = Flight(self._timeout)
         return self._flight
 
@@ -219,7 +228,7 @@ class KeySource:
             flight.land(None)
             raise
 
-    def _take_over(self, flight: Flight[bool]) -> None:
+    def abandon(self, flight: Flight[bool]) -> None:
         """Nobody will land `flight`, or this thread must not wait for it: let the next attempt be ours."""
         with self._lock:
             if self._flight is flight:
@@ -274,25 +283,17 @@ class KeySource:
         )
         return False
 
+    def unavailable(self) -> KeysUnavailableError:
+        """There are no keys to serve with."""
+        mono = self._monotonic()
+        return self._unavailable(self._schedule.due(mono) - mono)
+
     def _unavailable(self, delay: float) -> KeysUnavailableError:
         unavailable = KeysUnavailableError(retry_after=ceil(delay) if 0 < delay < 1e6 else 1)
         unavailable.__cause__ = self._error
         return unavailable
 
 
-def warm_up(sources: Iterable[KeySource]) -> Flow[None]:
-    """Keys for every source, fetched side by side: one that hangs does not hold up the others.
-
-    Raises the first `KeysUnavailableError`, after all were tried.
-    """
-    sources = tuple(sources)
-    for source in sources:
-        yield from source.refresh()
-    failures: list[KeysUnavailableError] = []
-    for source in sources:
-        try:
-            yield from source.attend()
-        except KeysUnavailableError as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
+def _patient_until(flight: Flight[bool]) -> float:
+    """Real time until which an overdue refresh is waited for."""
+    return flight.deadline - flight.timeout + _PATIENCE

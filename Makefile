@@ -107,7 +107,14 @@ mutation: $(MUTATION)/.stamp ## Mutate the rules and see which tests notice; `mu
 # ------------------------------------------------------------------------------------------------------------- checks
 
 .PHONY: check
-check: format lint types contracts coverage docs ## Everything: format, lint, types, import contracts, tests, docs, coverage
+check: format lint types contracts audit coverage docs ## Everything: format, lint, types, contracts, advisories, tests, docs, coverage
+
+# pip-audit is no part of dev.lock: without the package index it says nothing, and neither it nor a lock of it is needed.
+AUDIT := .venv-audit
+
+.PHONY: audit
+audit: $(STAMP) ## Published advisories against the floors of pyproject.toml and the locks; a stated skip without the database
+	@sh tools/audit.sh $(AUDIT)
 
 .PHONY: format
 format: $(STAMP) ## Fail on unformatted code (`make fix` formats)

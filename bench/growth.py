@@ -95,7 +95,7 @@ def keys(plan: Plan) -> dict[str, list[Point]]:
 
 
 def required_scopes(plan: Plan) -> dict[str, list[Point]]:
-    from tokenguard._rules.scope import required
+    from tokenguard.requirements import required
 
     issuer = _issuer()
     names = [f"area-{number:02d}:read" for number in range(50)]

@@ -24,7 +24,7 @@ from vectors import minting as m
 from vectors.minting import NOW, jwk, token
 
 from tokenguard import Issuer, TokenGuardError, TokenValidator
-from tokenguard._rules import encoding
+from tokenguard._jose import base64url
 
 VECTORS = Path(__file__).parent.parent / "tests" / "vectors"
 LIMIT = 3.0
@@ -106,7 +106,7 @@ def main() -> int:
         for name, run in runs.items():
             seen[name].append(cost(run, 3) / cost(bare, 12))
     ratios = sorted(((median(values), name) for name, values in seen.items()), reverse=True)
-    way = "binascii" if encoding.best() is encoding.BY_BINASCII else "pybase64"
+    way = "binascii" if base64url.best() is base64url.BY_BINASCII else "pybase64"
     print(f"{len(ratios)} refused vectors; one verification is {cost(bare, 2_000):.1f} µs; base64 by {way}")
     early = [(ratio, name) for ratio, name in ratios if not name.endswith("(signature)")]
     for title, some in (("dearest, in verifications", ratios), ("before the signature was looked at", early)):

@@ -10,7 +10,7 @@ import atheris
 
 with atheris.instrument_imports(include=["tokenguard"]):
     from tokenguard import RejectedError
-    from tokenguard._rules.bearer import credential
+    from tokenguard._oauth.credential import credential
     from tokenguard.challenge import reject
 
 from oracles import bearer_token

@@ -1,4 +1,4 @@
-"""The JWKS importer and the reader of metadata.
+"""The JWKS importer and the reader of server_metadata.
 
 Holds: a set with usable keys or a failed fetch, nothing else; no key for a symmetric algorithm comes out of a fetched
 set; importing the same document again gives the same set; no `repr` shows more than a kid and a type.
@@ -10,8 +10,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["tokenguard"]):
-    from tokenguard._rules import metadata, strict_json
-    from tokenguard._rules.jwk import KeySetError, import_set
+    from tokenguard._jose import strict_json
+    from tokenguard._jose.jwk import KeySetError, import_set
+    from tokenguard._oauth import server_metadata
 
 from oracles import strict_object
 
@@ -25,9 +26,9 @@ def one(data: bytes) -> None:
         assert strict_object(data, None) is None, "refused, and a second reader sees nothing wrong"
         return
     assert strict_object(data, None) is not None, "accepted, and a second reader refuses it"
-    found = metadata.read(200, data, "https://issuer.example")
+    found = server_metadata.read(200, data, "https://issuer.example")
     if found is not None:
-        url = metadata.endpoint(found, "jwks_uri", "https://issuer.example", allow_insecure_http=False)
+        url = server_metadata.endpoint(found, "jwks_uri", "https://issuer.example", allow_insecure_http=False)
         assert url is None or url.lower().startswith("https://")
     try:
         keys = import_set(document)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import Response, Send, Start, Work
-from tokenguard._flows.keys import KeySource
+from tokenguard._flow.effects import Join, Response, Send, Start, Work
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.keys import KeySource
 from tokenguard.testing import Clock, FakeIssuer
 
 ISSUER = "https://issuer.example"
@@ -14,11 +14,12 @@ JWKS_URI = "https://issuer.example/jwks"
 
 
 class Trip:
-    """A flight that was started, with its flow, which runs up to its next exchange."""
+    """A flight that was started, with its flow, which runs up to its next exchange, also where that is one of a search
+    which it started and waits for."""
 
     def __init__(self, start: Start) -> None:
         self.flight, self.flow = start.flight, start.flow
-        self.effect = None
+        self.effect = self.search = None
         self.landed = False
         self._advance(lambda: self.flow.send(None))
 
@@ -32,6 +33,10 @@ class Trip:
 
     def answer(self, answer, status=200, **headers):
         """Answer what it asks for: a `Response`, a document, bytes, or an exception."""
+        if self.search is not None:
+            self.search.answer(answer, status, **headers)
+            self.effect = self.search.effect
+            return self.go_on() if self.search.landed else self
         if isinstance(answer, dict):
             answer = json.dumps(answer).encode()
         if isinstance(answer, bytes):
@@ -39,27 +44,48 @@ class Trip:
         self._advance(lambda: self.flow.throw(answer) if isinstance(answer, Exception) else self.flow.send(answer))
         return self
 
+    def go_on(self):
+        """What it waits for has landed, or the wait for it is over."""
+        waits_for = self.waits_for
+        self.search = None
+        self._advance(lambda: self.flow.send(waits_for.future.result() if waits_for.future.done() else None))
+        return self
+
     def _advance(self, step) -> None:
+        self.waits_for, search = None, None
         try:
             self.effect = step()
-            while isinstance(self.effect, Work):
-                try:
-                    computed = self.effect.function()
-                except Exception as error:  # noqa: BLE001 - the flow decides what it means
-                    self.effect = self.flow.throw(error)
+            while not isinstance(self.effect, Send):
+                if isinstance(self.effect, Start):
+                    search = Trip(self.effect)
+                    self.effect = self.flow.send(None)
+                elif isinstance(self.effect, Join):
+                    self.waits_for = self.effect.flight
+                    if not self.waits_for.future.done():
+                        if search is not None and search.flight is self.waits_for:
+                            self.search, self.effect = search, search.effect
+                        return
+                    self.effect = self.flow.send(self.waits_for.future.result())
                 else:
-                    self.effect = self.flow.send(computed)
+                    assert isinstance(self.effect, Work)
+                    try:
+                        computed = self.effect.function()
+                    except Exception as error:  # noqa: BLE001 - the flow decides what it means
+                        self.effect = self.flow.throw(error)
+                    else:
+                        self.effect = self.flow.send(computed)
         except StopIteration as stop:
             self.effect, self.landed = None, True
             self.flight.land(stop.value)
 
 
 class Caller:
-    """One call, run until it waits or ends. `result` is its value or its error, `waits_for` a flight."""
+    """One call, run until it waits or ends. `result` is its value or its error, `waits_for` a flight, for at most
+    `seconds`."""
 
     def __init__(self, flow) -> None:
         self.flow, self.trips = flow, []
-        self.result = self.waits_for = None
+        self.result = self.waits_for = self.seconds = None
         self.done = False
         self._advance(None)
 
@@ -85,7 +111,7 @@ class Caller:
                 elif effect.flight.future.done():
                     effect = self.flow.send(effect.flight.future.result())
                 else:
-                    self.waits_for = effect.flight
+                    self.waits_for, self.seconds = effect.flight, effect.seconds
                     return
         except StopIteration as stop:
             self.result, self.done = stop.value, True

@@ -9,8 +9,7 @@ import logging
 import pytest
 from knocking import Answer, ask, ask_scope, challenge, connect, http_scope, websocket_scope
 
-from tokenguard._door import Door
-from tokenguard._rules.scope import RequiredScope
+from tokenguard._adapters.guard import Guard
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import (
@@ -20,6 +19,7 @@ from tokenguard.errors import (
     MissingTokenError,
     UnavailableError,
 )
+from tokenguard.requirements import Requirement
 from tokenguard.testing import FakeIssuer
 from tokenguard.token import AccessToken
 
@@ -101,7 +101,16 @@ async def test_what_was_in_the_scope_before_is_never_believed(app, settings):
     assert scope["user"].is_authenticated is False
     assert scope["user"].display_name == ""
     assert scope["auth"].scopes == []
-    assert isinstance(scope["tokenguard.door"], Door)
+    assert isinstance(scope["tokenguard.door"], Guard)
+
+
+async def test_what_an_app_writes_to_a_public_requests_caller_ends_with_the_request(app):
+    middleware = BearerMiddleware(app, VALIDATOR, public="/")
+    await ask(middleware)
+    app.scopes[0]["user"].access_token = "kept"
+    await ask(middleware)
+    assert app.scopes[1]["user"].access_token is None
+    assert app.scopes[1]["user"] is not app.scopes[0]["user"]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", ""])
@@ -314,15 +323,15 @@ async def test_a_failing_answer_is_still_500(app, monkeypatch):
         raise RecursionError
 
     guarded = BearerMiddleware(app, VALIDATOR)
-    monkeypatch.setattr("tokenguard._door.reject", fail)
+    monkeypatch.setattr("tokenguard._adapters.guard.reject", fail)
     assert same(await ask(guarded), None)
 
 
-async def test_refusals_are_logged_at_debug_without_the_token(app, caplog):
-    caplog.set_level(logging.DEBUG, "tokenguard")
+async def test_rejections_are_logged_at_info_without_the_token(app, caplog):
+    caplog.set_level(logging.INFO, "tokenguard")
     token = ISSUER.expired()
     await ask(BearerMiddleware(app, VALIDATOR), path=f"/{SECRET}", fields=[("Authorization", f"Bearer {token}")])
-    assert "asgi: refused: InvalidTokenError (expired)" in caplog.text
+    assert "asgi: rejected: InvalidTokenError (expired)" in caplog.text
     assert not any(part in caplog.text for part in token.split("."))
     assert SECRET not in caplog.text
 
@@ -552,5 +561,5 @@ async def test_the_required_scope_is_prepared_once(app):
     guarded = BearerMiddleware(app, Watching(None), scope="a")
     for _ in range(2):
         assert (await ask(guarded, fields=good())).status == 200
-    assert isinstance(seen[0], RequiredScope)
+    assert isinstance(seen[0], Requirement)
     assert seen[0] is seen[1]

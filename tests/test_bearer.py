@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenguard._rules import bearer
-from tokenguard._rules.bearer import credential
+from tokenguard._oauth import credential as module
+from tokenguard._oauth.credential import credential
 from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
 
 
@@ -266,5 +266,5 @@ def test_any_text_after_the_scheme_is_itself_or_refused(text):
 
 
 def test_the_plain_spelling_is_read_without_a_pattern(monkeypatch):
-    monkeypatch.setattr(bearer, "_spelled_otherwise", None)
-    assert bearer.sole_credential("Bearer abc.DEF-123_~+/", "") == "abc.DEF-123_~+/"
+    monkeypatch.setattr(module, "_spelled_otherwise", None)
+    assert module.sole_credential("Bearer abc.DEF-123_~+/", "") == "abc.DEF-123_~+/"

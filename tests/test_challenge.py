@@ -10,6 +10,7 @@ from knocking import challenge
 from tokenguard.challenge import reject
 from tokenguard.errors import (
     ConfigurationError,
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     IntrospectionUnavailableError,
     InvalidRequestError,
@@ -44,6 +45,8 @@ STATUS = [
     *[(InvalidTokenError(reason=reason), 401) for reason in Reason],
     (InsufficientScopeError(("a", "b")), 403),
     (InsufficientScopeError(), 403),
+    (InsufficientAuthenticationError(("phr",), 300, ("a",)), 401),
+    (InsufficientAuthenticationError(), 401),
     (RejectedError(reason=Reason.REVOKED), 401),
     (OwnError(), 401),
     (UnavailableError(), 503),
@@ -89,7 +92,9 @@ def test_a_missing_token_is_challenged_without_an_error_code():
     }
 
 
-@pytest.mark.parametrize("kind", [InvalidRequestError, InvalidTokenError, InsufficientScopeError])
+@pytest.mark.parametrize(
+    "kind", [InvalidRequestError, InvalidTokenError, InsufficientScopeError, InsufficientAuthenticationError]
+)
 def test_a_refusal_says_the_code_in_header_and_body(kind):
     rejection = reject(kind())
     parameters, body = challenge(headers(rejection)["www-authenticate"]), json.loads(rejection.body)
@@ -129,6 +134,30 @@ def test_a_scope_that_cannot_be_written_is_left_out(name):
     rejection = reject(InsufficientScopeError(("ok", name)))
     assert challenge(headers(rejection)["www-authenticate"])["scope"] == "ok"
     assert "scope" not in json.loads(reject(InsufficientScopeError((name,))).body)
+
+
+def test_a_step_up_says_how_and_when_to_sign_in_and_what_to_ask():
+    """RFC 9470 section 3."""
+    rejection = reject(InsufficientAuthenticationError(("phr", "phrh"), 300, ("a", "b")), resource_metadata=METADATA)
+    assert challenge(headers(rejection)["www-authenticate"]) == {
+        "realm": "api",
+        "error": "insufficient_user_authentication",
+        "error_description": InsufficientAuthenticationError.description,
+        "acr_values": "phr phrh",
+        "max_age": "300",
+        "scope": "a b",
+        "resource_metadata": METADATA,
+    }
+    body = json.loads(rejection.body)
+    assert (body["acr_values"], body["max_age"], body["scope"]) == ("phr phrh", 300, "a b")
+
+
+@pytest.mark.parametrize("values", [(), ("",), ('a"b',), ("a b",), ("\r\n",), (7,)])
+@pytest.mark.parametrize("max_age", [None, True, -1, 1.5, "300", 10**400])
+def test_a_step_up_that_cannot_be_written_is_left_out(values, max_age):
+    rejection = reject(InsufficientAuthenticationError(values, max_age))
+    assert set(challenge(headers(rejection)["www-authenticate"])) == {"realm", "error", "error_description"}
+    assert {"acr_values", "max_age", "scope"}.isdisjoint(json.loads(rejection.body))
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,19 @@ def test_a_key_set_elsewhere_and_down(fake):
     assert texts(ran, "keys", "fault") == [f"{other.endpoints.url('jwks')}: status 500"] or ran.code == 1
 
 
+def test_a_redirect_is_explained(fake):
+    moved = Response(302, b"", (("Location", "https://elsewhere.example/keys"),))
+    real = fake.respond
+    fake.respond = lambda request: moved if request.url.endswith(("/jwks", "/introspect")) else real(request)
+    environment = {"TOKENGUARD_INTROSPECTION_CLIENT_ID": "a", "TOKENGUARD_INTROSPECTION_CLIENT_SECRET": "b"}
+    ran = doctor(fake, environment=environment)
+    assert ran.code == 1
+    for area, where in (("keys", fake.jwks_uri), ("introspection", fake.endpoints.url("introspection"))):
+        assert texts(ran, area, "fault")[0].startswith(f"{where}: status 302, a redirect, which is not followed")
+    steps = [one["next_step"] for one in ran.json["findings"] if one["area"] == "keys"]
+    assert steps[-1].endswith('this leads to "https://elsewhere.example/keys"')
+
+
 @pytest.mark.parametrize(
     ("headers", "text"),
     [
@@ -323,6 +336,7 @@ def test_tls_with_an_end_and_a_clock_that_is_ahead(tmp_path):
         code, findings = real_doctor(fake)
         assert code == 1
         assert findings[0]["finding"].endswith("certificate: self-signed certificate")
+        assert "SSL_CERT_FILE or ssl_context" in findings[0]["next_step"]
     finally:
         server.shutdown()
         server.server_close()
@@ -411,7 +425,7 @@ def test_introspection_credentials_that_do_not(fake):
     ("answer", "text"),
     [
         (Response(200, b'{"active": true}', JSON), "a token that nobody issued is not called inactive"),
-        (Response(200, b"{}", JSON), "a token that nobody issued is not called inactive"),
+        (Response(200, b"{}", JSON), "no active member: answer"),
         (Response(200, b"<html>", JSON), "not json: answer"),
         (Response(503, b"", JSON), "status 503: out of reach"),
     ],

@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -202,10 +203,15 @@ def test_the_page_names_every_option_and_no_other():
     command = get_command(app)
     known = {
         option
-        for sub in command.commands.values()
+        for sub in (command, *command.commands.values())
         for parameter in sub.params
         for option in parameter.opts
         if option.startswith("--") and option != "--help"
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page))
     assert named == known
+
+
+def test_the_version_is_that_of_the_distribution():
+    ran = run("--version")
+    assert (ran.code, ran.out) == (0, f"tokenguard {version('tokenguard-oauth')}\n")

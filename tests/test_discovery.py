@@ -1,13 +1,15 @@
 """Discovery: the four places in order, what ends an attempt, what is believed, how long."""
 
+import asyncio
 import json
 
+import httpx
 import pytest
 from by_hand import ISSUER, Trip
 
-from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import ExchangeError, Flight, Response, Send, Start
-from tokenguard._rules import metadata
+from tokenguard._flow.effects import ExchangeError, Flight, Response, Send, Start
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._oauth import server_metadata
 from tokenguard.testing import PLACES, Clock, FakeIssuer, IssuerTransport
 
 TIMEOUT = ExchangeError("timeout", ends_attempt=True)
@@ -42,7 +44,7 @@ TIMEOUT = ExchangeError("timeout", ends_attempt=True)
     ],
 )
 def test_places(issuer, places):
-    assert list(metadata.places(issuer)) == places
+    assert list(server_metadata.places(issuer)) == places
 
 
 def document(**members):
@@ -75,7 +77,7 @@ def document(**members):
     ],
 )
 def test_46_what_is_not_the_metadata_of_this_issuer(status, body):
-    assert metadata.read(status, body, ISSUER) is None
+    assert server_metadata.read(status, body, ISSUER) is None
 
 
 @pytest.mark.parametrize(
@@ -108,12 +110,12 @@ def test_s9_which_discovered_jwks_uri_may_be_fetched(jwks_uri, https_issuer, htt
     named = {"jwks_uri": jwks_uri}
 
     def usable(issuer, flag):
-        return metadata.endpoint(named, "jwks_uri", issuer, allow_insecure_http=flag) is not None
+        return server_metadata.endpoint(named, "jwks_uri", issuer, allow_insecure_http=flag) is not None
 
     assert usable("https://issuer.example", flag=False) is https_issuer
     assert usable("https://issuer.example", flag=True) is https_issuer
     assert usable("http://issuer.example", flag=True) is http_issuer_with_flag
-    assert metadata.endpoint({}, "jwks_uri", ISSUER, allow_insecure_http=True) is None
+    assert server_metadata.endpoint({}, "jwks_uri", ISSUER, allow_insecure_http=True) is None
 
 
 class Hand:
@@ -146,7 +148,7 @@ def test_the_places_are_asked_in_order_and_the_answer_is_remembered():
         asked.append(trip.request.url)
         assert trip.header("accept") == "application/json"
         trip.answer(answer.encode() if isinstance(answer, str) else answer)
-    assert asked == list(metadata.places("https://issuer.example/t"))[:3]
+    assert asked == list(server_metadata.places("https://issuer.example/t"))[:3]
     assert landed(trip) == f"{ISSUER}/jwks"
     assert landed(hand.finds()) == f"{ISSUER}/jwks"
 
@@ -205,12 +207,58 @@ def test_who_asks_while_another_searches_uses_what_was_known_and_waits_for_nobod
     assert landed(hand.finds()) == "https://new.example/"
 
 
-def test_with_nothing_known_everybody_searches_for_themselves():
+def test_121_with_nothing_known_one_searches_and_everybody_joins():
     hand = Hand()
-    one, other = hand.finds(), hand.finds()
+    one, *others = [hand.finds() for _ in range(200)]
+    assert isinstance(one.effect, Send)
+    assert {other.waits_for for other in others} == {one.search.flight}
     one.answer(document())
-    other.answer(document())
-    assert landed(one) == landed(other)
+    assert {landed(trip.go_on()) for trip in others} == {landed(one)} == {f"{ISSUER}/jwks"}
+
+
+def test_121_one_failed_search_fails_everybody_who_joined_each_with_an_error_of_its_own():
+    hand = Hand()
+    one, *others = [hand.finds() for _ in range(3)]
+    one.answer(TIMEOUT)
+    errors = [landed(one), *(landed(trip.go_on()) for trip in others)]
+    assert len(set(map(id, errors))) == 3
+    assert {(error.kind, error.ends_attempt) for error in errors} == {("timeout", True)}
+    assert isinstance(hand.finds().effect, Send)
+
+
+def test_an_unexpected_error_of_a_search_is_told_by_its_class():
+    trip = Hand().finds()
+    trip.answer(RuntimeError("boom"))
+    error = landed(trip)
+    assert (error.kind, error.ends_attempt, str(error.__cause__)) == ("RuntimeError", False, "boom")
+
+
+def test_a_search_that_nobody_will_land_is_taken_over_by_one_who_waits():
+    hand = Hand()
+    one, other, third = hand.finds(), hand.finds(), hand.finds()
+    one.search.flight.land(None)  # its loop was stopped
+    other.go_on()
+    third.go_on()
+    assert isinstance(other.effect, Send)
+    assert third.waits_for is other.search.flight
+
+
+def test_after_three_searches_came_to_nothing_the_caller_is_told_to_come_back():
+    trip = Hand().finds()
+    for _ in range(3):
+        trip.search.flight.land(None)
+        trip.go_on()
+    assert landed(trip).kind == "abandoned"
+
+
+def test_a_search_that_cannot_start_is_nobodys_to_wait_for():
+    hand = Hand()
+    flow = hand.discovery.search()
+    start = next(flow)
+    with pytest.raises(RecursionError):
+        flow.throw(RecursionError())
+    assert start.flight.future.result() is None
+    assert isinstance(hand.finds().effect, Send)
 
 
 @pytest.mark.parametrize("end", ["failed", "given up", "overdue", "forked"])
@@ -222,9 +270,9 @@ def test_a_search_that_came_to_nothing_is_made_again(end):
     if end == "failed":
         searching.answer(TIMEOUT)
     elif end == "given up":
-        searching.flow.close()
+        searching.search.flight.land(None)
     elif end == "overdue":
-        hand.discovery._searched_until -= 6
+        searching.search.flight.deadline -= 7
     else:
         hand.discovery.after_fork()
     assert isinstance(hand.finds().effect, Send)
@@ -269,3 +317,20 @@ def test_58_the_key_url_comes_from_configuration_only():
 
 def test_answers_are_plain():
     assert "secret" not in repr(Response(200, {"x": "secret"}, b"secret"))
+
+
+async def test_a_thread_that_stops_its_loop_waits_for_no_search_of_that_loop():
+    issuer = FakeIssuer()
+    searching = asyncio.Event()
+
+    class HangsOnLoops(httpx.MockTransport):
+        async def handle_async_request(self, request):
+            searching.set()
+            await asyncio.Event().wait()
+
+    validator = issuer.validator(transport=HangsOnLoops(issuer))
+    task = asyncio.create_task(validator.validate_async(issuer.mint()))
+    await searching.wait()
+    assert validator.validate(issuer.mint()).issuer == issuer.url
+    task.cancel()
+    await validator.aclose()

@@ -24,7 +24,7 @@ from walking import SHELLS, blocks, files, walk
 
 import tokenguard
 from tokenguard import Introspection, Issuer, RevocationList, TokenValidator, asgi, audit, fastapi, flask
-from tokenguard._environment import _INTROSPECTION, _ISSUER, _VALIDATOR, _object
+from tokenguard._setup.environment import _INTROSPECTION, _ISSUER, _VALIDATOR, _object
 from tokenguard.redis import RedisStore
 from tokenguard.testing import FakeIssuer
 

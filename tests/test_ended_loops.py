@@ -10,11 +10,13 @@ from over_time import descriptors, in_time, until, until_quiet
 from redis_server import RedisServer
 from wire import WORLDS, Wire, says, send, whole
 
-from tokenguard._flows.effects import Flight, Join, Request, Send, Start
+from tokenguard._flow.effects import Flight, Join, Request, Send, Start
 from tokenguard._io.loops import Loops
-from tokenguard._io.shelf import server_of
+from tokenguard._io.pools import server_of
 from tokenguard._io.threads import Threads
-from tokenguard._observer import Observers, Outbound
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Outbound
+from tokenguard._observe.observers import Observers
 from tokenguard.redis import RedisStore
 
 SERVER = server_of(Send(Request("GET", "https://issuer.example/")))
@@ -58,7 +60,9 @@ def test_no_observer_is_told_in_a_finalizer():
             told.append(event.error)
 
     def exchange():
-        with Outbound(Telling(()), "jwks", "https://issuer.example/", Request("GET", "https://issuer.example/jwks")):
+        with Outbound(
+            Telling((), BoundedLog()), "jwks", "https://issuer.example/", Request("GET", "https://issuer.example/jwks")
+        ):
             yield
 
     abandoned = exchange()

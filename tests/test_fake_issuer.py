@@ -943,3 +943,16 @@ def test_raw_headers_and_payloads_are_signed_as_they_are(issuer):
 def test_a_request_knows_no_endpoint_until_it_is_received(issuer):
     assert Request("GET", issuer.jwks_uri).endpoint == "other"
     assert issuer.receive(Request("GET", issuer.jwks_uri))[0].endpoint == "jwks"
+
+
+def test_a_server_serves_without_a_with_block():
+    issuer = FakeIssuer()
+    server = issuer.serve()
+    try:
+        assert httpx.get(issuer.jwks_uri, trust_env=False).status_code == 200
+        with pytest.raises(OSError, match="in use"):
+            FakeIssuer().serve(port=server.port)
+    finally:
+        server.stop()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(issuer.jwks_uri, trust_env=False)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tokenguard._rules.freshness import lifetime, max_age
+from tokenguard._issuer.freshness import lifetime, max_age
 
 DEFAULT = 600.5
 

@@ -16,10 +16,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
+from ways import WAYS
 
 from tokenguard import asgi, fastapi, flask, starlette, wsgi
 from tokenguard.challenge import reject
 from tokenguard.errors import (
+    ConfigurationError,
     InsufficientScopeError,
     InvalidRequestError,
     InvalidTokenError,
@@ -228,6 +230,18 @@ def test_a_refusal_is_the_same_behind_every_door(door, request_):
     check(door, TALKING[door]("GET", query, fields), error, "GET", show_reason=True)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_table_is_answered_the_same_whatever_the_validator_is(way):
+    validator = WAYS[way](ISSUER.validator())
+    for door, knock in doors(validator).items():
+        for query, fields, error in REQUESTS.values():
+            check(door, knock("GET", query, fields), error, "GET")
+        for _ in range(2):  # the second time where it may be remembered
+            assert knock("GET", "", bearer(GOOD)).status == (101 if door.endswith("websocket") else 200)
+    if way == "instrumented":
+        assert {"sync", "async"} == set(validator.calls)
+
+
 @pytest.mark.parametrize("door", NAMES)
 @pytest.mark.parametrize("method", METHODS[1:])
 @pytest.mark.parametrize("name", ["no header", "the scheme alone", "not a token", "no scope"])
@@ -273,3 +287,31 @@ def test_the_validator_says_the_same_without_a_door(row):
             judge()
         assert caught.value.reason is error.reason
         assert reject(caught.value, show_reason=True) == reject(error, show_reason=True)
+
+
+@pytest.mark.parametrize("text", ["", " ", "   "], ids=repr)
+def test_a_scope_text_without_a_name_is_an_error_wherever_a_scope_is_asked_for(text):
+    """What an unset variable leaves: `scope=os.environ.get("SCOPE", "")` must not ask for nothing."""
+    for asks in (
+        lambda: VALIDATOR.validate(ISSUER.mint(), scope=text),
+        lambda: asyncio.run(VALIDATOR.validate_async(ISSUER.mint(), scope=text)),
+        lambda: asgi.BearerMiddleware(plain_asgi, VALIDATOR, scope=text),
+        lambda: wsgi.BearerMiddleware(plain_wsgi, VALIDATOR, scope=text),
+        lambda: starlette.require_scope(text),
+        lambda: flask.require_scope(text),
+    ):
+        with pytest.raises(ConfigurationError, match="scope"):
+            asks()
+
+
+@pytest.mark.parametrize("text", ["", " "], ids=repr)
+def test_a_fastapi_route_that_asks_for_a_scope_without_a_name_is_never_open(text):
+    app, bearer = FastAPI(), fastapi.BearerToken(VALIDATOR)
+
+    async def route(token):
+        raise AssertionError("reached")
+
+    route.__annotations__ = {"token": Annotated[AccessToken, Security(bearer, scopes=[text])]}
+    app.get("/")(route)
+    fields = [("Authorization", f"Bearer {ISSUER.mint()}")]
+    assert asyncio.run(ask(app, "GET", "/", "", fields)).status == 500

@@ -8,19 +8,20 @@ import threading
 import time
 from urllib.parse import parse_qs
 
+import by_hand
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from over_time import in_time
 
-from tokenguard._flows import answers as answers_module
-from tokenguard._flows import introspection as introspection_module
-from tokenguard._flows.deferring import DeferringLock
-from tokenguard._flows.discovery import Discovery
-from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Response, Send, Start, Work
-from tokenguard._flows.introspection import WAITING_PER_SLOT, Introspector
-from tokenguard._flows.isolation import Isolation
-from tokenguard._rules.introspection import judge_active
+from tokenguard._flow.deferring_lock import DeferringLock
+from tokenguard._flow.effects import Call, ExchangeError, Flight, Join, Response, Send, Start, Work
+from tokenguard._issuer import answers as answers_module
+from tokenguard._issuer import introspector as introspection_module
+from tokenguard._issuer.backoff import Backoff
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.introspector import WAITING_PER_SLOT, Introspector
+from tokenguard._oauth.introspection_messages import check_active
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, TokenGuardError
 from tokenguard.introspection import Introspection
 from tokenguard.testing import Clock
@@ -37,13 +38,18 @@ def reply(members, status=200):
 
 
 class Trip:
-    """A flight that was started, and its flow, stopped at the first effect."""
+    """A flight that was started, and its flow, stopped at the first effect, also where that is one of its search."""
 
     def __init__(self, start):
-        self.flight, self.flow = start.flight, start.flow
+        self.flight, self.flow, self.search = start.flight, start.flow, None
         self.effect = self.advance(None)
 
     def advance(self, value):
+        if self.search is not None:
+            self.effect = self.search.answer(value).effect
+            if not self.search.landed:
+                return self.effect
+            value, self.search = self.search.flight.future.result(), None
         try:
             self.effect = self.flow.throw(value) if isinstance(value, BaseException) else self.flow.send(value)
             while isinstance(self.effect, Work):  # what a driver does beside its loop
@@ -53,6 +59,10 @@ class Trip:
                     self.effect = self.flow.throw(error)
                 else:
                     self.effect = self.flow.send(value)
+            if isinstance(self.effect, Start):
+                self.search = by_hand.Trip(self.effect)
+                assert self.flow.send(None).flight is self.search.flight
+                self.effect = self.search.effect
         except StopIteration as stop:
             self.effect = None
             self.flight.land(stop.value)
@@ -153,7 +163,7 @@ def test_a_negative_answer_is_remembered_for_negative_ttl(stage):
     for _ in range(3):
         answer = stage.ask("opaque-1") if stage.asked else stage.ask("opaque-1", reply({"active": False}))
         with pytest.raises(InvalidTokenError):
-            judge_active(answer)
+            check_active(answer)
     assert stage.asked == 1
     stage.clock.advance(5.1)
     assert stage.ask("opaque-1", reply(ACTIVE)) == ACTIVE  # S16: usable as soon as negative_ttl has passed
@@ -444,6 +454,8 @@ def test_in_any_order_of_events_the_bound_holds_and_everybody_is_answered(room, 
         reply(ACTIVE, 401),
         reply(ACTIVE, 500),
         reply(ACTIVE | {"error": "server_error"}),
+        reply({key: value for key, value in ACTIVE.items() if key != "active"}),
+        reply(ACTIVE | {"active": 1}),
         RuntimeError("a bug in a transport"),
         object(),
     ],
@@ -456,7 +468,7 @@ def test_threat_92_no_answer_is_unavailable_never_a_pass_and_never_a_refusal(sta
     assert not stage.asker._flights
 
 
-def test_failure_isolation_fails_fast_probes_once_and_doubles_up_to_30_seconds(stage):
+def test_backoff_fails_fast_probes_once_and_doubles_up_to_30_seconds(stage):
     fail(stage, 4)
     assert stage.ask("fifth", DOWN).retry_after == 5
     for pause in (5, 10, 20, 30, 30):
@@ -503,6 +515,16 @@ def test_questions_under_way_when_the_pause_begins_do_not_lengthen_it(stage):
     assert stage.ask("probe", reply(ACTIVE)) == ACTIVE
 
 
+@pytest.mark.parametrize(
+    "failure", [DOWN, reply(b"", 500), reply(b"<html>"), reply(b"", 302), reply(b"", 401), reply({})]
+)
+def test_every_failure_to_answer_counts_towards_the_backoff(stage, failure):
+    fail(stage, 5, failure)
+    asked = stage.asked
+    assert stage.ask("any").retry_after == 5
+    assert stage.asked == asked
+
+
 def test_an_answer_ends_a_row_of_failures(stage):
     for _ in range(3):
         fail(stage, 4)
@@ -514,29 +536,32 @@ def test_a_refused_question_about_one_token_does_not_close_the_door_for_others(s
     assert stage.ask("good", reply(ACTIVE)) == ACTIVE
 
 
-def test_isolation_by_itself():
-    isolation = Isolation()
-    assert (isolation.pause(0), isolation.probing) == (0, False)
+def test_backoff_by_itself():
+    backoff = Backoff()
+    assert (backoff.pause(0), backoff.probing) == (0, False)
     for _ in range(4):
-        isolation.failed(0)
-    assert isolation.pause(0) == 0
-    isolation.failed(0)
-    assert (isolation.pause(1), isolation.pause(5), isolation.probing) == (4, 0, True)
-    isolation.succeeded()
-    assert (isolation.pause(1), isolation.probing) == (0, False)
+        backoff.failed(0)
+    assert backoff.pause(0) == 0
+    backoff.failed(0)
+    assert (backoff.pause(1), backoff.pause(5), backoff.probing) == (4, 0, True)
+    backoff.succeeded()
+    assert (backoff.pause(1), backoff.probing) == (0, False)
 
 
 # -- stale answers -----------------------------------------------------------------------------------------------------
 
 
-def test_a_positive_answer_outlives_cache_ttl_only_while_the_server_is_out_of_reach():
+def test_a_positive_answer_outlives_cache_ttl_only_while_the_server_gives_none():
     stage = Stage(stale_ttl=60)
     answer = stage.ask("opaque-1", reply(ACTIVE))
     stage.clock.advance(31)
-    for failure in (DOWN, reply(b"", 503), reply(b"", 429)):
+    silence = DOWN, reply(b"", 503), reply(b"", 429), reply(b"<html>"), reply(b"", 302), reply({"active": "true"})
+    for failure in silence:
+        stage.asker._backoff.succeeded()
         assert stage.ask("opaque-1", failure) is answer
-    for failure in (reply(b"", 401), reply({"error": "invalid_client"}, 400), reply(b"<html>"), reply(b"", 302)):
-        stage.asker._isolation.succeeded()
+    refusals = reply(b"", 401), reply(b"<html>", 403), reply({"error": "invalid_client"}, 400), reply(b"<html>", 400)
+    for failure in refusals:
+        stage.asker._backoff.succeeded()
         assert isinstance(stage.ask("opaque-1", failure), IntrospectionUnavailableError)
     stage.clock.advance(60)
     assert isinstance(stage.ask("opaque-1", DOWN), IntrospectionUnavailableError)
@@ -585,22 +610,22 @@ def test_a_secret_callable_that_fails_is_a_configuration_error_for_everyone_and_
         error = stage.ask("opaque-1")
         assert isinstance(error, ConfigurationError)
         assert isinstance(error.__cause__, KeyError)
-    assert stage.asker._isolation.pause(stage.clock()) == 0
+    assert stage.asker._backoff.pause(stage.clock()) == 0
 
 
 def test_what_the_operator_is_told(stage, caplog):
     cases = [
         (reply({"error": "invalid_client"}, 401), logging.ERROR, "refuses our credentials", "'invalid_client'"),
         (reply(b"<html>", 403), logging.ERROR, "client_auth", "None"),
-        (reply({"error": "unsupported_token_type"}, 400), logging.ERROR, 'when="opaque"', "'unsupported_token_type'"),
-        (reply({"error": "temporarily_unavailable"}, 400), logging.ERROR, "error", "'temporarily_unavailable'"),
+        (reply({"error": "unsupported_token_type"}, 400), logging.WARNING, 'when="opaque"', "'unsupported_token_type'"),
+        (reply({"error": "invalid_request"}, 400), logging.WARNING, "error", "'invalid_request'"),
         (reply(b"<html>"), logging.WARNING, "no answer", "not_json"),
         (DOWN, logging.WARNING, "no answer", "unreachable"),
         (RuntimeError("opaque-1"), logging.WARNING, "no answer", "RuntimeError"),
     ]
     for answer, level, *words in cases:
         caplog.clear()
-        stage.asker._isolation.succeeded()
+        stage.asker._backoff.succeeded()
         assert isinstance(stage.ask("opaque-1", answer), IntrospectionUnavailableError)
         (record,) = caplog.records
         assert (record.name, record.levelno) == ("tokenguard", level)

@@ -13,16 +13,16 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenguard._rules import client_auth
-from tokenguard._rules.introspection import (
+from tokenguard._flow.messages import Request, Response
+from tokenguard._oauth import client_auth
+from tokenguard._oauth.introspection_messages import (
     AnswerError,
     Fault,
     build_request,
-    judge_active,
+    check_active,
     read_answer,
     time_to_expiry,
 )
-from tokenguard._rules.messages import Request, Response
 from tokenguard.errors import ConfigurationError, InvalidTokenError, Reason
 from tokenguard.introspection import Introspection
 
@@ -351,7 +351,12 @@ def test_200_with_a_json_object_is_an_answer(content_type):
         (answer(status=429), Fault.OUT_OF_REACH, None),
         (answer(status=500), Fault.OUT_OF_REACH, None),
         (answer(status=503), Fault.OUT_OF_REACH, None),
-        (answer(b'{"active":true,"error":"server_error"}'), Fault.REQUEST, "server_error"),
+        (answer(b'{"active":true,"error":"server_error"}'), Fault.OUT_OF_REACH, "server_error"),
+        (answer(b'{"error":"temporarily_unavailable"}'), Fault.OUT_OF_REACH, "temporarily_unavailable"),
+        (answer(b'{"error":"temporarily_unavailable"}', 400), Fault.REQUEST, "temporarily_unavailable"),
+        (answer(b'{"active":true,"error":"invalid_request"}'), Fault.REQUEST, "invalid_request"),
+        (answer(b"<html>", 404, content_type="text/html"), Fault.ANSWER, None),
+        (answer(b'{"error":"no such token"}', 404), Fault.REQUEST, None),
         (answer(b'{"active":true,"error":null}'), Fault.ANSWER, None),
         (answer(b'{"error":"a\\nb"}', 400), Fault.REQUEST, None),
         (answer(b'{"error":"opaque-token-sent-back"}', 400), Fault.REQUEST, None),
@@ -394,6 +399,16 @@ def test_threat_92_a_200_with_anything_but_one_strict_json_object_is_no_answer(b
 
 
 @pytest.mark.parametrize(
+    "active",
+    ['"active":' + value for value in ('"true"', '"false"', "1", "0", "null", "[]", "{}", '""')] + ['"Active":true'],
+)
+def test_threat_89_an_answer_without_a_boolean_active_is_none(active):
+    with pytest.raises(AnswerError, match="no_active_member") as raised:
+        read_answer(answer(f'{{"sub":"alice",{active}}}'.encode()))
+    assert raised.value.fault is Fault.ANSWER
+
+
+@pytest.mark.parametrize(
     "content_type",
     ["text/html", "application/jwt", "application/token-introspection+jwt", "", "application/json, text/html"],
 )
@@ -419,21 +434,21 @@ def test_any_bytes_give_an_answer_or_an_answer_error(body, status, content_type)
 )
 def test_threat_88_active_is_the_json_value_true_and_nothing_like_it(value):
     with pytest.raises(InvalidTokenError) as refusal:
-        judge_active({"active": value})
+        check_active({"active": value})
     assert refusal.value.reason is Reason.REVOKED
 
 
 def test_threat_89_active_missing_is_refused():
     for members in ({}, {"Active": True}, {"sub": "x", "exp": 9e9}):
         with pytest.raises(InvalidTokenError) as refusal:
-            judge_active(members)
+            check_active(members)
         assert refusal.value.reason is Reason.REVOKED
 
 
 @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", "access_token", "Access_Token"])
 def test_token_type_of_an_access_token_in_any_case(kind):
-    judge_active({"active": True, "token_type": kind})
-    judge_active({"active": True})
+    check_active({"active": True, "token_type": kind})
+    check_active({"active": True})
 
 
 @pytest.mark.parametrize(
@@ -455,7 +470,7 @@ def test_token_type_of_an_access_token_in_any_case(kind):
 )
 def test_threat_95_another_token_type_is_refused(kind):
     with pytest.raises(InvalidTokenError) as refusal:
-        judge_active({"active": True, "token_type": kind})
+        check_active({"active": True, "token_type": kind})
     assert refusal.value.reason is Reason.TYPE
 
 

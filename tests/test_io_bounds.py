@@ -8,15 +8,24 @@ import threading
 import time
 import tracemalloc
 import zlib
+from contextlib import suppress
 
 import httpx
 import pytest
 from over_time import descriptors, until
 from wire import DRIVERS, Wire, certificate, exchange, failed, in_flight, says, send, whole
 
-from tokenguard._flows.effects import ExchangeError, Request, Response, Send
+from tokenguard import (
+    Introspection,
+    InvalidTokenError,
+    Issuer,
+    KeysUnavailableError,
+    TokenValidator,
+    UnavailableError,
+)
+from tokenguard._flow.effects import ExchangeError, Request, Response, Send
 from tokenguard._io import http
-from tokenguard._io.bounds import MAX_BODY, Body
+from tokenguard._io.body import MAX_BODY, Body
 from tokenguard._io.http import Line
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
@@ -305,7 +314,7 @@ def test_tls(world, tmp_path):
     server_context, client_context = certificate(tmp_path)
     with Wire(says(whole(b"tls")), server_context) as server:
         assert exchange(world, server.url, ssl_context=client_context).body == b"tls"
-        assert failed(exchange(world, server.url)) == "unreachable"  # nobody trusts that certificate
+        assert failed(exchange(world, server.url)) == "certificate"  # nobody trusts that certificate
     with Wire(drips_headers, server_context) as server:
         assert failed(exchange(world, server.url, ssl_context=client_context, timeout=0.3)) == "timeout"
         assert no_flight_is_left()
@@ -314,11 +323,11 @@ def test_tls(world, tmp_path):
 @world
 def test_the_ca_bundle_is_the_one_that_the_environment_names_now(world, tmp_path, monkeypatch):
     with Wire(says(whole(b"tls")), certificate(tmp_path)[0]) as server:
-        assert failed(exchange(world, server.url)) == "unreachable"
+        assert failed(exchange(world, server.url)) == "certificate"
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
         assert exchange(world, server.url).body == b"tls"
         monkeypatch.delenv("SSL_CERT_FILE")
-        assert failed(exchange(world, server.url)) == "unreachable"
+        assert failed(exchange(world, server.url)) == "certificate"
 
 
 @world
@@ -509,3 +518,35 @@ def test_an_exchange_outside_a_flight_is_a_fault():
         Threads(None, None).run(flow())
     with pytest.raises(RuntimeError, match="belongs in a flight"):
         asyncio.run(Loops(None, None).run(flow()))
+
+
+@world
+@pytest.mark.parametrize(("host", "days"), [("127.0.0.1", -1), ("127.0.0.2", 1)])
+def test_a_certificate_that_has_ended_or_is_another_hosts(world, host, days, tmp_path):
+    server_context, client_context = certificate(tmp_path, host, days)
+    with Wire(says(whole(b"tls")), server_context) as server:
+        assert failed(exchange(world, server.url, ssl_context=client_context)) == "certificate"
+
+
+@world
+def test_a_certificate_of_an_unknown_authority_is_called_so(world, tmp_path, caplog):
+    server_context, _ = certificate(tmp_path)
+    with Wire(says(whole()), server_context) as server:
+        asked = Introspection("api", "secret", endpoint=server.url)
+        issuer = Issuer("https://idp.example", jwks_uri=server.url, introspection=asked)
+        with TokenValidator(issuer, "api") as validator:
+            for token in ("a.b.c", "opaque"):
+                with suppress(UnavailableError, InvalidTokenError):
+                    validator.validate(token) if world == "threads" else asyncio.run(validator.validate_async(token))
+            with pytest.raises(KeysUnavailableError):
+                validator.warm_up() if world == "threads" else asyncio.run(validator.warm_up_async())
+            assert validator.state()[0].keys.last_error == "certificate"
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 3  # of the endpoint twice, of the keys once
+    assert all("certificate" in line and "SSL_CERT_FILE or ssl_context" in line for line in lines)
+
+
+def test_an_error_that_is_its_own_cause_is_no_certificates():
+    error = OSError()
+    error.__cause__ = error
+    assert http._exchange_error(error).kind == "unreachable"

@@ -17,11 +17,11 @@ import pytest
 from over_time import threads_of_ours, until, until_quiet
 from wire import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
-from tokenguard._flows.effects import Call, ExchangeError, Flight, Join, Request, Response, Send, Start, Work, reading
+from tokenguard._flow.effects import Call, ExchangeError, Flight, Join, Request, Response, Send, Start, Work, reading
 from tokenguard._io import threads as threads_module
 from tokenguard._io.http import Line
 from tokenguard._io.loops import Loops, _Journey
-from tokenguard._io.shelf import Shelf, server_of
+from tokenguard._io.pools import Shelf, server_of
 from tokenguard._io.threads import Journey, Threads
 
 world = pytest.mark.parametrize("world", DRIVERS)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from over_time import until_quiet
 from wire import Wire, certificate, failed, in_flight, send, whole
 
-from tokenguard._flows.effects import Request, Send
+from tokenguard._flow.effects import Request, Send
 from tokenguard._io import http as http_module
 from tokenguard._io.framing import MAX_HEARD, is_one_answer
 from tokenguard._io.loops import Loops

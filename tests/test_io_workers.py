@@ -10,7 +10,7 @@ from over_time import until, until_quiet
 from wire import DRIVERS, Wire, failed, in_flight, says, send, whole
 
 from tokenguard import ConfigurationError, Introspection, IntrospectionUnavailableError, Issuer, TokenValidator
-from tokenguard._flows.effects import Blocking, ExchangeError, Flight, Request, Send, Start
+from tokenguard._flow.effects import Blocking, ExchangeError, Flight, Request, Send, Start
 from tokenguard._io import workers as workers_module
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Journey, Threads

@@ -3,16 +3,20 @@
 import json
 import logging
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 from by_hand import ISSUER, JWKS_URI, Caller, Stage
 
-from tokenguard._flows.effects import ExchangeError, Join, Send
-from tokenguard._flows.fetching import without_frames
-from tokenguard._flows.keys import KeySource, warm_up
-from tokenguard._rules.jwk import import_set
+from tokenguard._flow.effects import ExchangeError, Join, Send
+from tokenguard._issuer.introspector import Introspector
+from tokenguard._issuer.key_fetch import without_frames
+from tokenguard._issuer.keys import KeySource
+from tokenguard._issuer.warm_up import AT_ONCE, warm_up
+from tokenguard._jose.jwk import import_set
 from tokenguard.errors import KeysUnavailableError
-from tokenguard.testing import FakeIssuer
+from tokenguard.introspection import Introspection
+from tokenguard.testing import Clock, FakeIssuer
 
 TIMEOUT = ExchangeError("timeout", ends_attempt=True)
 
@@ -87,6 +91,63 @@ def test_stale_keys_serve_while_one_refresh_runs():
     first.trip.answer(stage.keys)
     assert stage.source.quiet_until == stage.clock() + 600
     assert stage.state.fetches == 2
+
+
+@pytest.mark.parametrize("minutes", [11, 30, 69])
+def test_118_after_a_whole_cooldown_without_an_attempt_requests_join_the_refresh(minutes):
+    stage = Stage().warm()
+    old = stage.source.keys
+    stage.issuer.rotate()
+    stage.clock.advance(minutes * 60)
+    first, second = stage.asks(), stage.asks()
+    assert first.waits_for is second.waits_for is first.trip.flight
+    assert second.trips == []
+    assert 0.5 < first.seconds <= 1
+    first.trip.answer(stage.keys)
+    assert first.go_on().result is second.go_on().result is stage.source.keys
+    assert stage.source.keys is not old
+
+
+def test_118_the_old_keys_serve_where_an_overdue_refresh_fails():
+    stage = Stage().warm()
+    stage.clock.advance(1200)
+    caller = stage.asks()
+    caller.trip.answer(TIMEOUT)
+    assert caller.go_on().result is stage.source.keys
+    assert stage.asks().result is stage.source.keys
+    stage.clock.advance(30)  # not idle any more: the next attempt is in the background again
+    assert stage.asks().result is stage.source.keys
+
+
+def test_118_the_old_keys_serve_where_an_overdue_refresh_takes_longer_than_a_second():
+    stage = Stage().warm()
+    stage.clock.advance(1200)
+    caller = stage.asks()
+    caller.trip.flight.deadline -= 1
+    assert caller.go_on().result is stage.source.keys
+    assert stage.asks().result is stage.source.keys  # nobody waits for this refresh any more
+    stage.issuer.rotate()
+    caller.trip.answer(stage.keys)
+    assert stage.asks().result.kids == stage.source.keys.kids
+    assert stage.state.fetches == 2
+
+
+def test_118_an_overdue_refresh_that_came_to_nothing_is_made_again_and_then_the_old_keys_serve():
+    stage = Stage().warm()
+    stage.clock.advance(1200)
+    caller = stage.asks()
+    for number in range(3):
+        assert len(caller.trips) == number + 1
+        caller.trips[-1].flight.land(None)
+        caller.go_on()
+    assert caller.result is stage.source.keys
+
+
+@pytest.mark.parametrize(("seconds", "joins"), [(629.9, False), (630, True)])
+def test_118_a_set_is_overdue_a_cooldown_after_it_fell_due(seconds, joins):
+    stage = Stage().warm()
+    stage.clock.advance(seconds)
+    assert (stage.asks().waits_for is not None) is joins
 
 
 def test_s5_failing_refreshes_are_spaced_and_old_keys_serve_until_the_stale_bound():
@@ -772,21 +833,121 @@ def test_errors_are_kept_without_frames():
 # -- warm_up
 
 
+def warming(*sources, discovery=None):
+    introspector = Introspector(
+        Introspection("c", "s"), issuer=ISSUER, discovery=discovery, timeout=5, monotonic=Clock()
+    )
+    return Caller(warm_up(SimpleNamespace(keys=one, discovery=discovery, introspector=introspector) for one in sources))
+
+
+def drain(caller):
+    while not caller.done:
+        caller.go_on()
+    return caller
+
+
 def test_warm_up_starts_every_fetch_before_it_waits_for_any():
     stages = [Stage() for _ in range(3)]
-    caller = Caller(warm_up(stage.source for stage in stages))
+    caller = warming(*(stage.source for stage in stages))
     assert len(caller.trips) == 3
     caller.trips[0].answer(TIMEOUT)
     caller.trips[2].answer(b"", status=500)
     caller.trips[1].answer(stages[1].keys)
-    while not caller.done:
-        caller.go_on()
-    assert unavailable(caller).__cause__ is TIMEOUT  # the first of them
+    assert unavailable(drain(caller)).__cause__ is TIMEOUT  # the first of them
     assert stages[1].source.keys is not None
 
 
+def test_warm_up_tries_no_issuer_twice_however_long_another_one_takes():
+    stages = [Stage() for _ in range(3)]
+    caller = warming(*(stage.source for stage in stages))
+    for trip in caller.trips[1:]:
+        trip.answer(b"", status=504)
+    for stage in stages[1:]:
+        stage.clock.advance(3)  # the next attempt is due long since
+    caller.trips[0].answer(stages[0].keys)
+    assert unavailable(drain(caller)).__cause__.kind == "status_504"
+    assert [stage.state.fetches for stage in stages] == [1, 1, 1]
+
+
+def test_warm_up_asks_at_most_32_at_a_time_and_one_that_hangs_holds_up_no_other():
+    stages = [Stage() for _ in range(AT_ONCE + 10)]
+    caller = warming(*(stage.source for stage in stages))
+    assert len(caller.trips) == AT_ONCE
+    for number in range(1, len(stages)):  # the first one hangs
+        caller.trips[number].answer(stages[number].keys)
+        if number <= 10:
+            caller.go_on()
+        assert len(caller.trips) == min(AT_ONCE + number, len(stages))
+    assert caller.waits_for is caller.trips[0].flight
+    caller.trips[0].answer(TIMEOUT)
+    assert unavailable(drain(caller)).__cause__ is TIMEOUT
+
+
+def test_a_flight_that_nobody_will_land_takes_no_place_in_warm_up():
+    stages = [Stage() for _ in range(AT_ONCE + 1)]
+    caller = warming(*(stage.source for stage in stages))
+    for trip in caller.trips:
+        trip.flight.deadline -= 7
+    caller.go_on()
+    assert len(caller.trips) == AT_ONCE + 1
+
+
+def test_warm_up_takes_over_a_flight_that_came_to_nothing():
+    stage = Stage()
+    caller = warming(stage.source)
+    caller.trips[0].flight.land(None)
+    caller.go_on()
+    caller.trips[1].answer(TIMEOUT)
+    assert unavailable(caller.go_on()).__cause__ is TIMEOUT
+    stage = Stage()
+    caller = warming(stage.source)
+    caller.trips[0].flight.land(None)
+    caller.go_on()
+    caller.trips[1].answer(stage.keys)
+    assert caller.go_on().result is None
+
+
+def test_warm_up_within_the_spacing_of_attempts_asks_nobody_and_fails():
+    stage = Stage()
+    stage.asks().trip.answer(TIMEOUT)
+    caller = warming(stage.source)
+    assert caller.trips == []
+    assert unavailable(caller).__cause__ is TIMEOUT
+
+
+def test_warm_up_waits_for_no_refresh_of_keys_that_serve():
+    stage = Stage().warm()
+    stage.clock.advance(601)
+    caller = warming(stage.source)
+    assert len(caller.trips) == 1
+    assert caller.done
+    assert caller.result is None
+
+
 def test_warm_up_of_static_keys_asks_nobody():
-    assert Caller(warm_up([static_source()])).result is None
+    assert warming(static_source()).result is None
+
+
+def test_warm_up_of_a_source_that_several_issuers_share_is_one_fetch():
+    stage = Stage()
+    caller = warming(stage.source, stage.source)
+    caller.trip.answer(stage.keys)
+    assert caller.go_on().done
+
+
+@pytest.mark.parametrize("answer", [TIMEOUT, metadata_naming(JWKS_URI)])
+def test_121_warm_up_looks_for_the_introspection_endpoint_where_no_fetch_of_keys_does(answer, caplog):
+    discovery = Stage(discovered=True).source._fetch._discovery
+    caller = warming(static_source(), discovery=discovery)
+    assert caller.trip.request.url.startswith(ISSUER)
+    caller.trip.answer(answer)
+    assert caller.go_on().done
+    assert caller.result is None  # without the endpoint JWTs are validated all the same
+    assert ("timeout" in caplog.text) is (answer is TIMEOUT)
+    assert discovery.remembers is (answer is not TIMEOUT)
+    assert len(warming(static_source(), discovery=discovery).trips) == int(answer is TIMEOUT)
+    stage = Stage(discovered=True)
+    assert len(warming(stage.source, discovery=stage.source._fetch._discovery).trips) == 1
 
 
 def test_a_large_set_is_read_beside_the_loop():

@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from tokenguard._flows.schedule import Schedule
+from tokenguard._issuer.key_schedule import Schedule
 
 
 def schedule(*, max_stale=3600, cooldown=30):
@@ -101,3 +101,11 @@ def test_forced_attempts_and_failures_of_any_kind_use_it_up():
     assert kept.forced_due() == 135
     kept.succeeded(120, 600, early=0)
     assert kept.forced_due() == 130
+
+
+def test_118_overdue_is_a_whole_cooldown_after_the_attempt_that_nobody_made():
+    times = schedule()
+    times.succeeded(0, 600, early=0)
+    assert [times.is_overdue(mono) for mono in (599, 600, 629, 630)] == [False, False, False, True]
+    times.failed(600)
+    assert [times.is_overdue(mono) for mono in (630, 659, 660)] == [False, False, True]

@@ -12,7 +12,7 @@ import pytest
 from over_time import living, run_python, unknown, until, until_quiet
 from wire import WORLDS, Wire, whole
 
-import tokenguard._flows.fetching as fetching_module
+import tokenguard._issuer.key_fetch as fetching_module
 from tokenguard import (
     ConfigurationError,
     Introspection,
@@ -25,7 +25,7 @@ from tokenguard import (
     TokenValidator,
     challenge,
 )
-from tokenguard._rules.jwk import Key
+from tokenguard._jose.jwk import Key
 from tokenguard.testing import Clock, FakeIssuer
 
 world = pytest.mark.parametrize("world", WORLDS)
@@ -75,7 +75,7 @@ def test_warm_up_rehearses_tokens_that_are_accepted(world, monkeypatch):
 
 @world
 def test_warm_up_is_done_once_keys_are_there_whatever_becomes_of_its_rehearsal(world, monkeypatch):
-    monkeypatch.setattr("tokenguard._rehearsal.SigningKey", broken)
+    monkeypatch.setattr("tokenguard._setup.prewarm.SigningKey", broken)
     with living(world) as life:
         life.validator.warm_up() if world == "threads" else life.run(life.validator.warm_up_async())
         assert life.validator.is_ready() is True
@@ -503,7 +503,7 @@ def test_s20_a_fault_of_any_collaborator_never_opens_the_door(fault, expected, m
     if fault == "cache":
         monkeypatch.setattr(type(validator._memory), "put", broken)
     if fault == "verification":
-        monkeypatch.setattr("tokenguard._rules.signatures.verifier", lambda *_: broken)
+        monkeypatch.setattr("tokenguard._jose.signatures.verifier", lambda *_: broken)
     token = issuer.mint()
     assert statuses(validator, token) == expected
 

@@ -7,8 +7,8 @@ import tracemalloc
 import pytest
 
 from tokenguard import InvalidTokenError, Issuer, RejectedError, TokenValidator
-from tokenguard._flows.memory import Memory
-from tokenguard._rules.jwk import Key
+from tokenguard._jose.jwk import Key
+from tokenguard._validation.memory import Memory
 from tokenguard.testing import FakeIssuer
 
 

@@ -16,7 +16,7 @@ from hatchling.builders.wheel import WheelBuilder
 from serving import ROOT, clean
 
 import tokenguard
-from tokenguard._io.bounds import USER_AGENT
+from tokenguard._io.body import USER_AGENT
 
 FRAMEWORKS = {
     "starlette",
@@ -36,6 +36,7 @@ LATER = {"http.client", "urllib.request", "jwt", "cryptography", "asyncio"}
 PUBLIC = {
     "AccessToken",
     "ConfigurationError",
+    "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "Introspection",
     "IntrospectionUnavailableError",
@@ -46,6 +47,7 @@ PUBLIC = {
     "MissingTokenError",
     "Reason",
     "RejectedError",
+    "ResourceRequest",
     "RevocationList",
     "TokenGuardError",
     "TokenValidator",

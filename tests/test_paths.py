@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenguard._rules.paths import public_paths, route_path
+from tokenguard._adapters.public_paths import public_paths, route_path
 from tokenguard.errors import ConfigurationError
 
 PLAIN = ["/health", "/a/b", "/.well-known/jwks.json", "/a-b_c~d!$&'()+,=:@", "/v1.2/x", "/"]

@@ -9,8 +9,8 @@ import pytest
 from serving import ROOT
 
 from tokenguard import ConfigurationError, InvalidTokenError, Issuer, Reason, TokenValidator
-from tokenguard._rules import providers
-from tokenguard._rules.providers import Provider
+from tokenguard._oauth import providers
+from tokenguard._oauth.providers import Provider
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
 
 PAGE = (ROOT / "docs" / "presets.md").read_text("utf-8")
@@ -34,6 +34,9 @@ ENTRA_KEYS = f"https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys"
 ENTRA_V1_KEYS = f"https://login.microsoftonline.com/{TENANT}/discovery/keys"
 COGNITO_KEYS = f"https://cognito-idp.eu-central-1.amazonaws.com/{POOL}/.well-known/jwks.json"
 GOOGLE_KEYS = "https://www.googleapis.com/oauth2/v3/certs"
+IAP_KEYS = "https://www.gstatic.com/iap/verify/public_key-jwk"
+CLOUDFLARE_KEYS = "https://example.cloudflareaccess.com/cdn-cgi/access/certs"
+AUD_TAG = "32eafc7626e974616deaf0dc3ce63d7bcbed58a2731e84d06bc3cdf1b53c4228"
 
 PRESETS = {
     "auth0": (lambda **s: Issuer.auth0("example.eu.auth0.com", **s), API, None),
@@ -55,6 +58,8 @@ PRESETS = {
     "github_actions": (lambda **s: Issuer.github_actions("65", **s), API, None),
     "pingone": (lambda **s: Issuer.pingone(ENVIRONMENT, domain="auth.pingone.eu", **s), API, None),
     "zitadel": (zitadel, "344374183645413380", None),
+    "google_iap": (Issuer.google_iap, "/projects/1234567890/global/backendServices/987654321", IAP_KEYS),
+    "cloudflare_access": (lambda **s: Issuer.cloudflare_access("example", **s), AUD_TAG, CLOUDFLARE_KEYS),
 }
 ENTRA_CLIENT = "11111111-aaaa-4bbb-8ccc-222222222222"
 # title: client id, scopes, roles, whether a machine
@@ -81,6 +86,9 @@ EXPECTED = {
     "pingone, a person": ("3d7d1f6a-1111-4222-8333-444455556666", {"openid", "orders:read"}, set(), False),
     "pingone, a machine": ("3d7d1f6a-1111-4222-8333-444455556666", {"orders:read"}, set(), True),
     "zitadel, unknowable": ("orders-worker", set(), {"clerk"}, None),
+    "google_iap, a person": (None, set(), set(), False),
+    "cloudflare_access, a person": (None, set(), set(), False),
+    "cloudflare_access, a machine": ("e367826f93b8d71185e03fe518aff3b4.access", set(), set(), True),
 }
 
 
@@ -91,8 +99,9 @@ class World:
         preset = title.rpartition(",")[0]
         make, self.audience, jwks_uri = PRESETS[preset]
         self.issuer = make(**settings)
-        self.fake = FakeIssuer(self.issuer.url, clock=Clock(1_800_000_060), jwks_uri=jwks_uri)
         self.shape = SHAPES[title]
+        signs = self.shape["header"]["alg"]
+        self.fake = FakeIssuer(self.issuer.url, algorithm=signs, clock=Clock(1_800_000_060), jwks_uri=jwks_uri)
 
     def token(self, header=None, **changes) -> str:
         joined = {**self.shape["header"], "kid": self.fake.key.kid, **(header or {})}
@@ -176,6 +185,7 @@ def test_what_the_preset_requires_must_be_there(title):
         ("github_actions, a machine", {}, {"repository_owner_id": "66"}, Reason.INVALID_CLAIM),
         ("github_actions, a machine", {"typ": ABSENT}, {}, Reason.TYPE),
         ("pingone, a machine", {}, {"client_id": ABSENT}, Reason.MISSING_CLAIM),
+        ("cloudflare_access, a person", {}, {"type": "org"}, Reason.INVALID_CLAIM),
     ],
 )
 def test_another_token_of_the_same_provider_is_refused(title, header, changes, reason):
@@ -205,6 +215,36 @@ def test_cognito_prefers_the_audience_that_is_there():
 def test_a_machine_is_told_by_its_signs(title, changes, expected):
     world = World(title)
     assert world.validate(world.token(**changes)).is_machine is expected
+
+
+def test_an_empty_subject_is_nobody_under_cloudflare_access_alone():
+    world = World("cloudflare_access, a machine")
+    for _ in range(2):
+        token = world.validate(world.token())
+        assert token.subject is None
+        assert token.claims["sub"] == ""
+    assert world.validate(world.token(sub=None)).subject is None
+    for sub in (7, [], False):
+        assert world.refuses(world.token(sub=sub)) is Reason.INVALID_CLAIM
+    strict = World("cloudflare_access, a machine", required_claims="sub")
+    assert strict.refuses(strict.token()) is Reason.MISSING_CLAIM
+    for title in SHAPES.keys() - {"cloudflare_access, a person", "cloudflare_access, a machine"}:
+        other = World(title)
+        assert other.refuses(other.token(sub="")) is Reason.INVALID_CLAIM
+    assert Issuer("https://example.cloudflareaccess.com").has_empty_subjects is False
+
+
+@pytest.mark.parametrize("team", ["example", "example.cloudflareaccess.com", "example.cloudflareaccess.us"])
+def test_a_cloudflare_team_is_a_name_or_a_domain(team):
+    issuer = Issuer.cloudflare_access(team)
+    assert issuer.url.startswith("https://example.cloudflareaccess.")
+    assert issuer.jwks_uri == f"{issuer.url}/cdn-cgi/access/certs"
+
+
+def test_the_audience_of_iap_may_stand_with_the_issuer():
+    world = World("google_iap, a person", audience="/projects/1/apps/shop")
+    assert world.refuses(world.token()) is Reason.AUDIENCE
+    assert world.validate(world.token(aud="/projects/1/apps/shop")).issuer == "https://cloud.google.com/iap"
 
 
 def test_google_people_are_no_machines():
@@ -288,6 +328,9 @@ def test_china_has_its_own_domain():
         ("github_actions", ["octo-org"], {}),
         ("pingone", ["my-environment"], {}),
         ("zitadel", ["https://example.zitadel.cloud"], {}),
+        ("cloudflare_access", ["https://example.cloudflareaccess.com"], {}),
+        ("cloudflare_access", [""], {}),
+        ("google_iap", [""], {}),
         ("okta", ["example.okta.com"], {"required_claims": 5}),
         ("okta", ["example.okta.com"], {"required_claims": None}),
         ("okta", ["example.okta.com"], {"claim_values": None}),

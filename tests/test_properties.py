@@ -15,6 +15,7 @@ from vectors.collecting import Book
 from vectors.minting import NOW, jwk, token
 
 from tokenguard import (
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     InvalidRequestError,
     InvalidTokenError,
@@ -177,6 +178,12 @@ ERRORS = st.one_of(
     st.builds(InvalidRequestError, reason=st.sampled_from(Reason)),
     st.builds(InvalidTokenError, reason=st.sampled_from(Reason)),
     st.builds(InsufficientScopeError, st.one_of(SCOPES, st.lists(st.text(max_size=8), max_size=4)).map(tuple)),
+    st.builds(
+        InsufficientAuthenticationError,
+        st.lists(st.text(max_size=8), max_size=4).map(tuple),
+        st.none() | st.integers(),
+        SCOPES.map(tuple),
+    ),
     st.builds(KeysUnavailableError, retry_after=st.integers()),
     st.builds(ValueError, st.text()),
     st.none(),
@@ -203,7 +210,7 @@ def test_s22_every_challenge_that_can_be_produced_is_legal(error, realm, metadat
         parameters = challenge(headers["WWW-Authenticate"])
         assert parameters.pop("realm") == ("api" if realm is None else realm)
         assert parameters.pop("resource_metadata", None) == (metadata if answer.status == 401 else None)
-        assert set(parameters) <= {"error", "error_description", "scope"}
+        assert set(parameters) <= {"error", "error_description", "scope", "acr_values", "max_age"}
         assert parameters.get("error") == type(error).error
         assert parameters.get("error_description") == (type(error).description if type(error).error else None)
         assert ("reason" in body) is show

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from types import SimpleNamespace
 
 import pytest
 import redis as redis_py
 from redis_server import RedisServer
 
+from tokenguard._flow import forks
 from tokenguard._io.threads import Threads
-from tokenguard._rules.denylist import MARGIN
+from tokenguard._oauth.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
-from tokenguard.redis import RedisStore
+from tokenguard.redis import RedisStore, attempts
 from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import Clock, FakeIssuer
 
@@ -244,7 +247,8 @@ def count_reads(store):
 
 
 def test_redis_killed_and_restarted_mid_run():
-    with RedisServer() as server, opened(server) as store:
+    clock = Clock()
+    with RedisServer() as server, opened(server, monotonic=clock) as store:
         issuer = FakeIssuer(clock=time.time)
         denylist = RevocationList(store)
         validator = issuer.validator(revocations=denylist)
@@ -263,7 +267,8 @@ def test_redis_killed_and_restarted_mid_run():
         with pytest.raises(IntrospectionUnavailableError):
             denylist.revoke(seen.issuer, seen.token_id, seen.expires_at)
         server.start()
-        validator.validate(other)  # the first request after it is back, over a connection that was cut
+        clock.advance(1)
+        validator.validate(other)  # the first request after the pause, over a connection that was cut
         denylist.revoke(seen.issuer, seen.token_id, seen.expires_at)
         with pytest.raises(InvalidTokenError):
             validator.validate(token)
@@ -308,6 +313,124 @@ async def test_a_redis_that_hangs_is_given_up_in_time_and_blocks_no_loop(server)
             flow.close()
         assert await store.read_entries_async(KEYS) == [None] * 3
         assert check(denylist) is False
+
+
+WORLDS = ["threads", "loop"]
+
+
+def attempt(store, world, call="read_entries", *arguments):
+    """What one call of a store ends in: its result, or the word for its error."""
+    arguments = arguments or (KEYS,)
+    try:
+        if world == "threads":
+            return getattr(store, call)(*arguments)
+        return asyncio.run(getattr(store, f"{call}_async")(*arguments))
+    except redis_py.ConnectionError as error:
+        return "left alone" if "left alone" in str(error) else "unreachable"
+    except (redis_py.TimeoutError, TimeoutError):
+        return "waited"
+
+
+CALLS = {
+    "read_entries": (KEYS,),
+    "keep_entry": (KEYS[0], Entry(9e9)),
+    "read_answer": (b"key",),
+    "write_answer": (b"key", b"{}", 9),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_threat_122_a_frozen_redis_is_left_alone_after_three_failures_in_a_row(server, world):
+    clock = Clock()
+    with RedisStore(server.url, timeout=0.3, monotonic=clock) as store:
+        assert attempt(store, world) == [None] * 3
+        with server.frozen():
+            assert [attempt(store, world) for _ in range(3)] == ["waited"] * 3
+            for call, arguments in CALLS.items():
+                assert {attempt(store, both, call, *arguments) for both in WORLDS} == {"left alone"}
+            clock.advance(0.99)
+            assert attempt(store, world) == "left alone"
+            clock.advance(0.01)
+            assert [attempt(store, world) for _ in range(2)] == ["waited", "left alone"]  # the probe, a second pause
+        assert attempt(store, world) == "left alone"
+        clock.advance(1)
+        assert [attempt(store, both) for both in WORLDS * 2] == [[None] * 3] * 4
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_threat_122_each_call_of_a_store_counts_and_any_answer_ends_the_row(server, world, call):
+    with RedisStore(server.url, timeout=30, monotonic=Clock()) as store:
+        for _ in range(2):
+            for _ in range(2):
+                store._attempts._ended(is_probe=False, answered=False)
+            attempt(store, world, call, *CALLS[call])
+        assert attempt(store, world) == [None if call != "keep_entry" else Entry(9e9), None, None]
+    with RedisStore("redis://127.0.0.1:1/0", timeout=30, monotonic=Clock()) as store:
+        ends = [attempt(store, world, call, *CALLS[call]) for _ in range(4)]
+        assert ends == ["unreachable"] * 3 + ["left alone"]
+
+
+def test_an_error_that_redis_sends_is_an_answer(store, raw):
+    raw.lpush(store._deny(KEYS[0]), "not an entry")
+    for _ in range(5):
+        with pytest.raises(redis_py.ResponseError):
+            store.keep_entry(KEYS[0], Entry(9e9))
+
+
+def test_one_probe_at_a_time(server):
+    clock = Clock()
+    with opened(server, monotonic=clock) as store:
+        for _ in range(3):
+            store._attempts._ended(is_probe=False, answered=False)
+        clock.advance(1)
+        with store._attempts.attempt():
+            assert {attempt(store, world) for world in WORLDS} == {"left alone"}
+        assert attempt(store, "loop") == [None] * 3
+
+
+async def test_a_probe_that_is_cancelled_proves_nothing_and_makes_room_for_another(server):
+    clock = Clock()
+    async with opened(server, monotonic=clock) as store:
+        for _ in range(3):
+            store._attempts._ended(is_probe=False, answered=False)
+        clock.advance(1)
+        with server.frozen():
+            probe = asyncio.ensure_future(store.read_entries_async(KEYS))
+            await asyncio.sleep(0)
+            assert attempt(store, "threads") == "left alone"
+            probe.cancel()
+            await asyncio.wait([probe])
+            assert store._attempts._backoff.probing
+        assert attempt(store, "threads") == [None] * 3
+
+
+def test_a_probe_whose_loop_was_stopped_is_waited_for_within_bounds(server, monkeypatch):
+    clock = Clock()
+    with opened(server, monotonic=clock) as store:
+        for _ in range(3):
+            store._attempts._ended(is_probe=False, answered=False)
+        clock.advance(1)
+        stopped = store._attempts.attempt()
+        stopped.__enter__()
+        assert attempt(store, "threads") == "left alone"
+        monkeypatch.setattr(attempts, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 4 * 30))
+        assert attempt(store, "threads") == [None] * 3
+        stopped.__exit__(None, None, None)
+
+
+def test_a_store_of_answers_that_fails_for_many_at_once_is_logged_once(caplog):
+    issuer = FakeIssuer(clock=time.time)
+    with RedisStore("redis://127.0.0.1:1/0", monotonic=Clock()) as store:
+        introspection = issuer.introspection(store=store)
+        validator = issuer.validator(issuer.as_issuer(introspection=introspection))
+        reading = [validator._authorities[0].introspector._shared.read(bytes([n])) for n in range(9)]
+        for flow in reading:
+            next(flow)
+        for flow in reading:
+            with pytest.raises(StopIteration):
+                flow.throw(redis_py.ConnectionError("away"))
+    assert caplog.text.count("the server is asked") == 1
 
 
 def test_answers_are_asked_for_when_redis_is_out_of_reach_never_passed(caplog):
@@ -427,7 +550,7 @@ def test_a_store_survives_a_fork(server):
         child = os.fork()
         if not child:  # pragma: no cover - coverage does not follow os.fork
             try:
-                ours = store._here().for_threads()
+                ours = store._clients.for_threads()
                 denylist.revoke(ISSUER, "j1", time.time() + 300)
                 os.write(writing, b"ok" if check(denylist) and ours is not parents else b"no")
             finally:
@@ -439,14 +562,18 @@ def test_a_store_survives_a_fork(server):
         assert store.read_entries(KEYS)[0] is not None
 
 
-def test_another_process_makes_clients_of_its_own(server):
+def test_another_process_makes_clients_of_its_own_and_lets_none_of_the_parents_go(server):
     with opened(server) as store:
         check(RevocationList(store))
-        parents = store._clients
-        parents._pid -= 1
+        parents = store._clients.for_threads()
+        with parents.connection_pool._lock:  # by a thread of the parent: to let go of the client would wait for it
+            forks._in_child()
+            gone = weakref.ref(parents)
+            assert store._clients.for_threads() is not parents
+            parents = None
+            assert gone() is not None
         assert check(RevocationList(store)) is False
-        assert store._clients is not parents
-        parents.close()
+        gone().close()
 
 
 def test_threads_and_loops_at_once(server):
@@ -464,7 +591,7 @@ def test_threads_and_loops_at_once(server):
                 found = await asyncio.gather(*[store.read_entries_async(KEYS) for _ in range(100)])
                 if not all(entries[0] is not None for entries in found):
                     wrong.append("loop")
-                await store._here().aclose()
+                await store._clients.aclose()
 
             asyncio.run(main())
 
@@ -538,7 +665,7 @@ def test_s17_repr_hides_the_password():
 
 def test_without_redis_py_the_import_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
-    monkeypatch.delitem(sys.modules, "tokenguard._io.redis_clients")
+    monkeypatch.delitem(sys.modules, "tokenguard.redis.clients")
     monkeypatch.delitem(sys.modules, "tokenguard.redis")
     with pytest.raises(ImportError, match=r"tokenguard-oauth\[redis\]"):
         importlib.import_module("tokenguard.redis")

@@ -12,7 +12,7 @@ from redis_server import RedisServer
 from wire import Wire, certificate
 
 from tokenguard._io import workers as workers_module
-from tokenguard._io.redis_clients import factories
+from tokenguard.redis.clients import factories
 
 REAL = socket.getaddrinfo
 

@@ -1,13 +1,14 @@
 """`RevocationList`: what an entry refuses, for how long, in memory and through any store."""
 
+import logging
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenguard._rules.calls import Call
-from tokenguard._rules.denylist import MARGIN
+from tokenguard._flow.calls import Call
+from tokenguard._oauth.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
 from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
@@ -364,3 +365,47 @@ def test_a_leeway_beyond_the_margin_is_refused(issuer):
         issuer.validator(revocations=RevocationList(), leeway=MARGIN + 1)
     with pytest.raises(ConfigurationError, match="revocations"):
         issuer.validator(revocations={"j1"})
+
+
+# -- a status that nothing reads ---------------------------------------------------------------------------------------
+
+STATUS = {"status_list": {"idx": 7, "uri": "https://auth.example.com/statuslists/1"}}
+
+
+@pytest.mark.parametrize("kind", ["a JWT", "an opaque token"])
+async def test_a_status_claim_that_nothing_reads_is_accepted_and_said_once_for_each_issuer(kind, caplog):
+    issuer = FakeIssuer()
+    mint = issuer.mint if kind == "a JWT" else issuer.mint_opaque
+    settings = issuer.as_issuer(introspection=issuer.introspection())
+    validator = issuer.validator(settings, token_cache_size=0)
+    validator.validate(mint())
+    assert not caplog.records
+    for _ in range(3):
+        assert validator.validate(mint(status=STATUS)).claims["status"] == STATUS
+        assert await validator.validate_async(mint(status=STATUS))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("tokenguard", "WARNING")
+    assert issuer.url in record.getMessage()
+    assert "statuslists" not in caplog.text
+    caplog.clear()
+    issuer.validator(settings).validate(mint(status=STATUS))
+    assert len(caplog.records) == 1
+
+
+def test_another_status_is_no_status_list_and_a_rejected_token_says_nothing(caplog):
+    issuer = FakeIssuer()
+    validator = issuer.validator()
+    for status in ("active", None, 1, [STATUS]):
+        assert validator.validate(issuer.mint(status=status))
+    with pytest.raises(InvalidTokenError):
+        validator.validate(issuer.mint(status=STATUS, aud="https://other.example.com"))
+    assert not caplog.records
+
+
+def test_s20_a_broken_logger_changes_nothing_about_a_status_claim(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("disk full")
+
+    issuer = FakeIssuer()
+    monkeypatch.setattr(logging.getLogger("tokenguard"), "handle", broken)
+    assert issuer.validator().validate(issuer.mint(status=STATUS))

@@ -6,15 +6,16 @@ import pytest
 from vectors.minting import dump, good_header, token
 
 from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, MissingTokenError, Reason
-from tokenguard._rules import jws, scope
-from tokenguard._rules.algorithms import allow_list
-from tokenguard._rules.encoding import encode
-from tokenguard._rules.introspection import AnswerError, Fault, read_answer
-from tokenguard._rules.messages import Response
-from tokenguard._rules.scope import required
-from tokenguard._rules.strict_json import MalformedJSONError, parse_object
+from tokenguard._flow.messages import Response
+from tokenguard._jose import jws
+from tokenguard._jose.algorithms import allow_list
+from tokenguard._jose.base64url import encode
+from tokenguard._jose.strict_json import MalformedJSONError, parse_object
+from tokenguard._oauth import scope
+from tokenguard._oauth.introspection_messages import AnswerError, Fault, read_answer
 from tokenguard.challenge import checked_realm, checked_resource_metadata, reject
 from tokenguard.checks import ClientAllowList, MaxAge, RequireClaims
+from tokenguard.requirements import required
 
 ALLOWED = frozenset({"RS256"})
 
@@ -104,8 +105,8 @@ def test_the_bound_counts_members_and_not_colons():
 
 def test_a_name_after_two_spaces_is_required_too():
     for text in ("a  b", "  a b", "a b"):
-        assert scope._prepare(text).names == ("a", "b")
-        assert required(text).names == ("a", "b")
+        assert scope.scope_names(text) == ("a", "b")
+        assert required(text).scopes == ("a", "b")
 
 
 @pytest.mark.parametrize(

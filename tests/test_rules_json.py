@@ -1,4 +1,4 @@
-"""`_rules.encoding`, `_rules.strict_json`: one spelling for octets, one reading for JSON."""
+"""`_jose.base64url`, `_jose.strict_json`: one spelling for octets, one reading for JSON."""
 
 import base64
 import json
@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pybase64 import b64decode
 
-from tokenguard._rules import encoding
-from tokenguard._rules.strict_json import MalformedJSONError, parse_object
+from tokenguard._jose import base64url
+from tokenguard._jose.strict_json import MalformedJSONError, parse_object
 
 
 def ways():
-    return encoding.by_pybase64(b64decode), encoding.BY_BINASCII
+    return base64url.by_pybase64(b64decode), base64url.BY_BINASCII
 
 
 @pytest.fixture(params=[0, 1], ids=["pybase64", "binascii"], name="decode")
@@ -136,14 +136,14 @@ def test_both_ways_agree_on_each_pair_of_characters_wherever_it_stands():
 
 
 def test_without_pybase64_or_where_it_was_not_compiled_binascii_decodes(monkeypatch):
-    prepare, decode_prepared = encoding.best()
-    assert (prepare, decode_prepared) != encoding.BY_BINASCII
+    prepare, decode_prepared = base64url.best()
+    assert (prepare, decode_prepared) != base64url.BY_BINASCII
     assert decode_prepared(prepare(b"-_-_")) == b"\xfb\xff\xbf"
     monkeypatch.setitem(sys.modules, "pybase64", SimpleNamespace(b64decode=lambda *_: b""))
-    assert encoding.best() is encoding.BY_BINASCII
+    assert base64url.best() is base64url.BY_BINASCII
     monkeypatch.setitem(sys.modules, "pybase64", None)
-    assert encoding.best() is encoding.BY_BINASCII
-    assert encoding.decode(b"-_-_") == b"\xfb\xff\xbf"
+    assert base64url.best() is base64url.BY_BINASCII
+    assert base64url.decode(b"-_-_") == b"\xfb\xff\xbf"
 
 
 def good(text, **more):

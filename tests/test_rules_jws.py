@@ -1,10 +1,10 @@
-"""`_rules.jws`: segments and header, and whether a token is meant as a JWT at all."""
+"""`_jose.jws`: segments and header, and whether a token is meant as a JWT at all."""
 
 import pytest
 from vectors.minting import b64, dump, good_claims, good_header, token
 
 from tokenguard import InvalidTokenError, Reason
-from tokenguard._rules import jws
+from tokenguard._jose import jws
 
 ALLOWED = frozenset({"RS256", "ES256", "EdDSA"})
 
@@ -93,12 +93,33 @@ def test_absent_kid():
 
 
 DEEP = b'{"a":' * 3_000 + b"0" + b"}" * 3_000
-JWTS = ["e30.e30.e30", "e30..", "e30=.x.y", "e3 0.x.y", "e!30==.x.y"] + [
+JWTS = ["e30.e30.e30", "e30..", "e30=.x.y", "e3 0.x.y", "e!30==.x.y", "e30A.x.y", "eyJhIjoxfQX.x.y"] + [
     f"{b64(head)}.!.!"
-    for head in (dump(good_header()), b" {} ", b'{"a":1,"a":NaN}', DEEP, b"\xef\xbb\xbf{}", "{}".encode("utf-16"))
+    for head in (
+        dump(good_header()),
+        b" {} ",
+        b'{"a":1,"a":NaN}',
+        DEEP,
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        "{}".encode("utf-32-be"),
+        b'{"n":' + b"9" * 5_000 + b"}",  # more digits than `int` takes
+        b'{"n":1e999}',
+        b'{"n":-Infinity}',
+        b'{"a":"\xff"}',
+        b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\\ud800"}',
+        b'{"a":1}}',
+        b'{"a":1}\x00',
+        b'{"a":1,}',
+        b'{"a":"' + b"a" * 20_000 + b'"}',
+        b'{"a":"\n"}',
+        b'{"a',
+        b'\x0c{\x0b"a":1}',
+    )
 ]
-OPAQUE = ["opaque", "a.b.c", "..", "e30.x.y.z", "e30.x", "{}.x.y", "A.x.y", "e30", "~"] + [
-    f"{b64(head)}.x.y" for head in (b"[]", b"1", b"null", b"{", b"\xff")
+OPAQUE = ["opaque", "a.b.c", "..", "e30.x.y.z", "e30.x", "{}.x.y", "A.x.y", "e30", "~", ".x.y"] + [
+    f"{b64(head)}.x.y" for head in (b"[]", b"1", b"null", b"{", b"{a", b"\xff", b'[{"a":1}]', b'"{}"')
 ]
 
 

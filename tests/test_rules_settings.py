@@ -1,9 +1,9 @@
-"""`_rules.settings`: a bad setting is refused with what to write instead, and its value is never quoted."""
+"""`_settings`: a bad setting is refused with what to write instead, and its value is never quoted."""
 
 import pytest
 
 from tokenguard import ConfigurationError
-from tokenguard._rules import settings as rules
+from tokenguard import _settings as rules
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.5, 10**300])

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tokenguard import InvalidTokenError, Issuer, MissingTokenError, Reason, TokenValidator
-from tokenguard._flows import validation
+from tokenguard._validation import steps
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
 from tokenguard.wsgi import BearerMiddleware as WSGIMiddleware
@@ -120,12 +120,12 @@ def test_a_kid_that_two_keys_share_after_a_refresh_names_neither():
 
 
 def test_what_headers_and_issuers_leave_behind_is_bounded(issuer, monkeypatch):
-    monkeypatch.setattr(validation, "_REMEMBERED_GROUNDS", 8)
+    monkeypatch.setattr(steps, "_REMEMBERED_BASES", 8)
     validator = TokenValidator([own(issuer), Issuer("https://two.example", jwks=issuer.jwks())], API)
     for number in range(30):
         for url in (issuer.url, "https://two.example"):
             validator.validate(issuer.mint(header={"x": number % 7}, iss=url))
-            assert len(validator._validation._grounds) <= 8
+            assert len(validator._validation._bases) <= 8
     validator.validate(issuer.mint(header={"x": "y" * 2_000}))
     assert not any(len(text) > 1_024 for text in validator._validation._headers)
 

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from tokenguard._adapters.guard import UNGUARDED
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import ConfigurationError, InsufficientScopeError, MissingTokenError
@@ -161,6 +162,7 @@ async def test_methods_of_endpoint_classes():
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 async def test_without_the_middleware_the_answer_is_500_and_never_open(path, caplog):
+    UNGUARDED._log.after_fork()  # nothing was written yet
     assert same(await ask(Starlette(routes=ROUTES), path=path, fields=good()), ConfigurationError())
     forged = {"tokenguard.access_token": AccessToken(issuer="x", scopes=frozenset("ab")), "tokenguard.door": "forged"}
     assert (await ask(Starlette(routes=ROUTES), path=path, **forged)).status == 500

@@ -1,15 +1,26 @@
 """What a validator does at the edges of its world: no stack, a fork, headers that are no use to remember."""
 
+import sys
 from contextlib import nullcontext
 
 import pytest
 
-from tokenguard import ConfigurationError, InvalidTokenError, KeysUnavailableError, Reason, RevocationList
-from tokenguard import validator as module
-from tokenguard._door import Door
-from tokenguard._flows.finding import find_key
-from tokenguard._rules import jws
-from tokenguard._rules.jwk import import_set
+from tokenguard import (
+    AccessToken,
+    ConfigurationError,
+    InvalidTokenError,
+    KeysUnavailableError,
+    Reason,
+    RevocationList,
+    UnavailableError,
+)
+from tokenguard._adapters.guard import Guard
+from tokenguard._adapters.request import WsgiReader
+from tokenguard._flow import forks
+from tokenguard._io import runtime
+from tokenguard._jose import jws
+from tokenguard._jose.jwk import import_set
+from tokenguard._validation.find_key import find_key
 from tokenguard.testing import FakeIssuer
 
 URL = "https://issuer.example"
@@ -35,17 +46,61 @@ async def test_s24_no_room_for_a_refusal(monkeypatch):
 
 
 async def test_s24_no_room_in_a_flow(monkeypatch):
-    """S24, 28: what nests in a token is the sender's choice."""
+    """S24: by then nothing is taken apart that a stranger wrote."""
     issuer = FakeIssuer(URL)
     validator = issuer.validator()
     monkeypatch.setattr(validator._threads, "run", used_up)
     monkeypatch.setattr(validator._loops, "run", used_up_async)
-    with pytest.raises(InvalidTokenError) as refusal:
+    with pytest.raises(ConfigurationError, match="stack"):
         validator._finish(iter_nothing())
-    assert refusal.value.reason is Reason.MALFORMED
-    with pytest.raises(InvalidTokenError) as refusal:
+    with pytest.raises(ConfigurationError, match="stack"):
         await validator._finish_async(iter_nothing())
-    assert refusal.value.reason is Reason.MALFORMED
+
+
+WAYS = {
+    "nothing else": lambda issuer: issuer.validator(),
+    "an extra check": lambda issuer: issuer.validator(checks=[lambda claims, now: None]),
+    "a denylist": lambda issuer: issuer.validator(revocations=RevocationList()),
+    "introspection": lambda issuer: issuer.validator(
+        issuer.as_issuer(introspection=issuer.introspection(when="always"))
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("world", ["threads", "loop"])
+def test_s24_a_remembered_token_on_a_used_up_stack_is_our_fault_never_the_tokens(way, world):
+    """S24: from every depth: accepted, or an error of ours, never a refusal."""
+    issuer = FakeIssuer(URL)
+    validator, token = WAYS[way](issuer), issuer.mint(deep={"a": [[[[{"b": [1]}]]]]})
+    validator.validate(token)
+
+    def deep(levels, call):
+        return call() if levels == 0 else deep(levels - 1, call)
+
+    outcomes, limit = set(), sys.getrecursionlimit()
+    for room in range(1, 120):
+        coroutine = validator.validate_async(token)
+        call = (lambda: validator.validate(token)) if world == "threads" else (lambda: coroutine.send(None))  # noqa: B023
+        sys.setrecursionlimit(limit + room)
+        try:
+            outcomes.add(type(deep(limit - stack_depth(), call)))
+        except StopIteration as stop:
+            outcomes.add(type(stop.value))
+        except (ConfigurationError, UnavailableError, RecursionError) as error:  # the last: no room for the call
+            outcomes.add(type(error))
+        finally:
+            sys.setrecursionlimit(limit)
+            coroutine.close()
+    assert ConfigurationError in outcomes
+    assert AccessToken in outcomes
+
+
+def stack_depth():
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
 
 
 def iter_nothing():
@@ -62,9 +117,9 @@ def test_s25_a_child_process_starts_with_locks_of_its_own(watched):
     token = issuer.mint()
     validator.validate(token)
     before = validator._memory._lock
-    with module._observing:  # by a thread of the parent, say
-        module._after_fork_in_child()
-        validator.observe(Watcher())()
+    runtime._observing._lock.acquire()  # by a thread of the parent, say
+    forks._in_child()
+    validator.observe(Watcher())()
     assert validator._memory._lock is not before
     assert validator.validate(token)
 
@@ -132,7 +187,7 @@ def test_a_stand_in_that_fails_at_everything_is_answered():
 
         def validate(self, raw, *, scope): ...
 
-    door = Door("asgi", Broken())
-    rejection = door.refuse({"REQUEST_METHOD": "GET"}, RuntimeError("secret"))
+    guard = Guard("wsgi", WsgiReader(), Broken())
+    rejection = guard.refuse({"REQUEST_METHOD": "GET"}, RuntimeError("secret"))
     assert rejection.status == 500
     assert b"secret" not in rejection.body

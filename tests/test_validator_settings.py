@@ -1,18 +1,21 @@
 """What a validator, an issuer and an environment may be, and what of it is refused with what to write instead."""
 
 import asyncio
+import dataclasses
 import functools
 import ssl
 
 import httpx
 import pytest
-from vectors.minting import jwk
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from vectors.minting import NOW, good_claims, jwk, private, token
 
-from tokenguard import ConfigurationError, Introspection, Issuer, TokenValidator
+from tokenguard import ConfigurationError, Introspection, InvalidTokenError, Issuer, Reason, SecretFile, TokenValidator
 from tokenguard.issuer import DEFAULT_ALGORITHMS
 
 URL, API = "https://issuer.example", "https://api.example.com"
 JWKS = {"keys": [jwk("rsa")]}
+PEM = private("rsa").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 SECRETS = {"keys": [jwk("oct")]}
 SECRET = {"client_id": "c", "client_secret": "s"}
 
@@ -130,7 +133,15 @@ def test_a_setting_that_is_refused(setting, value):
         ({"jwks": {}}, "must be a JWK set"),
         ({"jwks": []}, "must be a JWK set"),
         ({"jwks": jwk("rsa")}, "must be a JWK set"),
-        ({"jwks": '{"keys":[]}'}, "must be a JWK set"),
+        ({"jwks": '{"keys":[]}'}, "no PEM public key"),
+        ({"jwks": "a shared secret", "algorithms": "HS256"}, "known to everybody"),
+        ({"jwks": PEM, "algorithms": "HS256"}, "known to everybody"),
+        ({"jwks": PEM, "algorithms": "ES256"}, "fits the allowed"),
+        ({"jwks": PEM + PEM}, "several PEM blocks"),
+        ({"jwks": [PEM, jwk("rsa")]}, "must be a JWK set"),
+        ({"jwks": [jwk("rsa")]}, "must be a JWK set"),
+        ({"jwks": 5}, "must be a JWK set"),
+        ({"jwks": b""}, "no PEM public key"),
         ({"jwks": {"keys": {}}}, "must be a JWK set"),
         ({"jwks": JWKS, "jwks_uri": "https://i/j"}, "not both"),
         ({"jwks_uri": "file:///x"}, "https URL"),
@@ -188,6 +199,30 @@ def test_an_issuer_shows_no_key():
     assert URL in shown
     assert "RS256" in DEFAULT_ALGORITHMS
     assert "HS256" not in DEFAULT_ALGORITHMS
+
+
+@pytest.mark.parametrize("form", [PEM, PEM.encode(), [PEM], (one for one in (PEM, PEM.encode()))], ids=repr)
+def test_a_pem_key_verifies_under_any_kid_and_without_one(form):
+    issuer = Issuer(good_claims()["iss"], jwks=form)
+    validator = TokenValidator(issuer, good_claims()["aud"], clock=lambda: good_claims()["iat"] + 1)
+    for kid in ("rsa", "another", ...):
+        assert validator.validate(token({"kid": kid})).issuer == issuer.url
+        with pytest.raises(InvalidTokenError) as caught:
+            validator.validate(token({"kid": kid}, key="rsa.stranger"))
+        assert caught.value.reason is Reason.SIGNATURE
+    assert [state.keys.key_ids for state in validator.state()] == [(None,)]
+
+
+def test_one_of_several_pem_keys_verifies():
+    other = private("p256.2").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    third = private("p256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    issuer = Issuer(good_claims()["iss"], jwks=[other, third, PEM])
+    validator = TokenValidator(issuer, good_claims()["aud"], clock=lambda: good_claims()["iat"] + 1)
+    for name in ("p256", "p256.2", "rsa"):
+        assert validator.validate(token({"kid": "k"}, key=name))
+    with pytest.raises(InvalidTokenError) as caught:
+        validator.validate(token({"kid": "k"}, key="p256.3"))
+    assert caught.value.reason is Reason.SIGNATURE
 
 
 def test_http_needs_the_flag():
@@ -261,6 +296,8 @@ def test_the_environment_describes_the_issuer_that_code_names():
         {"G_ISSUER": [Issuer(URL), "https://i.example"]},
         {"G_ISSUER": (URL,), "G_JWKS_URI": "https://issuer.example/jwks"},
         {"G_AUDIENCE": [API]},
+        {"G_JWKS": PEM},
+        {"G_JWKS": JWKS},
         {"OTHER": "x", "G_REALM": "x", "G_TOKEN": "x", "G_SERVICE_HOST": "x", "G_PORT_80_TCP": "x", 5: 6},
     ],
     ids=str,
@@ -309,6 +346,144 @@ def test_an_environment_that_is_fine(more):
 def test_an_environment_that_is_refused(more, says):
     with pytest.raises(ConfigurationError, match=says):
         from_env(**more)
+
+
+PRIVATE_PEM = private("rsa").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+SECRETS_IN_FILES = {
+    "CLIENT_SECRET": {"CLIENT_ID": "c"},
+    "BEARER_TOKEN": {"CLIENT_AUTH": "bearer"},
+    "PRIVATE_KEY": {"CLIENT_AUTH": "private_key_jwt", "CLIENT_ID": "c", "PRIVATE_KEY_ID": "k"},
+}
+
+
+@pytest.fixture(params=SECRETS_IN_FILES)
+def secret_file(request, tmp_path):
+    """A secret's variable, what goes with it, and its file."""
+    path = tmp_path / "secret"
+    path.write_bytes(
+        private("rsa").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        if request.param == "PRIVATE_KEY"
+        else b"s3cret\n"
+    )
+    beside = {f"G_INTROSPECTION_{name}": value for name, value in SECRETS_IN_FILES[request.param].items()}
+    return f"G_INTROSPECTION_{request.param}_FILE", {**beside, "G_INTROSPECTION_ENDPOINT": f"{URL}/i"}, path
+
+
+def test_a_secret_in_a_file_is_read_at_each_use(secret_file):
+    name, beside, path = secret_file
+    introspection = from_env(**beside, **{name: str(path)}).issuers[0].introspection
+    field = name.removeprefix("G_INTROSPECTION_").removesuffix("_FILE").lower()
+    assert getattr(introspection, field) == SecretFile(path)
+    assert introspection.credentials(issuer=URL, now=NOW, jti="j")
+    assert "s3cret" not in repr(introspection)
+    path.unlink()
+    with pytest.raises(ConfigurationError, match=f"{field} raised"):
+        introspection.credentials(issuer=URL, now=NOW, jti="j")
+
+
+@pytest.mark.parametrize("what", ["empty", "missing", "folder", "newline", "large", "latin", "relative", "nothing"])
+def test_a_file_without_a_secret_is_found_at_the_start(secret_file, what, tmp_path):
+    name, beside, path = secret_file
+    given = {"folder": tmp_path, "missing": tmp_path / "m", "relative": "secret", "nothing": 5}.get(what, path)
+    content = {"empty": b"", "newline": b"\n", "large": b"x" * 65_537, "latin": b"\xe9"}.get(what)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"^{name}: ") as told:
+        from_env(**beside, **{name: given})
+    assert str(tmp_path) not in str(told.value)
+
+
+def test_a_secret_is_given_once(secret_file):
+    name, beside, path = secret_file
+    inline = name.removesuffix("_FILE")
+    with pytest.raises(ConfigurationError, match=inline):
+        from_env(**beside, **{name: str(path), inline: "s3cret"})
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (b"a", "a"),
+        (b"a\n", "a"),
+        (b"a\r\n", "a"),
+        (b"a\n\n", "a\n"),
+        (b" a ", " a "),
+        ("é".encode(), "é"),
+        (b"x" * 65_536, None),
+    ],
+    ids=repr,
+)
+def test_a_secret_file(content, secret, tmp_path):
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    assert SecretFile(path)() == (content.decode() if secret is None else secret)
+    assert repr(SecretFile(path)) == f"SecretFile({str(path)!r})"
+    assert len({SecretFile(path), SecretFile(str(path)), SecretFile(tmp_path)}) == 2
+    assert SecretFile(path) != path
+
+
+@pytest.mark.parametrize("path", ["secret", "", None, 5, b"/run/secrets/x", "/run/\0"], ids=repr)
+def test_a_secret_file_has_an_absolute_path(path):
+    with pytest.raises(ConfigurationError, match="absolute path"):
+        SecretFile(path)
+
+
+PRESETS = {
+    "auth0": {"DOMAIN": "example.eu.auth0.com"},
+    "okta": {"DOMAIN": "example.okta.com", "SERVER": "api"},
+    "entra": {"TENANT_ID": "b" * 8 + "-0000-0000-0000-" + "c" * 12, "VERSION": "1"},
+    "keycloak": {"BASE_URL": "https://sso.example.com", "REALM": "production", "ROLES_OF": "orders"},
+    "google": {"SERVICE_ACCOUNTS": "a@p.iam.gserviceaccount.com b@p.iam.gserviceaccount.com"},
+    "github_actions": {"OWNER_IDS": "9919 1"},
+}
+
+
+@pytest.mark.parametrize(("preset", "parameters"), PRESETS.items(), ids=list(PRESETS))
+def test_a_preset_from_the_environment(preset, parameters):
+    arguments = {name.lower(): value for name, value in parameters.items()}
+    for name in arguments.keys() & {"service_accounts", "owner_ids"}:
+        arguments[name] = arguments[name].split()
+    if "version" in arguments:
+        arguments["version"] = 1
+    expected = getattr(Issuer, preset)(**arguments, jwks_cooldown=5)
+    environment = {"AUDIENCE": API, "PRESET": preset, "JWKS_COOLDOWN": "5", "PORT": "tcp://10.0.0.1:80", **parameters}
+    (made,) = TokenValidator.from_mapping({f"G_{name}": value for name, value in environment.items()}, "G_").issuers
+    for field in dataclasses.fields(Issuer):
+        assert str(getattr(made, field.name)) == str(getattr(expected, field.name))
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"PRESET": "octa"}, "G_PRESET must be one of auth0, okta"),
+        ({"PRESET": "okta"}, "G_DOMAIN must be set: G_PRESET=okta needs it"),
+        ({"PRESET": "okta", "DOMAIN": ""}, "G_DOMAIN must be set"),
+        ({"PRESET": "okta", "DOMAIN": "https://x"}, "domain must be a host"),
+        ({"PRESET": "okta", "DOMAIN": "example.okta.com", "SERVERS": "x"}, "G_SERVERS is no setting: write G_SERVER"),
+        ({"PRESET": "okta", "DOMAIN": "example.okta.com", "ISSUER": URL}, "either G_ISSUER or G_PRESET"),
+        ({"PRESET": "entra", "TENANT_ID": "common", "VERSION": "x"}, "G_VERSION is not readable"),
+        ({"PRESETS": "okta", "ISSUER": URL}, "G_PRESETS is no setting: write G_PRESET"),
+        ({"ISSUER": URL, "CLIENT_ID_CLAIM": "azp"}, "write G_CLIENT_ID_CLAIMS"),
+        ({"ISSUER": URL, "INTROSPECTION_CLIENT_SECRET_FIEL": "/x"}, "write G_INTROSPECTION_CLIENT_SECRET_FILE"),
+    ],
+    ids=str,
+)
+def test_a_preset_that_is_refused(environment, says):
+    with pytest.raises(ConfigurationError, match=says):
+        TokenValidator.from_mapping({f"G_{name}": one for name, one in {"AUDIENCE": API, **environment}.items()}, "G_")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CLIENT_ID", "CLIENT_SECRET_FILE", "CLIENT_ALLOW_INSECURE_HTTP", "TENANT_ID", "PORT_80_TCP_ADDR", "SERVICE_PORT"],
+)
+def test_names_that_others_use_are_left_alone(name):
+    assert from_env(**{f"G_{name}": "x"}).issuers[0].url == URL
+
+
+def test_what_code_gives_goes_before_a_preset():
+    validator = TokenValidator.from_mapping({"G_PRESET": "okta", "G_AUDIENCE": API}, "G_", issuer=URL)
+    assert validator.issuers[0].url == URL
 
 
 def test_without_prefix_foreign_names_are_nobodys_business():

@@ -19,9 +19,10 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from vectors import generate, minting
+from ways import WAYS
 
 from tokenguard import AccessToken, Issuer, RejectedError, TokenValidator, UnavailableError
-from tokenguard._rules import encoding, jws
+from tokenguard._jose import base64url, jws
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.fastapi import BearerToken, add_error_handler
 from tokenguard.flask import TokenGuard
@@ -60,10 +61,9 @@ def build(settings):
 class Front:
     """One validator behind every door, with the scope that its settings ask for."""
 
-    def __init__(self, settings):
-        self.validator = build(settings)
-        self.scope = settings["scope"]
-        scopes = self.scope.split()
+    def __init__(self, settings, way="unwatched"):
+        self.validator = WAYS[way](build(settings))
+        self.scope = scopes = settings["scope"].split()
         more = {"show_reason": True, "realm": "vectors"}
 
         async def app(scope, receive, send):
@@ -155,15 +155,15 @@ def test_they_are_what_the_generator_writes():
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("way", ["pybase64", "binascii"])
 def test_every_way_to_decode_gives_the_same_verdicts(monkeypatch, way, name):
-    prepare, decode = encoding.BY_BINASCII if way == "binascii" else encoding.by_pybase64(b64decode)
-    for module in (encoding, jws):
+    prepare, decode = base64url.BY_BINASCII if way == "binascii" else base64url.by_pybase64(b64decode)
+    for module in (base64url, jws):
         monkeypatch.setattr(module, "prepare", prepare)
         monkeypatch.setattr(module, "decode_prepared", decode)
     file = FILES[name]
     validators = {settings: build(file["settings"][settings]) for settings in file["settings"]}
     for vector in file["vectors"]:
         if "token" in vector:
-            scope, validator = file["settings"][vector["settings"]]["scope"], validators[vector["settings"]]
+            scope, validator = file["settings"][vector["settings"]]["scope"].split(), validators[vector["settings"]]
             found = core(lambda: validator.validate(vector["token"], scope=scope))  # noqa: B023  # called at once
             assert found == vector["verdict"], vector["id"]
 
@@ -197,6 +197,18 @@ def test_vector(file, vector):
             assert parameters["realm"] == "vectors"
             assert parameters.get("error") == vector["error"]
     assert len(set(verdicts.values())) <= 1
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "unwatched"])
+def test_requests_are_answered_the_same_whatever_the_validator_is(way):
+    file = FILES["requests.json"]
+    doors = Front(file["settings"]["default"], way)
+    for vector in file["vectors"]:
+        for door in DOORS:
+            answer = doors.ask(door, fields_of(vector), vector.get("query", ""))
+            assert answer.status == vector["status"], (vector["id"], door)
+            if answer.status != 200:
+                assert json.loads(answer.body).get("reason") == vector["reason"], (vector["id"], door)
 
 
 @pytest.mark.parametrize("door", DOORS)

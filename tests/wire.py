@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from listening import Listening
 
-from tokenguard._flows.effects import ExchangeError, Flight, Join, Request, Send, Start
+from tokenguard._flow.effects import ExchangeError, Flight, Join, Request, Send, Start
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 
@@ -119,8 +119,8 @@ def failed(outcome) -> str:
     return outcome.kind
 
 
-def certificate(directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """TLS for 127.0.0.1 and localhost: the server's context, and a client's that trusts it."""
+def certificate(directory: Path, host: str = "127.0.0.1", days: int = 1) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS for `host`: the server's context, and a client's that trusts it. Good for `days` from now on."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -130,11 +130,10 @@ def certificate(directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]),
-            critical=False,
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address(host)), x509.DNSName("localhost")]), critical=False
         )
         .sign(key, SHA256())
     )

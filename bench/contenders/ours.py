@@ -80,7 +80,7 @@ def _with_scope(setup: Setup) -> Sample:
 def _with_prepared_scope(setup: Setup) -> Sample:
     from contest import going_round
 
-    from tokenguard._rules.scope import required
+    from tokenguard.requirements import required
 
     made, tokens = _known(setup)
     validate, prepared, take = made.validate, required("orders:read"), going_round(tokens)

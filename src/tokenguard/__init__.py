@@ -6,6 +6,7 @@ The public names. Adapters are imported from their modules: `tokenguard.asgi`, `
 
 from tokenguard.errors import (
     ConfigurationError,
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     IntrospectionUnavailableError,
     InvalidRequestError,
@@ -15,17 +16,22 @@ from tokenguard.errors import (
     Reason,
     RejectedError,
     TokenGuardError,
+    TokenRefusedError,
+    TokenUnavailableError,
     UnavailableError,
 )
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
+from tokenguard.request import ResourceRequest
 from tokenguard.revocations import RevocationList
+from tokenguard.secret_file import SecretFile
 from tokenguard.token import AccessToken
 from tokenguard.validator import IssuerState, KeyState, TokenValidator
 
 __all__ = [
     "AccessToken",
     "ConfigurationError",
+    "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "Introspection",
     "IntrospectionUnavailableError",
@@ -38,8 +44,12 @@ __all__ = [
     "MissingTokenError",
     "Reason",
     "RejectedError",
+    "ResourceRequest",
     "RevocationList",
+    "SecretFile",
     "TokenGuardError",
+    "TokenRefusedError",
+    "TokenUnavailableError",
     "TokenValidator",
     "UnavailableError",
 ]

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from tokenguard._door import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, Door, checked, log_failure, takes_denials, usable
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, log_failure, usable
+from tokenguard._adapters.request import AsgiReader, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError
+from tokenguard.requirements import Required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class BearerMiddleware:
     """Guards every `http` and `websocket` request of `app`.
 
     - `scope`: what every token must grant, all of it
+    - `require`: what else is required of every token, from `tokenguard.requirements`
     - `public`: paths that need no token: `"/health"`, or `"/docs/*"` for what lies below `/docs/`. http only
     - `optional`: a request without credentials passes, one with bad credentials does not
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
@@ -52,6 +55,7 @@ class BearerMiddleware:
         validator: TokenValidator,
         *,
         scope: str | Iterable[str] = (),
+        require: Required | None = None,
         public: str | Iterable[str] = (),
         optional: bool = False,
         realm: str | None = None,
@@ -60,10 +64,12 @@ class BearerMiddleware:
     ) -> None:
         self.app = app
         self._validator = usable(validator)
-        self._door = Door(
+        self._guard = Guard(
             "asgi",
+            AsgiReader(),
             self._validator,
             scope=scope,
+            require=require,
             public=public,
             optional=optional,
             realm=realm,
@@ -79,17 +85,14 @@ class BearerMiddleware:
             return
         if kind not in ("http", "websocket"):
             raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
-        door = self._door
+        guard = self._guard
         try:
-            token = _judging(door, scope)
-            if not isinstance(token, AccessToken) and token is not None:
-                token = checked(await token)
-            caller = _NOBODY if token is None else Caller(token)
-            inner = {**scope, TOKEN_KEY: token, DOOR_KEY: door, "user": caller, "auth": caller}
-        except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-            rejection = door.refuse(scope, error, door.required)
+            token = await guard.judge_async(scope, guard.required)
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            rejection = guard.reject(error)
         else:
-            await self.app(inner, receive, send)
+            caller = Caller(token)  # one for each request: applications may write to it
+            await self.app({**scope, TOKEN_KEY: token, GUARD_KEY: guard, "user": caller, "auth": caller}, receive, send)
             return
         method: str = scope.get("method", "GET")
         if kind == "http":
@@ -99,18 +102,6 @@ class BearerMiddleware:
                 await _answer(rejection, "websocket.", method, send)
             else:
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
-
-
-def _judging(door: Door, scope: Scope) -> AccessToken | Awaitable[AccessToken] | None:
-    """The token or what to wait for, None where no token is needed.
-
-    The raw token stays out of the frame that the app runs in: what reports errors with local variables would show it.
-    """
-    if door.public is not None and scope["type"] == "http":
-        sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
-        if door.is_public(scope["path"], scope.get("root_path") or "", sent.decode("latin-1")):
-            return None
-    return door.judge_asgi(scope, door.required)
 
 
 async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:
@@ -194,6 +185,3 @@ class _Scopes(list[str]):
 
     def __contains__(self, scope: object) -> bool:
         return scope == "authenticated" or super().__contains__(scope)
-
-
-_NOBODY = Caller(None)

@@ -1,15 +1,17 @@
-"""Audit: one structured record for each refusal, and for each acceptance where that is wanted.
+"""Audit: one structured record for each rejected request, and for each accepted one where that is wanted.
 
 Owns: the fields of a record, what may stand in them, the bound on a flood, the JSON formatter. Must not know: how a
-token is judged, where records go (`logging` does).
+token is validated, where records go (`logging` does).
 
-A record never holds a token, only the beginning of its SHA-256. Client and token id are the issuer's words, so they are
-there only if the signature held or introspection vouched for them. Every text is capped and leaves as ASCII JSON: no
-control character can forge a line. Nothing is written unless `enable` was called.
+A record never holds a token, only the beginning of its SHA-256. Subject, client and token id are the issuer's words, so
+they are there only if the signature held or introspection vouched for them. Every text is capped and leaves as ASCII
+JSON: no control character can forge a line. Nothing is written unless `enable` was called. What a record costs does not
+grow with what a client sends beyond the size that a token may have.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
@@ -17,29 +19,38 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import islice
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard._observer import Judged, Outbound, Outcome, Way
-from tokenguard._rules.settings import number
+from tokenguard._flow.wall_time import wall_time
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Asked, Judged, Outbound, Outcome, Way
+from tokenguard._observe.redact import Redaction
+from tokenguard._settings import number, switch
 from tokenguard.errors import ConfigurationError
+from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
-__all__ = ["JsonFormatter", "enable"]
+__all__ = ["JsonFormatter", "Request", "enable"]
 
 LOGGER: Final = "tokenguard.audit"
 
+Request = Asked
+Fields = Callable[["Request | None", "AccessToken | None"], Mapping[str, object]]
+
 _LONGEST_ID: Final = 128  # client ids of some providers have 72 characters
-_LONGEST_PATH: Final = 256
-_LOOKED_AT: Final = 8_192  # characters of a client's text that are looked at, far more than are written
-_WHOLE, _PART = 8, 16  # characters from which on the token, or a part of it, is taken out of other texts
+_LONGEST_TEXT: Final = 256  # a path, a text of the application's own fields
+_MOST_ITEMS: Final = 32  # of each object and list of the application's own fields, which may be two deep
+_FINGERPRINT: Final = 16  # hexadecimal digits of the SHA-256: 64 bits tell tokens apart and give none away
 _METHOD = re.compile(r"[A-Z]{1,16}", re.ASCII)
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # RFC 9110 section 5.1
-# What begins as the base64url of a JSON object does: a JWT that a client has put into a path or a request id.
-_JWT = re.compile(r"(?:eyJ|eyA|ewo|ew0|ewk)[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*", re.ASCII)
 
 _log = logging.getLogger(LOGGER)
+_ours = logging.getLogger("tokenguard")
 
 
 def enable(
@@ -47,19 +58,29 @@ def enable(
     *,
     accepted: bool = False,
     request_id_header: str | None = None,
-    per_second: float = 10,
+    per_second: float | None = 10,
     burst: float = 100,
-    clock: Callable[[], float] = time.time,
+    fields: Fields | None = None,
+    clock: Callable[[], float] = wall_time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Callable[[], None]:
-    """Write a record to the logger `tokenguard.audit`, at INFO, for each verdict of `validator` that is no acceptance.
+    """Write a record to the logger `tokenguard.audit`, at INFO, for each outcome of `validator` that is no acceptance.
 
-    `accepted`: for acceptances, too. `request_id_header`: the field with the request's id, such as `"X-Request-ID"`.
-    `per_second` and `burst` bound the records of each reason, so that a flood of one kind hides no other; the next
-    record says what was left out. Acceptances are not bounded. `clock`: wall time in seconds for records; `monotonic`:
-    seconds for the bound. Result: a function that ends it.
+    - `accepted`: for acceptances, too; none of them is left out. Default False
+    - `request_id_header`: the field with the request's id, such as `"X-Request-ID"`. Default None
+    - `per_second`, `burst`: records of each reason in the long run and at once, so that a flood of one kind hides no
+      other; the next record says what was left out. Default 10 and 100; `per_second=None` leaves none out
+    - `fields`: a plain function `(request, token) -> Mapping` for fields of your own, such as
+      `lambda request, token: {"agent": request and request.header("User-Agent")}`. `request` has `method`, `path`,
+      `address` and `header(name)`, and is None where `validate` is called directly; `token` is the `AccessToken` of a
+      good token, enough or not, else None. A field of ours is never replaced. If it fails, the record is written
+      without, and the logger `tokenguard` says so. Default None
+    - `clock`: wall time in seconds, for records; `monotonic`: seconds, for the bound
 
-    Give the logger a handler, with `JsonFormatter` for machines. Where it has no level, it gets INFO.
+    Result: a function that ends it.
+
+    Give the logger a handler, with `JsonFormatter` for machines. Where it has no level, it gets INFO. While it has a
+    handler, its `propagate` is off, so that no handler of the root logger writes a line again.
     Raises `ConfigurationError`.
     """
     if validator.observer is not None and any(isinstance(one, _Audit) for one in validator.observer.members):
@@ -68,19 +89,30 @@ def enable(
         isinstance(request_id_header, str) and _FIELD_NAME.fullmatch(request_id_header)
     ):
         raise ConfigurationError('request_id_header must be the name of a header field, such as "X-Request-ID"')
-    if not isinstance(accepted, bool):
-        raise ConfigurationError("accepted must be True or False")
+    switch("accepted", accepted)
     if not callable(clock) or not callable(monotonic):
         raise ConfigurationError("clock and monotonic must be functions without arguments that return seconds")
-    limits = number("per_second", per_second, above=True), number("burst", burst, above=True)
+    if fields is not None and (not callable(fields) or inspect.iscoroutinefunction(fields)):
+        raise ConfigurationError("fields must be a plain function (request, token) that returns a mapping")
+    burst = number("burst", burst, above=True)
+    bounds = None if per_second is None else Bounds(number("per_second", per_second, above=True), burst, monotonic)
     if _log.level == logging.NOTSET:
         _log.setLevel(logging.INFO)
-    trail = _Audit(Bounds(*limits, monotonic), clock, accepted=accepted, request_id_header=request_id_header)
-    end = validator.observe(trail)
+    audit = _Audit(
+        bounds,
+        clock,
+        accepted=accepted,
+        request_id_header=request_id_header,
+        fields=fields,
+        longest=validator._max_token_bytes,  # noqa: SLF001 - of this very package
+    )
+    end = validator.observe(audit)
+    validator.logs.add(audit.failures)
+    _keep_to_own_handlers()
 
     def stop() -> None:
         end()
-        trail.flush()
+        audit.flush()
 
     return stop
 
@@ -104,16 +136,16 @@ class Bounds:
         self._per_second = per_second
         self._burst = max(burst, 1.0)
         self._monotonic = monotonic
-        self._left_out: dict[str, int] = {}
         self.after_fork()
 
     def after_fork(self) -> None:
-        """A lock that somebody held in the parent would never be released here."""
+        """A lock that a thread of the parent held would never be released here; what it left out is its own to say."""
         self._lock = threading.Lock()
+        self._left_out: dict[str, int] = {}
         self._allowances: dict[str, tuple[float, float]] = {}
 
     def admit(self, reason: str) -> dict[str, int] | None:
-        """What was left out so far, by reason, and is told now; None if this record is left out as well."""
+        """What was left out so far, by reason, for the next record; None if this one is left out as well."""
         with self._lock:
             now = self._monotonic()
             allowance, then = self._allowances.get(reason, (self._burst, now))
@@ -133,24 +165,36 @@ class Bounds:
 
 
 class _Audit:
-    """The observer."""
+    """The observer. `longest`: characters of a credential that are looked at, as many as a token may have."""
 
     def __init__(
-        self, bounds: Bounds, clock: Callable[[], float], *, accepted: bool, request_id_header: str | None
+        self,
+        bounds: Bounds | None,
+        clock: Callable[[], float],
+        *,
+        accepted: bool,
+        request_id_header: str | None,
+        fields: Fields | None,
+        longest: int,
     ) -> None:
         self._accepted = accepted
         self._request_id_header = request_id_header
         self._bounds = bounds
         self._clock = clock
+        self._fields_of = fields
+        self._longest = longest
+        self.failures = BoundedLog()
 
     def judged(self, event: Judged) -> None:
         """Write a record, or count it among those that are left out."""
         accepted = event.outcome == "accepted"
         if (accepted and not self._accepted) or not _log.isEnabledFor(logging.INFO):
             return
-        left_out = self._bounds.left_out() if accepted else self._bounds.admit(event.reason)
+        left_out: dict[str, int] | None = {}
+        if self._bounds is not None:
+            left_out = self._bounds.left_out() if accepted else self._bounds.admit(event.reason)
         if left_out is not None:
-            _write(self._fields(event, left_out))
+            _write(self._record(event, left_out))
 
     def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
         """Of no interest here."""
@@ -159,41 +203,91 @@ class _Audit:
         """Of no interest here."""
 
     def after_fork(self) -> None:
-        """The parent tells what it left out."""
-        self._bounds.after_fork()
-        self._bounds.left_out()
+        """See `Bounds`."""
+        if self._bounds is not None:
+            self._bounds.after_fork()
 
     def flush(self) -> None:
-        """Tell what was left out since the last record."""
-        left_out = self._bounds.left_out()
+        """Say what was left out since the last record."""
+        left_out = {} if self._bounds is None else self._bounds.left_out()
         if left_out:
             _write({"time": _moment(self._clock()), "outcome": "left_out", "left_out": left_out})
+        self.failures.flush()
 
-    def _fields(self, event: Judged, left_out: dict[str, int]) -> dict[str, Any]:
-        raw = event.raw()
+    def _record(self, event: Judged, left_out: dict[str, int]) -> dict[str, Any]:
+        sent, is_one = self._sent(event)
+        redaction = Redaction(sent)
+        shown = redaction.shown
         known, request = event.evidence, event.request
-        method = path = request_id = None
+        method = path = request_id = address = None
         if request is not None:
             method = request.method if _METHOD.fullmatch(request.method) else "_OTHER"
-            path = _told(request.path, _LONGEST_PATH, raw)
+            path = shown(request.path, _LONGEST_TEXT)
+            address = shown(request.address, _LONGEST_ID)
             if self._request_id_header is not None:
-                request_id = _told(request.header(self._request_id_header), _LONGEST_ID, raw)
+                request_id = shown(request.header(self._request_id_header), _LONGEST_ID)
         return {
+            **({} if self._fields_of is None else self._more(event, redaction)),
             "time": _moment(self._clock()),
             "outcome": event.outcome,
+            "class": event.error or None,
             "reason": event.reason or None,
             "door": event.door,
             "issuer": known.issuer if known.verified else None,
             "claimed_issuer": None if known.verified else known.issuer,
-            "client_id": _told(known.client_id, _LONGEST_ID, raw),
-            "token_id": _told(known.token_id, _LONGEST_ID, raw),
-            "token_sha256": event.fingerprint(),
+            "subject": shown(known.subject, _LONGEST_ID),
+            "client_id": shown(known.client_id, _LONGEST_ID),
+            "token_id": shown(known.token_id, _LONGEST_ID),
+            "token_sha256": _fingerprint(sent) if is_one and 0 < len(sent) <= self._longest else None,
             "required_scope": list(event.required),
             "method": method,
             "path": path,
             "request_id": request_id,
+            "client_address": address,
             "left_out": left_out,
         }
+
+    def _sent(self, event: Judged) -> tuple[str, bool]:
+        try:
+            return event.sent(self._longest + 1)
+        except Exception:  # noqa: BLE001 - a request that cannot be read is one more reason for a record
+            return "", False
+
+    def _more(self, event: Judged, redaction: Redaction) -> dict[str, object]:
+        """The application's own fields."""
+        try:
+            given: object = self._fields_of(event.request, event.evidence.token)  # type: ignore[misc]
+            if inspect.iscoroutine(given):
+                given.close()  # it is never awaited, and need not say so
+            if not isinstance(given, Mapping):
+                raise TypeError
+            return _plain_object(given, redaction, 2)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the record is written
+            text = "audit: fields=... failed (%s); records are written without"
+            self.failures.write(_ours, logging.WARNING, text, type(error).__name__)
+            return {}
+
+
+def _plain_object(given: Mapping[Any, object], redaction: Redaction, depth: int) -> dict[str, object]:
+    return {
+        str(redaction.shown(str(name), _LONGEST_ID)): _plain(value, redaction, depth)
+        for name, value in islice(given.items(), _MOST_ITEMS)
+    }
+
+
+def _plain(value: object, redaction: Redaction, depth: int) -> object:
+    """A value as JSON may hold it, its texts capped and without the credential."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
+        return int(value)
+    if isinstance(value, float) and isfinite(value):
+        return float(value)
+    if depth and isinstance(value, Mapping):
+        return _plain_object(value, redaction, depth - 1)
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item, redaction, depth - 1) for item in islice(value, _MOST_ITEMS)]
+    return redaction.shown(str(value), _LONGEST_TEXT)
 
 
 class _Line:
@@ -209,21 +303,25 @@ class _Line:
 
 
 def _write(fields: Mapping[str, Any]) -> None:
+    _keep_to_own_handlers()
     _log.info(_Line(fields), extra={"audit": fields})
+
+
+_is_kept = False  # whether it is we who turned `propagate` off
+
+
+def _keep_to_own_handlers() -> None:
+    """Let no line come twice: by a handler of the logger, and by those of the loggers above it."""
+    global _is_kept
+    if _log.handlers and _log.propagate:
+        _log.propagate, _is_kept = False, True
+    elif _is_kept and not _log.handlers:
+        _log.propagate, _is_kept = True, False
 
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def _told(text: str | None, longest: int, raw: object) -> str | None:
-    """A text that is not ours, capped, and without the token: clients put tokens where they do not belong."""
-    if text is None:
-        return None
-    text = text[:_LOOKED_AT]
-    if isinstance(raw, str):
-        for part, shortest in ((raw, _WHOLE), *((part, _PART) for part in raw.split("."))):
-            if len(part) >= shortest:
-                text = text.replace(part, "[token]")
-    text = _JWT.sub("[token]", text)
-    return text if len(text) <= longest else f"{text[:longest]}..."
+def _fingerprint(sent: str) -> str:
+    return sha256(sent.encode("utf-8", "surrogatepass")).hexdigest()[:_FINGERPRINT]

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from tokenguard._rules.scope import SCOPE_TOKEN
-from tokenguard._rules.settings import fetched_url
+from tokenguard._oauth.credential import SCHEME
+from tokenguard._oauth.scope import SCOPE_TOKEN
+from tokenguard._settings import fetched_url
 from tokenguard.errors import (
     ConfigurationError,
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     InvalidRequestError,
     InvalidTokenError,
@@ -33,7 +36,9 @@ __all__ = ["Rejection", "checked_realm", "checked_resource_metadata", "reject"]
 # treat both badly (PEP 3333 forbids control characters), and nobody wants them in a realm.
 _QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", re.ASCII)
 
+_ABOUT_THE_BODY = ("Content-Type", "Content-Length")
 _DEFAULT_REALM = "api"
+_LONGEST_AGE = 10**18  # nobody means more, and an int of an application may be too long to write
 _FAILURE = "The request could not be authorized because of an error in the server."
 
 # The class decides, not what an instance or a subclass says of itself: the client's text stays ours.
@@ -42,16 +47,30 @@ _REFUSALS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (InvalidTokenError, HTTPStatus.UNAUTHORIZED),
     (InsufficientScopeError, HTTPStatus.FORBIDDEN),
+    (InsufficientAuthenticationError, HTTPStatus.UNAUTHORIZED),
     (RejectedError, HTTPStatus.UNAUTHORIZED),
 )
 
 
 class Rejection(NamedTuple):
-    """What an adapter writes out, as it stands. For HEAD it keeps the header fields and leaves out the body."""
+    """What an adapter writes out, as it stands. For HEAD it keeps the header fields and leaves out the body.
+
+    A field may be there twice: write out `headers` one by one, never as a `dict`.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """`headers` without those about the body, for an adapter whose framework writes a body of its own."""
+        return tuple(field for field in self.headers if field[0] not in _ABOUT_THE_BODY)
+
+    @property
+    def detail(self) -> str:
+        """The constant text of the problem document."""
+        return str(json.loads(self.body)["detail"])
 
 
 def checked_realm(realm: str | None) -> str:
@@ -90,7 +109,8 @@ def reject(
     """The answer to a request that ended in `error`.
 
     - a refusal: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials the challenge holds
-      `realm` and `resource_metadata` only; every 401 holds `resource_metadata`; a 403 lists every required scope
+      `realm` and `resource_metadata` only; every 401 holds `resource_metadata`; a 403 lists every required scope, and
+      the 401 of RFC 9470 `acr_values`, `max_age` and these scopes
     - could not tell (`UnavailableError`): 503 and `Retry-After`, no challenge
     - everything else, `ConfigurationError` included: 500, no challenge
 
@@ -111,28 +131,41 @@ def reject(
 
 def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *, show_reason: bool) -> Rejection:
     kind, status = next((kind, status) for kind, status in _REFUSALS if isinstance(error, kind))
-    members: dict[str, str] = {}
+    members: dict[str, str | int] = {}
     if kind.error is not None:
         members = {"error": kind.error, "error_description": kind.description}
-    if isinstance(error, InsufficientScopeError):
-        scope = " ".join([name for name in error.required if _is_scope_token(name)])
+    if isinstance(error, InsufficientAuthenticationError):
+        members |= _step_up(error)
+    if isinstance(error, InsufficientScopeError | InsufficientAuthenticationError):
+        scope = _listed(error.required)
         if scope:
             members["scope"] = scope
     parameters = {"realm": realm, **members}
     if resource_metadata is not None and status == HTTPStatus.UNAUTHORIZED:
         parameters["resource_metadata"] = resource_metadata
-    challenge = "Bearer " + ", ".join([f'{name}="{value}"' for name, value in parameters.items()])
+    challenge = f"{SCHEME} " + ", ".join([f'{name}="{value}"' for name, value in parameters.items()])
     if show_reason is True and isinstance(error.reason, Reason):
         members["reason"] = error.reason.value
     return _answer(status, kind.description, members, (("WWW-Authenticate", challenge),))
 
 
-def _is_scope_token(name: object) -> bool:
-    return isinstance(name, str) and SCOPE_TOKEN.fullmatch(name) is not None
+def _step_up(error: InsufficientAuthenticationError) -> dict[str, str | int]:
+    """How the subject must sign in (RFC 9470 section 3)."""
+    members: dict[str, str | int] = {}
+    acr_values = _listed(error.acr_values)
+    if acr_values:
+        members["acr_values"] = acr_values
+    if type(error.max_age) is int and 0 <= error.max_age <= _LONGEST_AGE:
+        members["max_age"] = error.max_age
+    return members
+
+
+def _listed(names: tuple[object, ...]) -> str:
+    return " ".join([name for name in names if isinstance(name, str) and SCOPE_TOKEN.fullmatch(name) is not None])
 
 
 def _answer(
-    status: HTTPStatus, detail: str, members: dict[str, str], headers: tuple[tuple[str, str], ...]
+    status: HTTPStatus, detail: str, members: Mapping[str, str | int], headers: tuple[tuple[str, str], ...]
 ) -> Rejection:
     # "about:blank": the status says it all, and the title is its phrase (RFC 9457 section 4.2.1).
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members}

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tokenguard._rules import claims as rules
-from tokenguard._rules import party
-from tokenguard._rules.settings import number, strings
+from tokenguard._oauth import claims as rules
+from tokenguard._oauth import party
+from tokenguard._settings import number, strings
 from tokenguard.errors import ConfigurationError, InvalidTokenError, Reason
 
 __all__ = ["ClaimEquals", "ClientAllowList", "MaxAge", "RequireClaims"]

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 __all__ = [
     "ConfigurationError",
+    "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "IntrospectionUnavailableError",
     "InvalidRequestError",
@@ -26,6 +27,8 @@ __all__ = [
     "Reason",
     "RejectedError",
     "TokenGuardError",
+    "TokenRefusedError",
+    "TokenUnavailableError",
     "UnavailableError",
 ]
 
@@ -51,6 +54,8 @@ class Reason(StrEnum):
     MISSING = "missing"
     MULTIPLE = "multiple"
     SCOPE = "scope"
+    ROLE = "role"
+    AUTHENTICATION = "authentication"
 
 
 _NEXT_STEP = {
@@ -72,6 +77,8 @@ _NEXT_STEP = {
     Reason.MISSING: "the request carries none; let the client send Authorization: Bearer",
     Reason.MULTIPLE: "the request carries more than one credential; let the client send exactly one",
     Reason.SCOPE: "it lacks a required scope; let the issuer grant it to this client",
+    Reason.ROLE: "it lacks a required role; assign it at the issuer, and compare role_claims with the token",
+    Reason.AUTHENTICATION: "its subject signed in too long ago or too weakly; let the client read acr_values, max_age",
 }
 
 
@@ -146,6 +153,37 @@ class InsufficientScopeError(RejectedError):
         return partial(type(self), self.required, reason=self.reason), ()
 
 
+class InsufficientAuthenticationError(RejectedError):
+    """The token is good, and its subject must sign in anew or by stronger means (RFC 9470). HTTP: 401
+    insufficient_user_authentication.
+
+    `acr_values` are the accepted authentication context classes in the order of preference, `max_age` the seconds since
+    the sign-in or None, `required` the scopes that the new token must have.
+    """
+
+    error: ClassVar[str | None] = "insufficient_user_authentication"
+    description: ClassVar[str] = "A different authentication level is required."
+    acr_values: tuple[str, ...]
+    max_age: int | None
+    required: tuple[str, ...]
+
+    def __init__(
+        self,
+        acr_values: tuple[str, ...] = (),
+        max_age: int | None = None,
+        required: tuple[str, ...] = (),
+        *,
+        reason: Reason = Reason.AUTHENTICATION,
+    ) -> None:
+        super().__init__(reason=reason)
+        self.acr_values = tuple(acr_values)
+        self.max_age = max_age
+        self.required = tuple(required)
+
+    def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
+        return partial(type(self), self.acr_values, self.max_age, self.required, reason=self.reason), ()
+
+
 class UnavailableError(TokenGuardError):
     """The token could not be judged. HTTP: 503. `retry_after`: whole seconds, at least 1. `__cause__` tells why."""
 
@@ -171,4 +209,51 @@ class IntrospectionUnavailableError(UnavailableError):
 
     message: ClassVar[str] = (
         "revocation cannot be checked; check the introspection endpoint, our credentials, the store"
+    )
+
+
+_NO_NEXT_STEP: Final = "compare the request's settings with what the server grants to this client"
+_REFUSED_NEXT_STEP: Final = {
+    "access_denied": "let the server's policy grant this client what it asks for",
+    "invalid_client": "compare client_id, client_auth and the secret or key with the registration at the server",
+    "invalid_dpop_proof": "compare this host's clock with the server's",
+    "invalid_grant": "the subject token is not good at this server, or has expired",
+    "invalid_request": "the server asks for a field that was not sent, such as resource, audience or scope",
+    "invalid_scope": "compare scope with what the server grants to this client",
+    "invalid_target": "compare resource and audience with what the server knows",
+    "unauthorized_client": "let the server allow this grant for this client",
+    "unsupported_grant_type": "the server does not offer this grant",
+    "use_dpop_nonce": "the server took none of its own nonces",
+}
+
+
+class TokenRefusedError(TokenGuardError):
+    """The authorization server judged our own request for a token and says no (RFC 6749 section 5.2). HTTP: 500: what
+    is refused to us is never the fault of who called us.
+
+    `error` is a code of IANA's OAuth Extensions Error Registry, None for any other text. `error_description` is what
+    the server said of it, printable ASCII of at most 200 characters, None where it holds anything secret that was
+    sent. It is in no `str`, no `repr` and no log.
+    """
+
+    error: str | None
+    error_description: str | None
+
+    def __init__(self, error: str | None = None, error_description: str | None = None) -> None:
+        self.error = error
+        self.error_description = error_description
+        code = "no registered code" if error is None else error
+        next_step = _REFUSED_NEXT_STEP.get(error or "", _NO_NEXT_STEP)
+        super().__init__(f"the authorization server refused a token ({code}): {next_step}")
+
+    def __reduce__(self) -> tuple[type[TokenRefusedError], tuple[str | None, str | None]]:
+        return type(self), (self.error, self.error_description)
+
+
+class TokenUnavailableError(UnavailableError):
+    """No token for a call of ours: the authorization server is unreachable, too busy, or gave no usable answer, and
+    there is no token to go on with. HTTP: 503. `__cause__` tells why."""
+
+    message: ClassVar[str] = (
+        "no token for an outbound call: the authorization server gave none; see the cause and the log"
     )

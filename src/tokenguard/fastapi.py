@@ -7,7 +7,7 @@ Owns: `BearerToken`, its exception and the handler that answers it. Must not kno
 # No `from __future__ import annotations` here: FastAPI resolves the annotations of a dependency through its
 # `__globals__`, which an instance does not have; as strings they would stay unresolved.
 
-import json
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,18 +19,18 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from tokenguard._door import POLICY_VIOLATION, Door, checked, takes_denials, usable
-from tokenguard._rules.scope import NO_SCOPE, required
+from tokenguard._adapters.guard import POLICY_VIOLATION, Guard, checked, usable
+from tokenguard._adapters.request import AsgiReader, takes_denials
 from tokenguard.challenge import Rejection
+from tokenguard.errors import ConfigurationError
+from tokenguard.requirements import required
+from tokenguard.starlette import response_of
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
 __all__ = ["BearerToken", "RefusedRequest", "add_error_handler"]
-
-# FastAPI's own handler writes another body, so these two would be wrong with it.
-_ABOUT_THE_BODY = ("Content-Type", "Content-Length")
 
 # Scopes come from the code of routes, so there are few; the bound is for code that makes them up.
 _required = lru_cache(maxsize=1024)(required)
@@ -43,8 +43,8 @@ class RefusedRequest(HTTPException):
         self.rejection = rejection
         super().__init__(
             rejection.status,
-            detail=json.loads(rejection.body)["detail"],
-            headers={name: value for name, value in rejection.headers if name not in _ABOUT_THE_BODY},
+            detail=rejection.detail,
+            headers=_joined(rejection.fields),
         )
 
 
@@ -78,8 +78,9 @@ class BearerToken(SecurityBase):
         scheme_name: str = "BearerToken",
         description: str | None = None,
     ) -> None:
-        self._door = Door(
+        self._guard = Guard(
             "fastapi",
+            AsgiReader(),
             usable(validator),
             realm=realm,
             resource_metadata=resource_metadata,
@@ -90,18 +91,16 @@ class BearerToken(SecurityBase):
 
     async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> AccessToken:
         """Judge one request. Called by FastAPI."""
-        door = self._door
-        scope = connection.scope
-        needed = NO_SCOPE
+        guard, scope = self._guard, connection.scope
         try:
             needed = _required(tuple(security_scopes.scopes))
-            judged = door.judge_asgi(scope, needed)
-            if not isinstance(judged, AccessToken):
-                judged = checked(judged and await judged)
-        except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-            rejection = door.refuse(scope, error, needed)
+        except ConfigurationError as error:
+            rejection = guard.refuse(scope, error)
         else:
-            return judged
+            try:
+                return checked(await guard.judge_async(scope, needed))
+            except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+                rejection = guard.reject(error)
         if isinstance(connection, WebSocket):
             await connection.receive()  # the connect message comes first, whatever the answer
             if not takes_denials(scope):
@@ -116,6 +115,12 @@ def add_error_handler(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedRequest)  # noqa: S101 - registered for this class only
-    rejection = error.rejection
-    body = b"" if request.scope.get("method") == "HEAD" else rejection.body
-    return Response(body, rejection.status, dict(rejection.headers))
+    return response_of(request, error.rejection)
+
+
+def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """FastAPI takes a mapping: what is there twice becomes one list (RFC 9110 section 5.3)."""
+    joined: dict[str, str] = {}
+    for name, value in fields:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined

@@ -22,10 +22,12 @@ from weakref import WeakKeyDictionary, WeakSet
 from flask import Flask, Request, Response, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from tokenguard._door import Door, checked, switch, usable
-from tokenguard._rules.scope import NO_SCOPE, RequiredScope, required
+from tokenguard._adapters.guard import Guard, checked, mark, marks, usable
+from tokenguard._adapters.request import WsgiReader
+from tokenguard._settings import switch
 from tokenguard.challenge import checked_realm, checked_resource_metadata
 from tokenguard.errors import ConfigurationError, TokenGuardError
+from tokenguard.requirements import NOTHING, Requirement, required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ R = TypeVar("R")
 
 _EXTENSION = "tokenguard"
 _PREFIX = "TOKENGUARD_"
-_MARK = "__tokenguard_required__"  # on a decorated view: what it asks for; survives functools.wraps
 _decorated: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()  # functions, and the guarded ones made of them
 
 # What is behind the proxies; an attribute of a proxy itself costs five times as much.
@@ -86,8 +87,9 @@ class TokenGuard:
         present = app.extensions.get(_EXTENSION)
         if present is not None and present.validator is not None:
             raise ConfigurationError("this app has a TokenGuard already: call init_app once for each app")
-        app.extensions[_EXTENSION] = Door(
+        app.extensions[_EXTENSION] = Guard(
             "flask",
+            WsgiReader(),
             _validator_for(app, self._validator if validator is None else usable(validator)),
             realm=self._realm,
             resource_metadata=self._resource_metadata,
@@ -137,7 +139,7 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     _current.reset(bound)
 
             guarded = guarded_sync
-        setattr(guarded, _MARK, (*getattr(view, _MARK, ()), needed))
+        mark(guarded, needed)
         with suppress(TypeError):  # a callable that cannot be referred to weakly
             _decorated.setdefault(view, WeakSet()).add(guarded)
         return cast("Callable[P, R]", guarded)
@@ -150,7 +152,7 @@ def _before_the_first_request() -> None:
     try:
         _check_views(app)
     except ConfigurationError as error:
-        _door().note(_this_request().environ, None, error)
+        _guard().note(_this_request().environ, None, error)
         raise
     # Another list, as Flask is going through this one. No later request pays for the hook.
     others = [hook for hook in app.before_request_funcs[None] if hook is not _before_the_first_request]
@@ -180,26 +182,17 @@ def _validator_for(app: Flask, given: TokenValidator | None) -> TokenValidator |
     return TokenValidator.from_mapping(app.config, prefix=_PREFIX)
 
 
-def _door() -> Door:
-    door = _this_app().extensions.get(_EXTENSION)
-    if not isinstance(door, Door):
+def _guard() -> Guard[Any]:
+    guard = _this_app().extensions.get(_EXTENSION)
+    if not isinstance(guard, Guard):
         raise ConfigurationError("this app has no TokenGuard: call TokenGuard.init_app(app)")
-    return door
+    return guard
 
 
-def _judge(needed: RequiredScope) -> tuple[Request, AccessToken]:
+def _judge(needed: Requirement) -> tuple[Request, AccessToken]:
     """This request and its token, which is good."""
-    door, this = _door(), _this_request()
-    environ = this.environ
-    try:
-        token = checked(door.judge_wsgi(environ, needed))
-    except TokenGuardError as error:
-        door.note(environ, None, error, needed)
-        raise
-    except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-        door.note(environ, None, error, needed)
-        raise ConfigurationError("the guard failed; the log tells where") from None
-    return this, token
+    this = _this_request()
+    return this, checked(_guard().judge(this.environ, needed))
 
 
 def _guarding(answer: Callable[..., Response]) -> Callable[..., Response]:
@@ -217,19 +210,19 @@ def _guarding(answer: Callable[..., Response]) -> Callable[..., Response]:
     return guarded
 
 
-def _requirements(view: Any) -> tuple[RequiredScope, ...]:
-    marks: tuple[RequiredScope, ...] = getattr(view, _MARK, ())
+def _requirements(view: Any) -> tuple[Requirement, ...]:
+    found = marks(view)
     view_class = getattr(view, "view_class", None)
-    if not marks and view_class is not None:
+    if not found and view_class is not None:
         # Methods may ask for different scopes, and one may be open: then so is OPTIONS.
         handlers = [getattr(view_class, method.lower(), None) for method in view_class.methods or ()]
-        if handlers and all(hasattr(handler, _MARK) for handler in handlers):
-            return (NO_SCOPE,)
-    return marks
+        if handlers and all(marks(handler) for handler in handlers):
+            return (NOTHING,)
+    return found  # type: ignore[return-value]
 
 
 def _answer(error: TokenGuardError) -> Response:
-    rejection = _door().reject(error)
+    rejection = _guard().reject(error)
     # HEAD: werkzeug leaves the body out and keeps the length.
     return _this_app().response_class(rejection.body, rejection.status, list(rejection.headers))
 

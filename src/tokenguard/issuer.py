@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
-from tokenguard._rules import jwk, party
-from tokenguard._rules.algorithms import DEFAULT, SYMMETRIC, allow_list
-from tokenguard._rules.jws import ACCESS_TOKEN_TYPES, RFC9068_TYPES
-from tokenguard._rules.party import MachineSign
-from tokenguard._rules.settings import fetched_url, number, strings
+from tokenguard._jose import jwk, pem
+from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
+from tokenguard._jose.jws import ACCESS_TOKEN_TYPES, RFC9068_TYPES
+from tokenguard._oauth import party
+from tokenguard._oauth.party import MachineSign
+from tokenguard._settings import fetched_url, number, strings
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
 from tokenguard.presets import Presets
@@ -23,6 +24,8 @@ __all__ = ["DEFAULT_ALGORITHMS", "Issuer"]
 
 DEFAULT_ALGORITHMS: Final = DEFAULT
 
+PublicKey: TypeAlias = str | bytes  # PEM
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Issuer(Presets):
@@ -30,11 +33,12 @@ class Issuer(Presets):
 
     `url` is the exact `iss` of its tokens: no normalisation, a final slash counts (RFC 7519 section 4.1.1). Keys come
     from `jwks` (static, RFC 7517), from `jwks_uri`, or are discovered from `url` (RFC 8414 section 3), which then must
-    be an https URL without query and fragment. Ages are seconds: `jwks_max_age` is used where the server gives none,
-    `jwks_max_stale` bounds how long keys outlive their freshness while the server is out of reach, `jwks_cooldown`
-    spaces attempts. `audience` replaces the validator's. `profile="rfc9068"` demands `typ: at+jwt` and the claims of
-    RFC 9068 section 2.2. `algorithms` is the allow-list of header `alg`s, RS, PS and ES 256 to 512 and EdDSA if not
-    given; HS* need a static `jwks` of secrets at least as long as the hash.
+    be an https URL without query and fragment. `jwks` may also be a PEM public key (`str` or `bytes`) or several, one
+    in each text; such a key has no name and so fits any `kid`. Ages are seconds: `jwks_max_age` is used where the
+    server gives none, `jwks_max_stale` bounds how long keys outlive their freshness while the server is out of reach,
+    `jwks_cooldown` spaces attempts. `audience` replaces the validator's. `profile="rfc9068"` demands `typ: at+jwt` and
+    the claims of RFC 9068 section 2.2. `algorithms` is the allow-list of header `alg`s, RS, PS and ES 256 to 512 and
+    EdDSA if not given; HS* need a static `jwks` of secrets at least as long as the hash.
     `introspection` asks the issuer about tokens.
 
     What a provider says in claims of its own names: `token_types` narrows the accepted header `typ` (None is an absent
@@ -50,15 +54,15 @@ class Issuer(Presets):
     arguments, which go before its own, except that required claims and values add to them. See docs/presets.md.
 
     Read back, `static_keys` are the usable keys of `jwks`, None where keys are fetched, and `accepted_types` what
-    `profile` and `token_types` come to: header `typ`s in lower case, None for all that an access token may have. They
-    are no settings.
+    `profile` and `token_types` come to: header `typ`s in lower case, None for all that an access token may have.
+    `has_empty_subjects`: whether an empty `sub` reads as absent, which only a preset can say. They are no settings.
 
     Raises `ConfigurationError` with what to write instead.
     """
 
     url: str
     jwks_uri: str | None = field(default=None, kw_only=True)
-    jwks: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
+    jwks: Mapping[str, Any] | PublicKey | Iterable[PublicKey] | None = field(default=None, kw_only=True, repr=False)
     algorithms: str | Iterable[str] = field(default=DEFAULT_ALGORITHMS, kw_only=True)
     audience: str | Iterable[str] | None = field(default=None, kw_only=True)
     profile: Literal["jwt", "rfc9068"] = field(default="jwt", kw_only=True)
@@ -77,6 +81,7 @@ class Issuer(Presets):
     clients: str | Iterable[str] | None = field(default=None, kw_only=True, repr=False)
     static_keys: jwk.KeySet | None = field(default=None, init=False, repr=False)
     accepted_types: frozenset[str | None] | None = field(default=None, init=False, repr=False)
+    has_empty_subjects: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.url, str) or not self.url:
@@ -138,6 +143,28 @@ class Issuer(Presets):
             self.check_discoverable()
 
     def _import_static(self) -> jwk.KeySet:
+        keys = self._import_jwks() if isinstance(self.jwks, Mapping) else self._import_pem()
+        if not any(not key.algorithms.isdisjoint(self.allowed) for key in keys.keys):
+            raise ConfigurationError("no key of the static jwks fits the allowed algorithms")
+        return keys
+
+    def _import_pem(self) -> jwk.KeySet:
+        given = [self.jwks] if isinstance(self.jwks, str | bytes) else self.jwks
+        texts: list[Any] = list(given) if isinstance(given, Iterable) else []
+        if not texts or not all(isinstance(text, str | bytes) for text in texts):
+            raise ConfigurationError(
+                'jwks must be a JWK set (RFC 7517 section 5), {"keys": [...]}, a PEM public key, or a list of these'
+            )
+        if jwk.kind(self.allowed) == "symmetric":
+            raise ConfigurationError("HS* needs a static jwks of shared secrets: a public key is known to everybody")
+        try:
+            keys = pem.import_pem(texts)
+        except jwk.UnusableKeyError as error:
+            raise ConfigurationError(f"a public key given as jwks is not usable: {error}") from None
+        self._set("jwks", texts if len(texts) > 1 else texts[0])
+        return keys
+
+    def _import_jwks(self) -> jwk.KeySet:
         symmetric = jwk.kind(self.allowed) == "symmetric"
         members = self.jwks.get("keys") if isinstance(self.jwks, Mapping) else None
         if not isinstance(members, list | tuple):
@@ -154,8 +181,6 @@ class Issuer(Presets):
             raise ConfigurationError(
                 "the static jwks has no usable key, or more than 1,000: check kty, crv, use, key_ops, alg and sizes"
             ) from None
-        if not any(not key.algorithms.isdisjoint(self.allowed) for key in keys.keys):
-            raise ConfigurationError("no key of the static jwks fits the allowed algorithms")
         return keys
 
     def check_discoverable(self) -> None:

@@ -1,16 +1,16 @@
 """Provider presets: `Issuer.auth0(...)` and its like.
 
 Owns: what each provider is asked for (a tenant, a pool, a realm) and refusing what cannot be one. Must not know: what
-the settings do. The facts are data, in `_rules.providers`; docs/presets.md cites them.
+the settings do. The facts are data, in `_oauth.providers`; docs/presets.md cites them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from tokenguard._rules import providers
-from tokenguard._rules.settings import fetched_url, strings
+from tokenguard._oauth import providers
+from tokenguard._settings import fetched_url, strings
 from tokenguard.errors import ConfigurationError
 
 __all__ = ["Presets"]
@@ -119,3 +119,25 @@ class Presets:
         return cls(
             **providers.ZITADEL.settings(settings, domain=providers.host("domain", domain, "example.zitadel.cloud"))
         )
+
+    @classmethod
+    def google_iap(cls, audience: str | Iterable[str] | None = None, **settings: Any) -> Self:
+        """Google Identity-Aware Proxy, whose tokens come in the field `X-Goog-IAP-JWT-Assertion`. `audience`: what the
+        console calls the signed header's audience, `/projects/NUMBER/global/backendServices/ID`; None for the
+        validator's."""
+        return cls(**providers.GOOGLE_IAP.settings({"audience": audience, **settings}))
+
+    @classmethod
+    def cloudflare_access(cls, team: str, **settings: Any) -> Self:
+        """Cloudflare Access, whose tokens come in the field `Cf-Access-Jwt-Assertion`; the audience is the
+        application's AUD tag. `team`: its name, or its domain, `example.cloudflareaccess.com`. Service tokens have an
+        empty `sub`, which reads as absent here; their client id is `common_name`."""
+        domain = providers.host("team", team, "example.cloudflareaccess.com")
+        if "." not in domain:
+            domain += ".cloudflareaccess.com"
+        made = cls(**providers.CLOUDFLARE_ACCESS.settings(settings, domain=domain))
+        object.__setattr__(made, "has_empty_subjects", True)
+        return made
+
+
+NAMES: Final = tuple(name for name, one in vars(Presets).items() if isinstance(one, classmethod))

@@ -14,9 +14,10 @@ from collections.abc import Generator, Sequence
 from math import inf, isfinite
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from tokenguard._rules.calls import Call
-from tokenguard._rules.denylist import MARGIN, Entry, Key, any_refuses, name_keys
-from tokenguard._rules.settings import whole
+from tokenguard._flow.calls import Call
+from tokenguard._flow.forks import renew_after_fork
+from tokenguard._oauth.denylist import MARGIN, Entry, Key, any_refuses, name_keys
+from tokenguard._settings import whole
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
 from tokenguard.introspection import AnswerStore
 
@@ -75,6 +76,7 @@ class RevocationList:
             )
         self._store = store
         self._memory = _Memory(max_entries)
+        renew_after_fork(self)
 
     @property
     def answers(self) -> AnswerStore | None:

@@ -14,11 +14,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._door import DOOR_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Door, enough, takes_denials
-from tokenguard._rules.scope import RequiredScope, required
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Guard, mark
+from tokenguard._adapters.request import takes_denials
 from tokenguard.challenge import Rejection
-from tokenguard.errors import ConfigurationError
-from tokenguard.token import AccessToken
+from tokenguard.errors import ConfigurationError, TokenGuardError
+from tokenguard.requirements import Requirement, required
 
 __all__ = ["require_scope"]
 
@@ -41,6 +41,7 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(endpoint: Callable[P, R]) -> Callable[P, R]:
         if isclass(endpoint) or not callable(endpoint):
             raise ConfigurationError("require_scope() takes scopes and decorates a function, or a method of a class")
+        guarded: Any
         if _is_async(endpoint):
 
             @wraps(endpoint)
@@ -50,20 +51,23 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 if rejection is None:
                     return await cast("Callable[P, Any]", endpoint)(*args, **kwargs)
                 if isinstance(connection, WebSocket):
-                    return await _deny(connection, rejection)
-                return _response(connection, rejection)
+                    return await deny(connection, rejection)
+                return response_of(connection, rejection)
 
-            return cast("Callable[P, R]", guarded_async)
+            guarded = guarded_async
+        else:
 
-        @wraps(endpoint)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            connection = _connection(args, kwargs)
-            if isinstance(connection, WebSocket):
-                raise ConfigurationError("a websocket endpoint must be async")
-            rejection = _judge(connection, needed)
-            return endpoint(*args, **kwargs) if rejection is None else cast("R", _response(connection, rejection))
+            @wraps(endpoint)
+            def guarded_sync(*args: P.args, **kwargs: P.kwargs) -> Any:
+                connection = _connection(args, kwargs)
+                if isinstance(connection, WebSocket):
+                    raise ConfigurationError("a websocket endpoint must be async")
+                rejection = _judge(connection, needed)
+                return endpoint(*args, **kwargs) if rejection is None else response_of(connection, rejection)
 
-        return guarded
+            guarded = guarded_sync
+        mark(guarded, needed)
+        return cast("Callable[P, R]", guarded)
 
     return decorate
 
@@ -81,30 +85,32 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
     raise ConfigurationError("an endpoint under require_scope() must take the request or the websocket")
 
 
-def _judge(connection: HTTPConnection, needed: RequiredScope) -> Rejection | None:
+def _judge(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
     scope = connection.scope
-    found = scope.get(DOOR_KEY)
-    door = found if isinstance(found, Door) else UNGUARDED
+    guard = scope.get(GUARD_KEY)
+    if not isinstance(guard, Guard):
+        error = ConfigurationError("no middleware in front: add tokenguard.asgi.BearerMiddleware to the app")
+        return UNGUARDED.refuse(scope, error, needed, name="starlette")
     try:
-        if door is UNGUARDED:
-            raise ConfigurationError("no middleware in front: add tokenguard.asgi.BearerMiddleware to the app")
-        token: AccessToken = enough(scope[TOKEN_KEY], needed)
-    except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-        return door.refuse(scope, error, needed, name="starlette")
-    door.note(scope, token, None, needed, name="starlette")
+        guard.check(scope, scope.get(TOKEN_KEY), needed, name="starlette")
+    except TokenGuardError as error:
+        return guard.reject(error)
     return None
 
 
-def _response(connection: HTTPConnection, rejection: Rejection) -> Response:
-    body = b"" if connection.scope.get("method") == "HEAD" else rejection.body
-    return Response(body, rejection.status, dict(rejection.headers))
+def response_of(connection: HTTPConnection, rejection: Rejection) -> Response:
+    """A rejection as a response, repeated fields included."""
+    response = Response(b"" if connection.scope.get("method") == "HEAD" else rejection.body, rejection.status)
+    response.raw_headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in rejection.headers]
+    return response
 
 
-async def _deny(websocket: WebSocket, rejection: Rejection) -> None:
+async def deny(websocket: WebSocket, rejection: Rejection) -> None:
+    """Reject a websocket: before it is accepted by a denial response where the server offers it, else by closing."""
     if websocket.client_state is WebSocketState.CONNECTING:
         await websocket.receive()
     answerable = websocket.application_state is WebSocketState.CONNECTING  # not accepted yet
     if answerable and takes_denials(websocket.scope):
-        await websocket.send_denial_response(_response(websocket, rejection))
+        await websocket.send_denial_response(response_of(websocket, rejection))
     else:
         await websocket.close(POLICY_VIOLATION)

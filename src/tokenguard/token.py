@@ -9,12 +9,62 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, Self, cast
 
 __all__ = ["AccessToken"]
 
 _CONTAINERS: Final = frozenset({dict, list})
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise TypeError("the claims of a token cannot be changed: change a copy, such as dict(token.claims)")
+
+
+# A dict and a list that no method of theirs changes, so that whatever takes JSON takes claims. What a method makes of
+# them, such as `copy()`, `|` or a slice, is a plain dict or list.
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that cannot be changed."""
+
+    __slots__ = ()
+
+    def __new__(cls, *members: Any, **more: Any) -> Self:
+        made = super().__new__(cls)
+        dict.__init__(made, *members, **more)
+        return made
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """It is filled when it is made; called again, this changes nothing."""
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)
+
+
+class _Array(list[Any]):
+    """A JSON array that cannot be changed."""
+
+    __slots__ = ()
+
+    def __new__(cls, *items: Any) -> Self:
+        made = super().__new__(cls)
+        list.__init__(made, *items)
+        return made
+
+    def __init__(self, *_: object) -> None:
+        """It is filled when it is made; called again, this changes nothing."""
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[Any]]]:
+        return type(self), (list(self),)
+
+
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(_Object, _name, _refuse)
+for _name in (
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+    *("append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"),
+):
+    setattr(_Array, _name, _refuse)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
@@ -22,7 +72,8 @@ class AccessToken:
     """A judged access token. Frozen, compared by identity, deeply read-only.
 
     Times are NumericDate (RFC 7519 section 2) as sent, int or float, or None where the claim is absent. `scopes` is
-    empty where the token grants nothing. `claims` holds everything that was sent: mappings and tuples, never lists.
+    empty where the token grants nothing. `claims` holds everything that was sent, in dicts and lists that cannot
+    be changed: `json.dumps`, pydantic and web frameworks take them as they are.
 
     `roles` come from the issuer's `role_claims`. `is_machine` tells whether a client acts for itself: True or False
     where the issuer's preset knows the signs, None where it cannot be known. It is good for a policy's default or a
@@ -38,7 +89,7 @@ class AccessToken:
     issued_at: float | None = None
     not_before: float | None = None
     token_id: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    claims: Mapping[str, Any] = field(default_factory=_Object)
     roles: frozenset[str] = frozenset()
     is_machine: bool | None = None
 
@@ -107,18 +158,19 @@ _new = AccessToken.__new__
 
 
 def freeze(claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A deeply read-only copy: mappings and tuples."""
-    copy = dict(claims)
+    """A deeply read-only copy."""
+    frozen = dict.__new__(_Object)
+    dict.update(frozen, claims)
     for name, value in claims.items():
         if type(value) in _CONTAINERS:
-            copy[name] = _frozen(value)
-    return MappingProxyType(copy)
+            dict.__setitem__(frozen, name, _frozen(value))
+    return frozen
 
 
 def _frozen(value: Any) -> Any:
     if type(value) is dict:
         return freeze(value)
-    return tuple([_frozen(item) if type(item) in _CONTAINERS else item for item in value])
+    return _Array([_frozen(item) if type(item) in _CONTAINERS else item for item in value])
 
 
 _sent = vars(AccessToken)["claims"]
@@ -128,7 +180,7 @@ def _read_only(token: AccessToken) -> Mapping[str, Any]:
     claims: Any = _sent.__get__(token)
     if type(claims) is bytes:
         claims = json.loads(str(claims, "utf-8"))
-    if type(claims) is dict:
+    if type(claims) is not _Object:
         claims = freeze(claims)
         _claims(token, claims)
     return cast("Mapping[str, Any]", claims)

@@ -1,39 +1,34 @@
 """`TokenValidator`: settings in, verdicts out; the one entrance for every adapter, worker and task.
 
-Owns: the settings of a validator, the path of a token seen before, the choice between the two drivers, the life of a
-process (close, fork). Must not know: HTTP frameworks, the order of the checks (`_flows.validation`).
+Owns: the settings of a validator, the path of a token seen before. Must not know: HTTP frameworks, the order of the
+checks (`_validation.steps`), what carries a flow out (`_io.runtime`).
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import import_module
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from weakref import WeakSet
 
-from tokenguard import _environment
-from tokenguard._assembly import Assembly, checks_of, issuers_of, worlds_of
-from tokenguard._evidence import insufficient
-from tokenguard._flows.effects import Flow
-from tokenguard._flows.keys import KeyState, warm_up
-from tokenguard._flows.memory import Memory
-from tokenguard._flows.validation import Check, Validation
-from tokenguard._flows.verdict import Verdict
-from tokenguard._observer import Observer, Observers
-from tokenguard._rehearsal import rehearse
-from tokenguard._rules.scope import NO_SCOPE, RequiredScope
-from tokenguard._rules.scope import required as prepare
-from tokenguard._rules.settings import number, strings, whole
-from tokenguard._watch import Watch
+from tokenguard._flow.effects import Flow
+from tokenguard._flow.wall_time import wall_time
+from tokenguard._io.runtime import Runtime
+from tokenguard._issuer.keys import KeyState
+from tokenguard._issuer.warm_up import warm_up
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.run import Run, Watch
+from tokenguard._settings import number, strings, switch, whole
+from tokenguard._setup import environment
+from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
+from tokenguard._setup.prewarm import rehearse
+from tokenguard._validation.begin import NO_STACK, Start, unexpected
+from tokenguard._validation.memory import Memory
+from tokenguard._validation.steps import Check, Validation
+from tokenguard._validation.verdict import Verdict
 from tokenguard.errors import (
     ConfigurationError,
     InvalidTokenError,
@@ -41,19 +36,20 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.issuer import Issuer
+from tokenguard.request import ResourceRequest
+from tokenguard.requirements import NOTHING, Required, Requirement, both
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 
 T = TypeVar("T")
 
-_NO_STACK = "the stack is used up: validate nearer to its start, or raise the recursion limit"
-_SYNC_ONLY = "this transport is synchronous only: give one that is an httpx.AsyncBaseTransport too"
-_LONGEST_TIMEOUT = 300
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -65,20 +61,20 @@ class IssuerState:
     keys: KeyState
 
 
-class TokenValidator:
-    """Judges access tokens. One validator serves any number of threads and event loops at once, and survives a fork.
+class TokenValidator(Runtime):
+    """Validates access tokens. One validator serves any number of threads and event loops at once, and survives a fork.
 
     `issuer`: who may issue, `str | Issuer` or several; a token's `iss` selects one by exact match. `audience`: one of
     these must be in the token's `aud`. `leeway`: seconds by which clocks may differ. `clock`: wall time in seconds for
-    claims; `monotonic`: seconds for the ages of caches. `checks`: further callables `(claims, now) -> None` that raise
-    `InvalidTokenError` to refuse; nothing removes a built-in check. `max_token_bytes` bounds a token,
-    `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for a whole refresh or introspection.
-    `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
-    one, a CA or client certificate of your own (default: as httpx, by the environment). `allow_insecure_http`: True
-    lets issuers, keys and introspection be asked over http, for development only: whoever is on the way may replace the
-    keys. `jitter`: returns 0 to 1, the share of 5 % of their freshness by which keys are refreshed early, so that a
-    fleet does not fetch at one moment (default: random). `revocations`: a denylist. `clients`: an allow-list of client
-    ids; `Issuer.clients` replaces it for that issuer.
+    claims (default: what `time.time` is at each call); `monotonic`: seconds for the ages of caches. `checks`: further
+    callables `(claims, now) -> None` that raise `InvalidTokenError` to refuse; nothing removes a built-in check.
+    `max_token_bytes` bounds a token, `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for
+    a whole refresh or introspection. `transport`: an httpx transport for outbound calls, closed by its owner.
+    `ssl_context`: for outbound calls without one, a CA or client certificate of your own (default: as httpx, by the
+    environment). `allow_insecure_http`: True lets issuers, keys and introspection be asked over http, for development
+    only: whoever is on the way may replace the keys. `jitter`: returns 0 to 1, the share of 5 % of their freshness by
+    which keys are refreshed early, so that a fleet does not fetch at one moment (default: random). `revocations`: a
+    denylist. `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer.
 
     Raises `ConfigurationError`, with what to write instead.
     """
@@ -89,7 +85,7 @@ class TokenValidator:
         audience: str | Iterable[str],
         *,
         leeway: float = 30,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_time,
         monotonic: Callable[[], float] = time.monotonic,
         checks: Iterable[Check] = (),
         max_token_bytes: int = 16_384,
@@ -105,57 +101,33 @@ class TokenValidator:
         self._leeway = number("leeway", leeway)
         self._max_token_bytes = whole("max_token_bytes", max_token_bytes, minimum=1)
         whole("token_cache_size", token_cache_size)
-        self._timeout = number("http_timeout", http_timeout, above=True)
-        if http_timeout > _LONGEST_TIMEOUT:
-            raise ConfigurationError("http_timeout must be at most 300 seconds: nobody waits longer for an answer")
-        if any(not callable(one) or inspect.iscoroutinefunction(one) for one in (clock, monotonic, jitter)):
-            raise ConfigurationError(
-                "clock, monotonic and jitter must be plain functions without arguments that return seconds"
-            )
-        if not isinstance(allow_insecure_http, bool):
-            raise ConfigurationError("allow_insecure_http must be True or False")
-        if not (ssl_context is None or isinstance(ssl_context, ssl.SSLContext)):
-            raise ConfigurationError(
-                "ssl_context must be an ssl.SSLContext, such as ssl.create_default_context(cafile=...)"
-            )
-        self._clock, self._monotonic = clock, monotonic
-        self._allow_insecure_http = allow_insecure_http
+        check_outbound(http_timeout, ssl_context, clock, monotonic, jitter)
+        switch("allow_insecure_http", allow_insecure_http)
+        self._timeout, self._allow_insecure_http = http_timeout, allow_insecure_http
         if revocations is not None and not isinstance(revocations, RevocationList):
             raise ConfigurationError("revocations must be a RevocationList(...)")
         if revocations is not None and leeway > RevocationList.MAX_LEEWAY:
             raise ConfigurationError("leeway must be at most an hour where there is a revocation list")
 
         issuers = issuers_of(issuer)
+        log = BoundedLog()
         assembly = Assembly(
             audiences=frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE)),
             clients=None if clients is None else frozenset(strings("clients", clients, example='clients={"orders"}')),
-            timeout=self._timeout,
+            leeway=self._leeway,
+            timeout=http_timeout,
             allow_insecure_http=allow_insecure_http,
             monotonic=monotonic,
             jitter=jitter,
             answers=None if revocations is None else revocations.answers,
             presents_certificate=ssl_context is not None or transport is not None,
+            log=log,
         )
         authorities = {one.url: assembly.authority(one) for one in issuers}
 
         fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
-        self._sync_only, self._async_only = worlds_of(transport)
         # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
-        import_module("tokenguard._rules.signatures")
-        if fetches:
-            from tokenguard._io.http import default_ssl_context
-
-            if transport is None and ssl_context is None:
-                ssl_context = default_ssl_context()
-        from tokenguard._io.loops import Loops  # with asyncio, which takes as long as half of this package
-        from tokenguard._io.threads import Threads
-
-        self._threads = Threads(cast("httpx.BaseTransport | None", transport), ssl_context)
-        self._loops = Loops(
-            cast("httpx.AsyncBaseTransport | None", transport),
-            ssl_context,
-            self._threads if transport is None else None,
-        )
+        import_module("tokenguard._jose.signatures")
         self._authorities = tuple(authorities.values())
         self._memory: Memory[Verdict] = Memory(token_cache_size)
         self._revocations = revocations
@@ -166,9 +138,19 @@ class TokenValidator:
             memory=self._memory,
             revocations=revocations,
         )
-        self.observer: Observers | None = None
+        start = Start(
+            self._validation,
+            self._memory,
+            clock=clock,
+            monotonic=monotonic,
+            leeway=self._leeway,
+            max_token_bytes=self._max_token_bytes,
+        )
+        # For our adapters too: they know the octets of a credential already, or a token.
+        self._begin, self._check = start.begin, start.check
         self._is_rehearsed = False
-        _validators.add(self)
+        urls = [url for one in issuers for url in asked(one).values()]
+        super().__init__(transport, ssl_context, log, fetches=fetches, asked=urls)
 
     @classmethod
     def from_env(cls, prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
@@ -179,153 +161,129 @@ class TokenValidator:
     def from_mapping(cls, mapping: Mapping[str, Any], prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
         """A validator from `PREFIX + NAME` entries, strings or typed values; lists are separated by spaces.
 
-        `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
+        `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `JWKS` (PEM), `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
         `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`,
         `TOKEN_TYPES`, `REQUIRED_CLAIMS`, `CLIENT_ID_CLAIMS`, `SCOPE_CLAIMS`, `AUDIENCE_CLAIMS`, and
         `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
-        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`. What text cannot spell (`CHECKS`, `REVOCATIONS`, `TRANSPORT`
-        and so on) may be there as an object. Raises `ConfigurationError` naming the variable, also for a name that is
-        nearly one of these, or means one that no variable gives.
+        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`, `_PRIVATE_KEY_ID`, `_PRIVATE_KEY_ALGORITHM`. Instead of
+        `ISSUER`, `PRESET` names a method of `Issuer`, whose parameters are variables by their names in capitals:
+        `PRESET=okta`, `DOMAIN=example.okta.com`. `INTROSPECTION_CLIENT_SECRET_FILE`, `_BEARER_TOKEN_FILE` and
+        `_PRIVATE_KEY_FILE` are paths of files with secrets, each a `SecretFile`. What text cannot spell (`CHECKS`,
+        `REVOCATIONS`, `TRANSPORT` and so on) may be there as an object. Raises `ConfigurationError` naming the
+        variable, also for a name that is nearly one of these, or means one that no variable gives.
         """
-        return cls(**_environment.read(mapping, prefix, settings))
+        return cls(**environment.read(mapping, prefix, settings))
 
-    # -- judging -------------------------------------------------------------------------------------------------------
+    # -- validation ----------------------------------------------------------------------------------------------------
 
-    def validate(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
-        """Judge a token from a thread. `scope`: space-delimited or iterable, all of them are required.
+    def validate(
+        self,
+        raw: str,
+        *,
+        scope: str | Iterable[str] | Requirement = NOTHING,
+        require: Required | None = None,
+        request: ResourceRequest | None = None,
+    ) -> AccessToken:
+        """Validate a token from a thread.
 
-        Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could tell), `ConfigurationError`.
+        - `scope`: space-delimited or iterable, all of them are required
+        - `require`: what else is required, from `tokenguard.requirements`
+        - `request`: what the request said, for requirements that look at it
+
+        Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could say), `ConfigurationError`.
         Nothing else leaves it, whatever `raw` is.
         """
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw) as watch:
-                    judged = self._begin_text(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else self._finish(judged)
+                    begun = self._begin_text(raw, scope, require, request, watch)
+                    watch.token = begun if isinstance(begun, AccessToken) else self._finish(begun)
                     return watch.token
-            judged = self._begin_text(raw, scope)
-            return judged if isinstance(judged, AccessToken) else self._finish(judged)
-        except RecursionError:  # the caller left so little of the stack that not even a refusal could be made
-            raise ConfigurationError(_NO_STACK) from None
+            begun = self._begin_text(raw, scope, require, request)
+            return begun if isinstance(begun, AccessToken) else self._finish(begun)
+        except RecursionError:  # the caller left so little of the stack that no rejection could be made
+            raise ConfigurationError(NO_STACK) from None
 
-    async def validate_async(self, raw: str, *, scope: str | Iterable[str] | RequiredScope = NO_SCOPE) -> AccessToken:
+    async def validate_async(
+        self,
+        raw: str,
+        *,
+        scope: str | Iterable[str] | Requirement = NOTHING,
+        require: Required | None = None,
+        request: ResourceRequest | None = None,
+    ) -> AccessToken:
         """`validate` for event loops: it never blocks the loop."""
         if self._sync_only:
-            raise ConfigurationError(_SYNC_ONLY)
+            self._check_async()
         try:
             if self.observer is not None:
                 with Watch(self.observer, self, raw) as watch:
-                    judged = self._begin_text(raw, scope, watch)
-                    watch.token = judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+                    begun = self._begin_text(raw, scope, require, request, watch)
+                    watch.token = begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
                     return watch.token
-            judged = self._begin_text(raw, scope)
-            return judged if isinstance(judged, AccessToken) else await self._finish_async(judged)
+            begun = self._begin_text(raw, scope, require, request)
+            return begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
         except RecursionError:
-            raise ConfigurationError(_NO_STACK) from None
+            raise ConfigurationError(NO_STACK) from None
 
     def _begin_text(
-        self, raw: object, scope: str | Iterable[str] | RequiredScope, watch: Watch | None = None
+        self,
+        raw: object,
+        scope: str | Iterable[str] | Requirement,
+        require: Required | None = None,
+        request: ResourceRequest | None = None,
+        run: Run | None = None,
     ) -> AccessToken | Flow[AccessToken]:
         try:
-            required = scope if isinstance(scope, RequiredScope) else prepare(scope)
+            requirement = scope if require is None and isinstance(scope, Requirement) else both(scope, require)
+            if request is not None and not isinstance(request, ResourceRequest):
+                raise ConfigurationError("request must be a ResourceRequest(method, url)")
             # The cap comes before anything whose cost grows with the size.
             if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
                 raise InvalidTokenError(reason=Reason.MALFORMED)
-            return cast("AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), required, None, watch))
+            return cast(
+                "AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), requirement, None, run, request)
+            )
         except (TokenGuardError, RecursionError):
             raise
         except Exception as error:
-            raise _unexpected(error) from error
-
-    # -- for our adapters too -----------------------------------------------------------------------------------------
-
-    def _begin(
-        self,
-        token: bytes,
-        required: RequiredScope,
-        vetted: Callable[[bytes], bool] | None,
-        watch: Watch | None = None,
-    ) -> AccessToken | Flow[AccessToken] | None:
-        """A remembered token at once, else the flow that judges. No generator, no await on the first way, and no lock,
-        but for a token that was out of use for a generation of them.
-
-        `vetted` tells whether `token` is a credential at all; a remembered one is. Result: None where it is not, or is
-        no size for a token: the caller finds out what is wrong.
-        """
-        if vetted is not None and not 0 < len(token) <= self._max_token_bytes:
-            return None
-        try:
-            digest = sha256(token).digest()
-            memory = self._memory
-            verdict = memory.young.get(digest) or memory.get_old(digest)
-            if watch is not None:
-                watch.note(required.names, remembered=verdict is not None)
-            if verdict is None and vetted is not None and not vetted(token):
-                return None
-            try:
-                now = self._clock()
-                mono = self._monotonic()
-            except Exception as error:  # a clock's error is never a verdict, whatever its class
-                raise _unexpected(error) from error
-            if verdict is not None:
-                judged, starts, ends, grounds = verdict
-                if (
-                    grounds.plain
-                    and mono < grounds.source.quiet_until
-                    and grounds.keys is grounds.source.keys
-                    and ends > now - self._leeway
-                    and starts <= now + self._leeway
-                ):
-                    if required.members <= judged.scopes:
-                        return judged
-                    raise insufficient(judged, required)
-            if not (type(now) is type(mono) is float and isfinite(now + mono)):
-                _check_clocks(now, mono)
-            return self._validation.judge(token, digest, verdict, now, mono, required, watch)
-        except TokenGuardError:
-            raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
-        except Exception as error:
-            raise _unexpected(error) from error
+            raise unexpected(error) from error
 
     def _finish(self, flow: Flow[T]) -> T:
         """Run `flow` to its end in this thread. Raises as `validate` does."""
-        if self._async_only:
-            flow.close()
-            raise ConfigurationError("this transport is asynchronous only: use validate_async or warm_up_async")
         try:
-            return self._threads.run(flow)
+            return self._run(flow)
         except TokenGuardError:
             raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except RecursionError as error:  # what strangers can nest was taken apart before there was a flow
+            raise ConfigurationError(NO_STACK) from error
         except Exception as error:
-            raise _unexpected(error) from error
+            raise unexpected(error) from error
 
     async def _finish_async(self, flow: Flow[T]) -> T:
         """`_finish` for event loops."""
         try:
-            return await self._loops.run(flow)
+            return await self._run_async(flow)
         except TokenGuardError:
             raise
-        except RecursionError:  # what nests in a token is the sender's choice (threat 28)
-            raise InvalidTokenError(reason=Reason.MALFORMED) from None
+        except RecursionError as error:  # what strangers can nest was taken apart before there was a flow
+            raise ConfigurationError(NO_STACK) from error
         except Exception as error:
-            raise _unexpected(error) from error
+            raise unexpected(error) from error
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def warm_up(self) -> None:
-        """Fetch what every issuer needs, all at once, then raise the first `KeysUnavailableError`, if any."""
-        self._finish(warm_up(authority.keys for authority in self._authorities))
+        """Ask every issuer once for what it takes to validate its tokens (keys, and the metadata that names its
+        introspection endpoint), side by side, at most 32 at a time. Then raise the first `KeysUnavailableError`, if
+        any."""
+        self._finish(warm_up(self._authorities))
         self._rehearse()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
-        if self._sync_only:
-            raise ConfigurationError(_SYNC_ONLY)
-        await self._finish_async(warm_up(authority.keys for authority in self._authorities))
+        self._check_async()
+        await self._finish_async(warm_up(self._authorities))
         self._rehearse()
 
     def _rehearse(self) -> None:
@@ -343,85 +301,14 @@ class TokenValidator:
         return tuple(authority.issuer for authority in self._authorities)
 
     def is_ready(self) -> bool:
-        """Whether keys of every issuer are at hand. Never fetches: a readiness probe calls `warm_up` first, or a
-        service that was idle would never be ready again."""
-        return all(state.keys.state in ("static", "fresh", "stale") for state in self.state())
-
-    def observe(self, observer: Observer) -> Callable[[], None]:
-        """Let `observer` watch, for `tokenguard.otel` and `tokenguard.audit`. Result: a function that ends it."""
-        with _observing:
-            self._observed_by((*(() if self.observer is None else self.observer.members), observer))
-
-        def end() -> None:
-            with _observing:
-                members = () if self.observer is None else self.observer.members
-                self._observed_by(tuple(member for member in members if member is not observer))
-
-        return end
-
-    def _observed_by(self, members: tuple[Observer, ...]) -> None:
-        self.observer = self._threads.observer = self._loops.observer = Observers(members) if members else None
-
-    def close(self) -> None:
-        """Release connections. A later call opens new ones."""
-        self._threads.close()
-        self._loops.close()
-
-    async def aclose(self) -> None:
-        """`close` for event loops: waits until this loop's connections are closed."""
-        await self._loops.aclose()
-        self._threads.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        """Whether every issuer was tried, and at least one of them can verify: one partner's outage takes no service
+        out. Never fetches: a readiness probe calls `warm_up` first, or a service that was idle would never be ready
+        again."""
+        states = [authority.keys.state() for authority in self._authorities]
+        return all(state.was_tried for state in states) and any(state.can_verify for state in states)
 
     def __repr__(self) -> str:
         return f"TokenValidator(issuers={[authority.url for authority in self._authorities]!r})"
 
-    def _after_fork(self) -> None:
-        self._threads.after_fork()
-        self._loops.after_fork()
-        self._memory.after_fork()
-        for authority in self._authorities:
-            authority.after_fork()
-        if self._revocations is not None:
-            self._revocations.after_fork()
-        if self.observer is not None:
-            self.observer.after_fork()
-
 
 VALIDATE, VALIDATE_ASYNC = TokenValidator.validate, TokenValidator.validate_async
-
-
-def _check_clocks(*values: object) -> None:
-    for value in values:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-            raise ConfigurationError("clock and monotonic must return a finite number of seconds")
-
-
-def _unexpected(error: Exception) -> ConfigurationError:
-    return ConfigurationError(f"an unexpected {type(error).__name__} stopped the validation: see the cause")
-
-
-_observing = threading.Lock()
-_validators: WeakSet[TokenValidator] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    global _observing  # noqa: PLW0603 - another thread of the parent may have held it, and is not there to let it go
-    _observing = threading.Lock()
-    for validator in list(_validators):
-        validator._after_fork()  # noqa: SLF001 - of this very module
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tokenguard._door import TOKEN_KEY, Door, usable
-from tokenguard.token import AccessToken
+from tokenguard._adapters.guard import TOKEN_KEY, Guard, usable
+from tokenguard._adapters.request import WsgiReader
+from tokenguard.requirements import Required
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
 __all__ = ["BearerMiddleware"]
-
-# The path as it was sent is no part of WSGI; servers that tell it use one of these names.
-_SENT_PATHS = ("RAW_URI", "REQUEST_URI")
 
 
 class BearerMiddleware:
@@ -40,6 +38,7 @@ class BearerMiddleware:
         validator: TokenValidator,
         *,
         scope: str | Iterable[str] = (),
+        require: Required | None = None,
         public: str | Iterable[str] = (),
         optional: bool = False,
         realm: str | None = None,
@@ -47,10 +46,12 @@ class BearerMiddleware:
         show_reason: bool = False,
     ) -> None:
         self.app = app
-        self._door = Door(
+        self._guard = Guard(
             "wsgi",
+            WsgiReader(),
             usable(validator),
             scope=scope,
+            require=require,
             public=public,
             optional=optional,
             realm=realm,
@@ -60,22 +61,13 @@ class BearerMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
-        door = self._door
+        guard = self._guard
         method: str = environ.get("REQUEST_METHOD", "")
         try:
-            environ[TOKEN_KEY] = _judge(door, environ)
-        except Exception as error:  # noqa: BLE001 - anything unexpected refuses
-            rejection = door.refuse(environ, error, door.required)
+            environ[TOKEN_KEY] = guard.judge(environ, guard.required)
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            rejection = guard.reject(error)
         else:
             return self.app(environ, start_response)
         start_response(f"{rejection.status} {HTTPStatus(rejection.status).phrase}", list(rejection.headers))
         return [] if method == "HEAD" else [rejection.body]
-
-
-def _judge(door: Door, environ: dict[str, Any]) -> AccessToken | None:
-    if door.public is not None:
-        # One of them is enough to close the path; nothing the client sends opens it.
-        sent = [str(environ.get(name, "")).partition("?")[0] for name in _SENT_PATHS]
-        if door.is_public(environ.get("PATH_INFO", ""), "", " ".join(sent)):
-            return None
-    return door.judge_wsgi(environ, door.required)

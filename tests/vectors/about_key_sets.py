@@ -87,6 +87,17 @@ def odd_members(book: Book) -> None:
             token(),
             settings=f"odd-{name}",
         )
+    for name in ("kid", "alg", "use", "key_ops", "x5c", "crv"):
+        book.setting(f"{name}-null-alone", served=json.dumps({"keys": [jwk("rsa", **{name: None})]}), **WHERE)
+        book.add(
+            f"{name}-null-alone",
+            55,
+            f"a null member of a JWK ({name}) reads as absent",
+            "contract section 3",
+            None,
+            token({"kid": ...}),
+            settings=f"{name}-null-alone",
+        )
     for name in ("null", "kty-unknown", "rsa-1024", "oct", "use-enc", "off-curve", "crv-list", "n-huge"):
         book.setting(f"alone-{name}", served=json.dumps({"keys": [_odd()[name]]}), **WHERE)
         book.add(

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from vectors import minting as m
 from vectors.collecting import ALL, Book
-from vectors.minting import ISSUER, NOW, b64, dump, jwk, rsa_key, token
+from vectors.minting import ISSUER, NOW, b64, dump, jwk, number, rsa_key, token
 
 BCP = "RFC 8725 section"
 
@@ -303,7 +303,6 @@ def keys(book: Book) -> None:
     bad: dict[str, tuple[int, str, dict[str, Any], str]] = {
         "use-enc": (9, "use: enc", jwk("rsa.2", use="enc"), "RFC 7517 section 4.2"),
         "use-upper": (9, "use: SIG", jwk("rsa.2", use="SIG"), "RFC 7517 section 4.2"),
-        "use-null": (9, "use: null", jwk("rsa.2", use=None), "RFC 7517 section 4.2"),
         "use-list": (9, "use is a list", jwk("rsa.2", use=["sig"]), "RFC 7517 section 4.2"),
         "key-ops-sign": (9, "key_ops: sign only", jwk("rsa.2", key_ops=["sign"]), "RFC 7517 section 4.3"),
         "key-ops-empty": (9, "key_ops: none", jwk("rsa.2", key_ops=[]), "RFC 7517 section 4.3"),
@@ -319,18 +318,22 @@ def keys(book: Book) -> None:
             jwk("rsa.2", key_ops="verify"),
             "RFC 7517 section 4.3",
         ),
-        "key-ops-null": (9, "key_ops: null", jwk("rsa.2", key_ops=None), "RFC 7517 section 4.3"),
         "alg-none": (6, "the JWK's alg is none", jwk("rsa.2", alg="none"), "RFC 7517 section 4.4"),
         "alg-enc": (6, "the JWK's alg is an encryption", jwk("rsa.2", alg="RSA-OAEP"), "RFC 7517 section 4.4"),
         "alg-es256": (6, "an RSA key whose alg is ES256", jwk("rsa.2", alg="ES256"), "RFC 7517 section 4.4"),
         "alg-list": (6, "the JWK's alg is a list", jwk("rsa.2", alg=["RS256"]), "RFC 7517 section 4.4"),
-        "alg-null": (6, "the JWK's alg is null", jwk("rsa.2", alg=None), "RFC 7517 section 4.4"),
         "rsa-1024": (11, "an RSA key of 1024 bits", jwk("rsa1024", kid="rsa.2"), "RFC 7518 section 3.3"),
         "exponent-1": (
             11,
             "an RSA key with e = 1, under which everything is its own signature",
             jwk("rsa.2", e="AQ"),
             "RFC 8017 section 3.1",
+        ),
+        "exponent-65-bits": (
+            125,
+            "an RSA key whose exponent makes a verification expensive",
+            jwk("rsa.2", e=number((1 << 64) + 1)),
+            "contract section 3",
         ),
         "exponent-0": (11, "an RSA key with e = 0", jwk("rsa.2", e="AA"), "RFC 8017 section 3.1"),
         "exponent-even": (11, "an RSA key with an even e", jwk("rsa.2", e="BA"), "RFC 8017 section 3.1"),

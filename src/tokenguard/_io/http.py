@@ -19,18 +19,21 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
 from typing import Any, cast
 
 import httpx
 
-from tokenguard._flows.effects import ExchangeError, Request, Response
-from tokenguard._io.bounds import MAX_BODY, USER_AGENT, Body
+from tokenguard._flow.effects import CERTIFICATE, ExchangeError, Request, Response
+from tokenguard._io import proxies
+from tokenguard._io.body import MAX_BODY, USER_AGENT, Body
 from tokenguard._io.framing import MAX_HEARD, is_one_answer
+from tokenguard.errors import ConfigurationError
 
 _HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
+_LONGEST_CHAIN = 16  # of causes; an error may be its own cause
 _OPENED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 _OPENING = ("connect_tcp.started", "connect_unix_socket.started")
 
@@ -43,8 +46,13 @@ for _name in ("httpcore", "httpcore._backends.anyio", "anyio._backends._asyncio"
 
 def default_ssl_context() -> ssl.SSLContext:
     """One context for the process and what its environment names: building it reads the CA bundle, 35 to 77 ms that
-    belong on no event loop."""
-    return _context_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    belong on no event loop. Raises `ConfigurationError` where that cannot be read."""
+    try:
+        return _context_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    except OSError as error:  # missing, or no certificates: ssl.SSLError is one
+        raise ConfigurationError(
+            "SSL_CERT_FILE must name a file of CA certificates (PEM) that can be read: correct or unset it"
+        ) from error
 
 
 @lru_cache(maxsize=4)
@@ -70,12 +78,14 @@ class _BorrowedAsync(httpx.AsyncBaseTransport):
         return await self._transport.handle_async_request(request)
 
 
-def _settings(ssl_context: ssl.SSLContext | None, borrowed: object) -> dict[str, Any]:
+def _settings(ssl_context: ssl.SSLContext | None, borrowed: object, transport: Callable[..., Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"headers": _HEADERS, "follow_redirects": False}
     if borrowed is not None:
         settings["transport"] = borrowed
     else:
-        settings["verify"] = ssl_context or default_ssl_context()
+        settings["verify"] = context = ssl_context or default_ssl_context()
+        settings["trust_env"] = False  # what `proxies` reads in its place
+        settings["mounts"] = proxies.read().mounts(partial(transport, verify=context))
     return settings
 
 
@@ -180,7 +190,8 @@ class Line:
     """
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
-        self._client = httpx.Client(**_settings(ssl_context, None if transport is None else _Borrowed(transport)))
+        borrowed = None if transport is None else _Borrowed(transport)
+        self._client = httpx.Client(**_settings(ssl_context, borrowed, httpx.HTTPTransport))
         _forget_cookies(self._client)
         self._is_borrowed = self._may_keep = transport is not None
         self._now = _Attempt()
@@ -290,8 +301,9 @@ def async_client(
     transport: httpx.AsyncBaseTransport | None, ssl_context: ssl.SSLContext | None, connections: int
 ) -> httpx.AsyncClient:
     """A client for one event loop."""
-    settings = _settings(ssl_context, None if transport is None else _BorrowedAsync(transport))
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    borrowed = None if transport is None else _BorrowedAsync(transport)
+    settings = _settings(ssl_context, borrowed, partial(httpx.AsyncHTTPTransport, limits=limits))
     client = httpx.AsyncClient(limits=limits, **settings)
     _forget_cookies(client)
     return client
@@ -406,8 +418,19 @@ def _response(answer: httpx.Response, body: bytes) -> Response:
 def _exchange_error(error: Exception) -> ExchangeError:
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return ExchangeError("timeout", ends_attempt=True)
+    if _is_certificate_fault(error):
+        return ExchangeError(CERTIFICATE, ends_attempt=True)
     if isinstance(error, httpx.NetworkError | httpx.ProxyError | OSError):
         return ExchangeError("unreachable", ends_attempt=True)
     if isinstance(error, httpx.HTTPError):
         return ExchangeError("protocol_error")
     return ExchangeError(type(error).__name__, ends_attempt=True)
+
+
+def _is_certificate_fault(error: BaseException | None) -> bool:
+    """Whether the server's certificate did not verify: an unknown CA, an end that has passed, another host."""
+    for _ in range(_LONGEST_CHAIN):
+        if error is None or isinstance(error, ssl.SSLCertVerificationError):
+            break
+        error = error.__cause__ or error.__context__
+    return isinstance(error, ssl.SSLCertVerificationError)

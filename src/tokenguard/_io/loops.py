@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenguard._flows.effects import (
+from tokenguard._flow.effects import (
     Blocking,
     Call,
     Effect,
@@ -29,10 +29,13 @@ from tokenguard._flows.effects import (
     Start,
     Work,
 )
-from tokenguard._io.shelf import Pools, Server, server_of
+from tokenguard._flow.forks import renew_after_fork
+from tokenguard._io.pools import Pools, Server, server_of
 from tokenguard._io.threads import Journey, Threads, report
 from tokenguard._io.workers import Workers, outcome
-from tokenguard._observer import Observers, Outbound
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Outbound
+from tokenguard._observe.observers import Observers
 
 if TYPE_CHECKING:
     import ssl
@@ -62,8 +65,10 @@ class Loops:
     ) -> None:
         self._threads = threads
         self.observer: Observers | None = None
+        self.log = BoundedLog()
         self.pools = Pools(transport, ssl_context)
         self.after_fork()
+        renew_after_fork(self)
 
     def after_fork(self) -> None:
         """The parent's loops do not run here."""
@@ -106,8 +111,9 @@ class Loops:
     async def _perform(self, effect: Effect, journey: _Journey | None) -> Any:
         match effect:
             case Join(joined):
-                await _wait(joined.future, joined.deadline + 1 - time.monotonic())
-                return joined.future.result() if joined.future.done() else None
+                within = None if journey is None else journey.flight
+                await _wait(joined.future, effect.patience(within))
+                return joined.future.result() if joined.future.done() else effect.end(within)
             case Start(started, flow):
                 return self._start(started, flow)
             case Call(_, call):
@@ -166,7 +172,7 @@ class Loops:
         if not task.cancelled():
             error = task.exception()
             if error is not None:
-                report(error)
+                report(self.log, error)
         elif self._threads is not None and not flight.future.done():
             self._threads.start(flight, flow, journey.effect)  # the loop is ending, and cancels what it still runs
             return
@@ -196,6 +202,10 @@ class _Journey:
         self._flight = flight
         self._client: httpx.AsyncClient | None = None
         self._server: Server | None = None
+
+    @property
+    def flight(self) -> Flight[Any]:
+        return self._flight
 
     async def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""

@@ -12,9 +12,10 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tokenguard._flows.effects import (
+from tokenguard._flow.effects import (
     Blocking,
     Call,
     Effect,
@@ -27,10 +28,13 @@ from tokenguard._flows.effects import (
     Start,
     Work,
 )
-from tokenguard._io.shelf import Shelf, server_of
+from tokenguard._flow.forks import renew_after_fork
+from tokenguard._io.pools import Shelf, server_of
 from tokenguard._io.workers import Workers, outcome
-from tokenguard._observer import Observers, Outbound
-from tokenguard._trail import trail
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import Outbound
+from tokenguard._observe.observers import Observers
+from tokenguard._observe.redact import trail
 
 if TYPE_CHECKING:
     import ssl
@@ -50,8 +54,10 @@ class Threads:
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self.shelf = Shelf(transport, ssl_context)
         self.workers = Workers()
+        renew_after_fork(self)
         weakref.finalize(self, self.shelf.close).atexit = False
         self.observer: Observers | None = None
+        self.log = BoundedLog()
 
     def after_fork(self) -> None:
         """Fresh locks, no connection and no thread of the parent's."""
@@ -68,7 +74,7 @@ class Threads:
 
     def start(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None = None) -> None:
         """Run `flow` in a thread of its own and land its value, or nothing. `effect`: what it has asked for already."""
-        flight.home = None
+        flight.home, flight.origin = None, threading.get_ident()
         thread = threading.Thread(target=self._fly, args=(flight, flow, effect), name="tokenguard-flight", daemon=True)
         try:
             thread.start()
@@ -82,7 +88,7 @@ class Threads:
         try:
             value = self._drive(flow, journey, effect)
         except Exception as error:  # noqa: BLE001 - nobody is above a thread to catch it
-            report(error)
+            report(self.log, error)
         finally:
             journey.close()
             flight.land(value)
@@ -104,8 +110,8 @@ class Threads:
 
     def _perform(self, effect: Effect, journey: Journey | None) -> Any:
         match effect:
-            case Join(joined):
-                return _join(joined)
+            case Join():
+                return _join(effect, None if journey is None else journey.flight)
             case Start(started, flow):
                 return self.start(started, flow)
             case Call(sync, _):
@@ -138,6 +144,10 @@ class Journey:
         self._workers = workers
         self._flight = flight
         self._exchange: _Exchange | None = None
+
+    @property
+    def flight(self) -> Flight[Any]:
+        return self._flight
 
     def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
@@ -256,19 +266,21 @@ class _Exchange:
             self._line.close()
 
 
-def _join(flight: Flight[Any]) -> Any:
+def _join(effect: Join, within: Flight[Any] | None) -> Any:
+    """The value of a flight, waited for by a caller, or `within` another flight."""
+    flight = effect.flight
     if not flight.future.done():
-        if flight.home == threading.get_ident():
-            return None  # the loop that lands it runs on this very thread: waiting would be for ever
+        if flight.home is not None and flight.home in (threading.get_ident(), within and within.origin):
+            return None  # the loop that lands it runs on a thread that waits for us: waiting would be for ever
         try:
-            return flight.future.result(max(0.0, flight.deadline + 1 - time.monotonic()))
+            return flight.future.result(effect.patience(within))
         except TimeoutError:
-            return None
+            return effect.end(within)
     return flight.future.result()
 
 
-def report(error: BaseException) -> None:
+def report(log: BoundedLog, error: BaseException) -> None:
     """A flow must not raise in flight. If one does, its callers are told that it was abandoned, and the operator
     this."""
-    with suppress(Exception):  # a broken log handler must not keep the flight from landing
-        _log.error("a flight ended unexpectedly, and its callers were told to come back: %s", trail(error))
+    text = "a flight ended unexpectedly, and its callers were told to come back: %s"
+    log.write(_log, logging.ERROR, text, partial(trail, error), kind=(text, type(error).__name__))

@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from tokenguard._flows.effects import ExchangeError
+from tokenguard._flow.effects import ExchangeError
 
 T = TypeVar("T")
 

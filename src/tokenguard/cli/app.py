@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
+from tokenguard.cli import output
 from tokenguard.cli.check import check
 from tokenguard.cli.demo import demo
 from tokenguard.cli.doctor import doctor
 from tokenguard.cli.issuer import issuer
 
 __all__ = ["app"]
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        output.line(f"tokenguard {version('tokenguard-oauth')}")
+        raise typer.Exit(output.ACCEPTED)
+
 
 app = typer.Typer(
     name="tokenguard",
@@ -22,6 +32,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # a traceback with local variables would show tokens and secrets
 )
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 for command in (check, doctor, issuer, demo):
     app.command()(command)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tokenguard._rules import strict_json
-from tokenguard._rules.jws import MAX_KID
+from tokenguard._jose import strict_json
+from tokenguard._jose.jws import MAX_KID
 
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 _TOO_DEEP = f"nested deeper than {strict_json.MAX_DEPTH} levels"

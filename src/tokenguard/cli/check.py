@@ -12,16 +12,16 @@ from typing import Annotated
 
 import typer
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules import jws
-from tokenguard._rules.jwk import KeySet
-from tokenguard._rules.scope import RequiredScope
-from tokenguard._rules.scope import required as prepare
-from tokenguard.cli import claims, jose, options, output
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._jose import jws
+from tokenguard._jose.jwk import KeySet
+from tokenguard._oauth.claims import refers_to_status_list
+from tokenguard.cli import claims, jose, options, output, wording
 from tokenguard.cli.options import Given
 from tokenguard.cli.record import Record, Step, Surroundings
 from tokenguard.cli.report import Report
 from tokenguard.errors import ConfigurationError, Reason, RejectedError, UnavailableError
+from tokenguard.requirements import Requirement, required
 from tokenguard.token import AccessToken
 from tokenguard.validator import TokenValidator
 
@@ -75,7 +75,7 @@ def check(
         allow_insecure_http,
         env_file,
     )
-    with output.settings_errors():
+    with wording.settings_errors():
         now = time.time() if at is None else options.moment(at)
         if str(jwks) == "-" and str(token_file or "-") == "-":
             raise ConfigurationError("only one of the token and --jwks can come from standard input")
@@ -90,15 +90,15 @@ def check(
 
 def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> Report:
     """The validator's verdict on `raw` at `now`, and beside it every check."""
-    required = prepare(scope)
+    requirement = required(scope)
     token: AccessToken | None = None
     error: RejectedError | UnavailableError | None = None
     try:
-        token = validator.validate(raw, scope=required)
+        token = validator.validate(raw, scope=requirement)
     except (RejectedError, UnavailableError) as refusal:
         error = refusal
 
-    around = _surroundings(validator, now, required)
+    around = _surroundings(validator, now, requirement)
     told = Record(around)
     introspects = [one for one in around.authorities.values() if one.introspector is not None]
     encoded = raw.encode("utf-8", "surrogateescape")
@@ -111,10 +111,13 @@ def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> 
         claims.explain(told)
         if told.authority is not None and told.authority.introspects_all:
             _explain_introspection(told, error)
+    if refers_to_status_list(told.claims or (token.claims if token else {})):
+        expected = "no status claim: nothing here reads a Token Status List"
+        told.steps.append(Step("status", "warning", expected, "a status claim, which is not read"))
     return Report(token, error, told, now)
 
 
-def _surroundings(validator: TokenValidator, now: float, required: RequiredScope) -> Surroundings:
+def _surroundings(validator: TokenValidator, now: float, requirement: Requirement) -> Surroundings:
     def keys(authority: Authority) -> KeySet | None:
         try:
             return validator._threads.run(authority.keys.attend())  # noqa: SLF001
@@ -127,7 +130,7 @@ def _surroundings(validator: TokenValidator, now: float, required: RequiredScope
         now=now,
         leeway=validator._leeway,  # noqa: SLF001
         max_token_bytes=validator._max_token_bytes,  # noqa: SLF001
-        required=required,
+        required=requirement,
     )
 
 

@@ -1,131 +1,175 @@
-"""The checks of a token's claims, each of the very rule that the validation asks.
+"""The checks of a token's claims: each of `CHECKS`, asked about one claim at a time.
 
-Owns: asking each rule about one claim at a time. Must not know: keys, signatures, the order of the checks, the verdict.
+Owns: what each check expects and what it found, in words. Must not know: keys, signatures, the order of the checks, the
+verdict.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules import claims as rules
-from tokenguard._rules import party, scope
+from tokenguard._oauth import party, scope
+from tokenguard._oauth.claims import CHECKS, ClaimCheck, Expected, check_party, check_types, require
 from tokenguard.cli.output import duration, shown
-from tokenguard.cli.record import FailedError, Record, Surroundings, hold, refusal
+from tokenguard.cli.record import FailedError, Record, hold, refusal
 from tokenguard.errors import Reason
 
+_OF_AN_ISSUER: Final = frozenset({"required claims", "audience", "client and values"})
 _TIMES: Final = {"expiry": "exp", "not before": "nbf", "issued at": "iat"}
 _KINDS: Final = ("token_use", "typ", "events")
 
+# What a check expects, and the check, which says what it found.
+_Explanation: TypeAlias = tuple[str, Callable[[], str]]
+
 
 def explain(told: Record) -> None:
-    """The checks, in order. Some need to know which issuer is meant."""
-    authority, claims, around = told.authority, told.claims, told.around
-    both = authority is not None and claims is not None
-    there = claims if claims is not None else {}
-    required = authority.required_claims if authority else ("exp",)
-    told.step("required claims", ", ".join(required), partial(_required, there, required) if both else None)
-    told.step("audience", _audience_expected(authority), partial(_audience, there, authority) if both else None)
-    typed = ("sub", "jti", *(authority.client_id_claims if authority else ("client_id",)))
-    told.step(
-        "claim types",
-        f"exp, nbf, iat are numbers; {', '.join(typed)} are strings",
-        None if claims is None else partial(_types, claims, typed),
-    )
-    for name, claim in _TIMES.items():
-        sound = claims is not None and refusal(rules.check_types, _only(claims, claim)) is None
-        ready = sound and (claim != "exp" or "exp" in there)
-        told.step(name, _time_expected(claim, around), partial(_time, there, claim, around) if ready else None)
-    told.step("kind", "no mark of an ID, refresh or logout token", None if claims is None else partial(_kind, claims))
-    told.step(
-        "confirmation", "no cnf: a bound token is no bearer token", None if claims is None else partial(_bound, claims)
-    )
-    if authority is not None and authority.narrows:
-        told.step("client and values", _party_expected(authority), partial(_party, there, authority) if both else None)
-    if around.required.names:
-        wanted = " ".join(around.required.names)
-        told.step("scope", f"all of {wanted}", partial(_scope, told, there, authority) if both else None)
+    """Each of `CHECKS`, in order, then the scope. Some need to know which issuer is meant."""
+    authority, claims = told.authority, told.claims
+    expected = authority.expected if authority else Expected(leeway=told.around.leeway)
+    for one in CHECKS:
+        if one.check is check_party and not expected.narrows:
+            continue
+        asked = _Asked(one, claims or {}, expected, told.around.now)
+        text, found = _EXPLANATIONS[one.name](asked)
+        reached = claims is not None and (authority is not None or one.name not in _OF_AN_ISSUER) and asked.is_ready()
+        told.step(one.name, text, found if reached else None)
+    if told.around.required.scopes:
+        wanted = " ".join(told.around.required.scopes)
+        both = authority is not None and claims is not None
+        told.step("scope", f"all of {wanted}", partial(_scope, told) if both else None)
+
+
+class _Asked:
+    """One of `CHECKS`, and the claims that it is asked about."""
+
+    def __init__(self, one: ClaimCheck, claims: dict[str, Any], expected: Expected, now: float) -> None:
+        self.one = one
+        self.claims = claims
+        self.expected = expected
+        self.now = now
+
+    def is_ready(self) -> bool:
+        """Whether the claims are such that the check may be asked: a time must be one."""
+        claim = _TIMES.get(self.one.name)
+        if claim is None:
+            return True
+        typed = refusal(check_types, _only(self.claims, claim), self.expected, self.now) is None
+        return typed and (claim != "exp" or "exp" in self.claims)
+
+    def hold(self, found: str, *names: str) -> str:
+        """`found`, if the check holds, of the claims `names` alone where some are given. Raises `FailedError`."""
+        return hold(
+            found, self.one.check, _only(self.claims, *names) if names else self.claims, self.expected, self.now
+        )
 
 
 def _only(claims: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: claims[name] for name in names if name in claims}
 
 
-def _required(claims: dict[str, Any], names: tuple[str, ...]) -> str:
-    missing = [name for name in names if refusal(rules.require, claims, (name,)) is not None]
-    return hold(f"missing: {', '.join(missing)}" if missing else "all there", rules.require, claims, names)
+def _first(claims: dict[str, Any], names: tuple[str, ...], absent: str, words: str = "") -> str:
+    return next((f"{words}{shown(claims[name])}" for name in names if name in claims), absent)
 
 
-def _audience_expected(authority: Authority | None) -> str:
-    if authority is None:
-        return "aud names this API"
-    return f"{', else '.join(authority.audience_claims)} names {' or '.join(map(shown, sorted(authority.audiences)))}"
+def _required(asked: _Asked) -> _Explanation:
+    names = asked.expected.required
+
+    def found() -> str:
+        missing = [name for name in names if refusal(require, asked.claims, (name,)) is not None]
+        return asked.hold(f"missing: {', '.join(missing)}" if missing else "all there")
+
+    return ", ".join(names), found
 
 
-def _audience(claims: dict[str, Any], authority: Authority | None) -> str:
-    names = authority.audience_claims if authority else ("aud",)
-    sent = [claims[name] for name in names if name in claims]
-    found = shown(sent[0]) if sent else "absent"
-    return hold(found, rules.audience, claims, authority.audiences if authority else frozenset[str](), names=names)
-
-
-def _types(claims: dict[str, Any], typed: tuple[str, ...]) -> str:
-    for name in ("exp", "nbf", "iat", *typed):
-        only = _only(claims, name)
-        found = f"{name} is {shown(claims.get(name))}"
-        hold(found, rules.check_types, only)
-        if name not in ("sub", "jti", "exp", "nbf", "iat"):
-            hold(found, party.check_strings, only, (name,))
-    return "as they must be"
-
-
-def _time_expected(claim: str, around: Surroundings) -> str:
-    leeway = duration(around.leeway)
+def _audience(asked: _Asked) -> _Explanation:
+    names, audiences = asked.expected.audience_claims, asked.expected.audiences
     return (
-        f"exp is later than now less {leeway}" if claim == "exp" else f"{claim} is at most now and {leeway}, or absent"
+        f"{', else '.join(names)} names {' or '.join(map(shown, sorted(audiences))) or 'this API'}",
+        lambda: asked.hold(_first(asked.claims, names, "absent")),
     )
 
 
-def _time(claims: dict[str, Any], claim: str, around: Surroundings) -> str:
-    if claim not in claims:
-        return "absent"
-    away = min(max(claims[claim], -1e15), 1e15) - around.now
-    words = f"in {duration(away)}" if away > 0 else f"{duration(away)} ago"
-    return hold(f"{shown(claims[claim])}: {words}", rules.check_times, _only(claims, claim), around.now, around.leeway)
+def _types(asked: _Asked) -> _Explanation:
+    of_the_issuer = asked.expected.client_id_claims
+    strings = ("sub", "jti", *of_the_issuer)
+
+    def found() -> str:
+        for name in ("exp", "nbf", "iat", *strings):
+            text = f"{name} is {shown(asked.claims.get(name))}"
+            asked.hold(text, name)
+            if name in of_the_issuer:
+                hold(text, party.check_strings, asked.claims, (name,))
+        return "as they must be"
+
+    return f"exp, nbf, iat are numbers; {', '.join(strings)} are strings", found
 
 
-def _kind(claims: dict[str, Any]) -> str:
-    for name in _KINDS:
-        hold(f"{name} is {shown(claims.get(name))}", rules.check_kind, _only(claims, name))
-    return "none"
+def _time(asked: _Asked) -> _Explanation:
+    claim, leeway = _TIMES[asked.one.name], duration(asked.expected.leeway)
+
+    def found() -> str:
+        if claim not in asked.claims:
+            return "absent"
+        away = min(max(asked.claims[claim], -1e15), 1e15) - asked.now
+        words = f"in {duration(away)}" if away > 0 else f"{duration(away)} ago"
+        return asked.hold(f"{shown(asked.claims[claim])}: {words}", claim)
+
+    later = f"exp is later than now less {leeway}"
+    return later if claim == "exp" else f"{claim} is at most now and {leeway}, or absent", found
 
 
-def _bound(claims: dict[str, Any]) -> str:
-    confirmation = claims.get("cnf")
-    names = ", ".join(map(shown, confirmation)) if isinstance(confirmation, dict) else shown(confirmation)
-    return hold(f"cnf with {names}" if "cnf" in claims else "absent", rules.check_confirmation, claims)
+def _kind(asked: _Asked) -> _Explanation:
+    def found() -> str:
+        for name in _KINDS:
+            asked.hold(f"{name} is {shown(asked.claims.get(name))}", name)
+        return "none"
+
+    return "no mark of an ID, refresh or logout token", found
 
 
-def _party_expected(authority: Authority) -> str:
-    parts = [f"{name} is {' or '.join(map(shown, values))}" for name, values in authority.values]
-    if authority.clients is not None:
-        parts.append(f"the client is {' or '.join(map(shown, sorted(authority.clients)))}")
-    return "; ".join(parts) or f"the client is in {', else '.join(authority.client_id_claims) or 'no claim'}"
+def _confirmation(asked: _Asked) -> _Explanation:
+    def found() -> str:
+        sent = asked.claims.get("cnf")
+        names = ", ".join(map(shown, sent)) if isinstance(sent, dict) else shown(sent)
+        return asked.hold(f"cnf with {names}" if "cnf" in asked.claims else "absent", "cnf")
+
+    return "no cnf: a bound token is no bearer token", found
 
 
-def _party(claims: dict[str, Any], authority: Authority) -> str:
-    for name, values in authority.values:
-        found = f"{name} is {shown(claims[name])}" if name in claims else f"{name} is absent"
-        hold(found, party.check_values, claims, ((name, values),))
-    sent = [claims[name] for name in authority.client_id_claims if name in claims]
-    return hold(f"client {shown(sent[0])}" if sent else "no client", authority.check_party, claims)
+def _party(asked: _Asked) -> _Explanation:
+    expected = asked.expected
+    parts = [f"{name} is {' or '.join(map(shown, values))}" for name, values in expected.values]
+    if expected.clients is not None:
+        parts.append(f"the client is {' or '.join(map(shown, sorted(expected.clients)))}")
+
+    def found() -> str:
+        for name, values in expected.values:
+            text = f"{name} is {shown(asked.claims[name])}" if name in asked.claims else f"{name} is absent"
+            hold(text, party.check_values, asked.claims, ((name, values),))
+        return asked.hold(_first(asked.claims, expected.client_id_claims, "no client", "client "))
+
+    return "; ".join(parts) or f"the client is in {', else '.join(expected.client_id_claims) or 'no claim'}", found
 
 
-def _scope(told: Record, claims: dict[str, Any], authority: Authority | None) -> str:
-    granted = scope.granted(claims, authority.scope_claims if authority else ("scope", "scp"))
-    missing = [name for name in told.around.required.names if name not in granted]
+def _scope(told: Record) -> str:
+    granted = scope.granted(told.claims or {}, told.authority.scope_claims if told.authority else ())
+    missing = [name for name in told.around.required.scopes if name not in granted]
     found = " ".join(sorted(granted)) or "none"
     if missing:
         raise FailedError(Reason.SCOPE, f"{shown(found)}, so {' '.join(missing)} is missing")
     return shown(found)
+
+
+_EXPLANATIONS: Final[dict[str, Callable[[_Asked], _Explanation]]] = {
+    "required claims": _required,
+    "audience": _audience,
+    "claim types": _types,
+    "expiry": _time,
+    "not before": _time,
+    "issued at": _time,
+    "kind": _kind,
+    "confirmation": _confirmation,
+    "client and values": _party,
+}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from tokenguard._rules.settings import is_https
+from tokenguard._settings import is_https
 from tokenguard.cli.findings import Findings
 from tokenguard.cli.output import duration
 from tokenguard.cli.probe import Exchange

@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from tokenguard._flows.authority import Authority
-from tokenguard.cli import connection, examine, options, output
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard.cli import connection, examine, options, output, wording
 from tokenguard.cli.findings import Finding, Findings
 from tokenguard.cli.options import PREFIX, Given
 from tokenguard.cli.probe import Prober
@@ -57,7 +57,7 @@ def doctor(
         allow_insecure_http,
         env_file,
     )
-    with output.settings_errors(), TokenValidator(**given.settings(audience=_NO_AUDIENCE)) as validator:
+    with wording.settings_errors(), TokenValidator(**given.settings(audience=_NO_AUDIENCE)) as validator:
         findings = [finding for authority in validator._authorities for finding in _examine(validator, authority)]  # noqa: SLF001
     if not given.mapping().get(f"{PREFIX}AUDIENCE"):
         step = "give --audience, or set TOKENGUARD_AUDIENCE: a validator does not start without"

@@ -12,10 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules import jwk, metadata, strict_json
-from tokenguard._rules.freshness import MAX_AGE, MIN_AGE, lifetime, max_age
-from tokenguard._rules.introspection import AnswerError, Fault, build_request, read_answer
+from tokenguard._flow.effects import CERTIFICATE, explained
+from tokenguard._flow.messages import Response
+from tokenguard._issuer.freshness import MAX_AGE, MIN_AGE, lifetime, max_age
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._jose import jwk, strict_json
+from tokenguard._oauth import server_metadata
+from tokenguard._oauth.introspection_messages import AnswerError, Fault, build_request, read_answer
 from tokenguard.cli import causes
 from tokenguard.cli.findings import Findings
 from tokenguard.cli.output import duration, shown
@@ -33,28 +36,45 @@ _FAULTS: Final = {
 
 def discovery(found: Findings, prober: Prober, issuer: str) -> dict[str, Any] | None:
     """The metadata, from the first place that has it (contract: four places, in order)."""
-    for url in metadata.places(issuer):
+    for url in server_metadata.places(issuer):
         exchange = prober.get(url)
         if exchange.response is None:
-            found.add("discovery", "fault", f"{url}: {exchange.error}", _REACH)
+            found.add("discovery", "fault", f"{url}: {exchange.error}", _step(exchange))
             return None
-        document = metadata.read(exchange.response.status, exchange.response.body, issuer)
+        document = server_metadata.read(exchange.response.status, exchange.response.body, issuer)
         if document is not None:
             found.add("discovery", "ok", f"{url}: metadata of this issuer, equal byte for byte")
             return document
-        _explain_place(found, exchange, issuer)
+        _explain_place(found, exchange, exchange.response, issuer)
     found.add(
         "discovery", "fault", "no metadata of this issuer at any place", "correct the issuer, or give its jwks_uri"
     )
     return None
 
 
-def _explain_place(found: Findings, exchange: Exchange, issuer: str) -> None:
-    response, url = exchange.response, exchange.url
-    if response is None or response.status != 200:
-        status = response.status if response else 0
-        redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
-        found.add("discovery", "note", f"{url}: status {status}{redirect}")
+def _status(response: Response) -> str:
+    redirect = ", a redirect, which is not followed" if _redirects(response) else ""
+    return f"status {response.status}{redirect}"
+
+
+def _redirects(response: Response) -> bool:
+    return 300 <= response.status < 400
+
+
+def _step(exchange: Exchange) -> str:
+    """What to do about an exchange that brought nothing."""
+    if exchange.response is not None and _redirects(exchange.response):
+        to = shown(exchange.response.headers.get("location"))
+        return f"write the address that answers by itself, and compare it with the issuer's pages; this leads to {to}"
+    if exchange.error.startswith(CERTIFICATE):
+        return explained(CERTIFICATE).partition("; ")[2]
+    return _REACH
+
+
+def _explain_place(found: Findings, exchange: Exchange, response: Response, issuer: str) -> None:
+    url = exchange.url
+    if response.status != 200:
+        found.add("discovery", "note", f"{url}: {_status(response)}", _step(exchange) if _redirects(response) else "")
         return
     try:
         named = strict_json.parse_object(response.body).get("issuer")
@@ -86,7 +106,7 @@ def keys(
     if url is None:
         if document is None:
             return
-        url = metadata.endpoint(document, "jwks_uri", issuer.url, allow_insecure_http=allow_insecure_http)
+        url = server_metadata.endpoint(document, "jwks_uri", issuer.url, allow_insecure_http=allow_insecure_http)
         if url is None:
             text = f"the metadata's jwks_uri cannot be used: {shown(document.get('jwks_uri'))}"
             found.add("keys", "fault", text, "it must be an https URL; give jwks_uri if the metadata cannot be mended")
@@ -95,8 +115,8 @@ def keys(
     if urlsplit(url).netloc != urlsplit(issuer.url).netloc:
         found.add("keys", "note", f"the keys are on another host: {urlsplit(url).netloc}")
     if exchange.response is None or exchange.response.status != 200:
-        status = f"status {exchange.response.status}" if exchange.response else exchange.error
-        found.add("keys", "fault", f"{url}: {status}", _REACH)
+        status = _status(exchange.response) if exchange.response else exchange.error
+        found.add("keys", "fault", f"{url}: {status}", _step(exchange))
         return
     if _key_set(found, url, exchange.response.body, frozenset(issuer.allowed)):
         _freshness(found, exchange.response.headers, issuer.jwks_max_age, issuer.jwks_max_stale)
@@ -168,7 +188,7 @@ def introspection(
     """Whether the endpoint accepts this API's credentials: it is asked about a token that nobody ever issued."""
     url = settings.endpoint
     if url is None:
-        url = metadata.endpoint(
+        url = server_metadata.endpoint(
             document or {}, "introspection_endpoint", issuer, allow_insecure_http=allow_insecure_http
         )
     if url is None:
@@ -177,13 +197,14 @@ def introspection(
     credentials = settings.credentials(issuer=issuer, now=time.time(), jti=secrets.token_urlsafe(16))
     exchange = prober.send(build_request(url, f"tokenguard-doctor-{secrets.token_urlsafe(24)}", credentials))
     if exchange.response is None:
-        found.add("introspection", "fault", f"{url}: {exchange.error}", _REACH)
+        found.add("introspection", "fault", f"{url}: {exchange.error}", _step(exchange))
         return
     try:
         answer = read_answer(exchange.response)
     except AnswerError as error:
         code = f", error {shown(error.code)}" if error.code else ""
-        text = f"{url}: {error.kind.replace('_', ' ')}{code}: {error.fault.value.replace('_', ' ')}"
+        what = _status(exchange.response) if _redirects(exchange.response) else error.kind.replace("_", " ")
+        text = f"{url}: {what}{code}: {error.fault.value.replace('_', ' ')}"
         found.add("introspection", "fault", text, _FAULTS[error.fault])
         return
     if answer.get("active") is False:

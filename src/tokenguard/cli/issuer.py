@@ -45,9 +45,8 @@ def issuer(
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
-    server = fake.serve(port=port)
     try:
-        server.start()
+        server = fake.serve(port=port)
     except OSError:
         output.complain("the port cannot be listened on: is it taken?")
     with server:

@@ -10,15 +10,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from tokenguard._rules import jws, strict_json
-from tokenguard._rules.encoding import decode
-from tokenguard._rules.jwk import KeySet
+from tokenguard._jose import jws, strict_json
+from tokenguard._jose.base64url import decode
+from tokenguard._jose.jwk import KeySet
 from tokenguard.cli import causes
 from tokenguard.cli.output import shown
 from tokenguard.cli.record import FailedError, OutOfReachError, Record, hold, refusal
 from tokenguard.errors import Reason
 
 _PARTS: Final = ("header", "payload", "signature")
+_ALTERED: Final = "does not verify: altered, or signed with another key under this kid"
+# Microsoft signs what it gives out for its own APIs over another header than it sends: only they can verify it.
+_FOR_ANOTHER_API: Final = (
+    "does not verify: the header has a nonce, so the token was made for another API (Microsoft Graph), which alone can"
+    " verify it; let the client ask for a scope of this API, such as api://.../.default"
+)
 _MANY: Final = 8  # key ids to show
 
 
@@ -192,4 +198,4 @@ def _signature(told: Record) -> str:
         if key.verifies(told.alg or "", signed, told.parts[2] or b""):
             told.key = key
             return f"verifies with the {key.material[0]} key {shown(key.kid)}"
-    raise FailedError(Reason.SIGNATURE, "does not verify: altered, or signed with another key under this kid")
+    raise FailedError(Reason.SIGNATURE, _FOR_ANOTHER_API if "nonce" in (told.members or {}) else _ALTERED)

@@ -6,6 +6,7 @@ Secrets are read from the environment or an environment file only; no option tak
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
@@ -17,24 +18,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from tokenguard import _environment
-from tokenguard._rules import strict_json
+from tokenguard import presets
+from tokenguard._jose import strict_json
+from tokenguard._setup import environment
 from tokenguard.errors import ConfigurationError
 from tokenguard.issuer import Issuer
 
 PREFIX: Final = "TOKENGUARD_"
-PRESETS: Final = (
-    "auth0",
-    "okta",
-    "entra",
-    "cognito",
-    "keycloak",
-    "google",
-    "kubernetes",
-    "github_actions",
-    "pingone",
-    "zitadel",
-)
+PRESETS: Final = presets.NAMES
 _OF_ONE_ISSUER: Final = ("JWKS_URI", "ALGORITHMS", "PROFILE", "JWKS_MAX_AGE", "JWKS_MAX_STALE", "JWKS_COOLDOWN")
 
 IssuerOption = Annotated[list[str] | None, typer.Option("--issuer", "-i", help="The exact iss. May be repeated.")]
@@ -92,6 +83,8 @@ class Given:
         given = {name: " ".join(value) for name, value in lists.items() if value}
         given |= {name: value for name, value in texts.items() if value is not None}
         mapping: dict[str, Any] = {**os.environ, **(_env_file(self.env_file) if self.env_file else {})}
+        if self.issuers or self.preset is not None:
+            mapping.pop(PREFIX + "PRESET", None)
         return mapping | {PREFIX + name: value for name, value in given.items()}
 
     def settings(self, **defaults: str) -> dict[str, Any]:
@@ -103,7 +96,7 @@ class Given:
             mapping[PREFIX + "ISSUER"] = _preset(self.preset, settings)
         elif jwks is not None:
             mapping = _offline(mapping, jwks)
-        return _environment.read(mapping, PREFIX)
+        return environment.read(mapping, PREFIX)
 
 
 def secret_from(path: Path | None, variable: str) -> str:
@@ -191,7 +184,19 @@ def _preset(text: str, settings: dict[str, Any]) -> Issuer:
     try:
         made: Issuer = getattr(Issuer, name)(*arguments, **settings)
     except TypeError:
-        raise ConfigurationError(
-            f"the arguments of --preset do not fit: see Issuer.{name} in docs/presets.md"
-        ) from None
+        raise ConfigurationError(f'the arguments of --preset do not fit: write "{_usage(name)}"') from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--preset {name}: {error}") from None
     return made
+
+
+def _usage(preset: str) -> str:
+    """A preset and its arguments, as `--preset` takes them."""
+    words = [preset]
+    for name, one in inspect.signature(getattr(Issuer, preset)).parameters.items():
+        if one.kind is one.VAR_KEYWORD:
+            continue
+        positional = one.kind is one.POSITIONAL_OR_KEYWORD
+        word = name.upper() if positional else f"{name}={name.upper()}"
+        words.append(word if one.default is one.empty else f"[{word}]")
+    return " ".join(words)

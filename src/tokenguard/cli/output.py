@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from tokenguard.errors import ConfigurationError
 
 ACCEPTED: Final = 0
 REJECTED: Final = 1
@@ -94,12 +91,3 @@ def complain(text: str) -> NoReturn:
     """Say on standard error what is wrong with the use or a setting, and exit with 2."""
     sys.stderr.write(f"tokenguard: {text}\n")
     raise typer.Exit(WRONG_USE)
-
-
-@contextmanager
-def settings_errors() -> Generator[None]:
-    """A `ConfigurationError` inside becomes a line on standard error and exit code 2. Its text is a constant."""
-    try:
-        yield
-    except ConfigurationError as error:
-        complain(str(error))

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tokenguard._flows.effects import ExchangeError, Flight, Send
+from tokenguard._flow.effects import ExchangeError, Flight, Send
+from tokenguard._flow.messages import Request, Response
 from tokenguard._io.http import Line
-from tokenguard._io.shelf import Server, Shelf
+from tokenguard._io.pools import Server, Shelf
 from tokenguard._io.threads import Journey
 from tokenguard._io.workers import Workers
-from tokenguard._rules.messages import Request, Response
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tokenguard._flows.authority import Authority
-from tokenguard._rules.jwk import Key, KeySet
-from tokenguard._rules.scope import RequiredScope
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._jose.jwk import Key, KeySet
 from tokenguard.errors import Reason, RejectedError
+from tokenguard.requirements import Requirement
 
-Status = Literal["passed", "failed", "unknown", "not reached"]
+Status = Literal["passed", "failed", "unknown", "not reached", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Surroundings:
     now: float
     leeway: float
     max_token_bytes: int
-    required: RequiredScope
+    required: Requirement
 
     @property
     def algorithms(self) -> frozenset[str]:

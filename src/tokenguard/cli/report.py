@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tokenguard._flows.effects import ExchangeError
-from tokenguard._rules.claims import is_numeric_date
+from tokenguard._flow.effects import ExchangeError
+from tokenguard._oauth.claims import is_numeric_date
 from tokenguard.cli import output
 from tokenguard.cli.record import Record, Step
 from tokenguard.errors import RejectedError, UnavailableError

@@ -6,12 +6,12 @@ Owns: receiving a request and answering it. Must not know: httpx, sockets, the v
 from __future__ import annotations
 
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from tokenguard._flow.wall_time import wall_time
 from tokenguard.testing.clients import Client, Clients, TokenFormat
 from tokenguard.testing.endpoints import PLACES, Endpoints, Published
 from tokenguard.testing.malformed import MalformingMint
@@ -32,7 +32,7 @@ class AuthorizationServer(MalformingMint):
         *,
         audience: str | Iterable[str] = "https://api.example.com",
         algorithm: str = "RS256",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         client_id: str = "client",
         discovery: Iterable[str] = PLACES,

@@ -65,13 +65,13 @@ class FakeIssuer(AuthorizationServer):
         return IssuerTransport(self)
 
     def serve(self, *, port: int = 0) -> DevelopmentServer:
-        """A loopback HTTP server, started by `with` or `start()`; then `url` begins with `http://127.0.0.1:PORT`.
+        """A loopback HTTP server, which serves from now on; `url` begins with `http://127.0.0.1:PORT`. `with` ends it.
 
-        `port` 0 takes a free one. For development only, and it says so on the log.
+        `port` 0 takes a free one; `OSError` where it is taken. For development only, and it says so on the log.
         """
         from tokenguard.testing.server import DevelopmentServer
 
-        return DevelopmentServer(self, port)
+        return DevelopmentServer(self, port).start()
 
     # The real validator
 

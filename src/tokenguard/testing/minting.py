@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
+from tokenguard._flow.wall_time import wall_time
 from tokenguard.testing.keys import SYMMETRIC, SigningKey, fits, new_key
 from tokenguard.testing.tokens import ABSENT, b64url, changed, sign_compact
 
@@ -30,7 +30,7 @@ class Mint:
         *,
         audience: str | Iterable[str] = "https://api.example.com",
         algorithm: str = "RS256",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall_time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         client_id: str = "client",
     ) -> None:

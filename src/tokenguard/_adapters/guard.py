@@ -1,0 +1,390 @@
+"""What every adapter is made of: settings prepared once, and one judgement that every request of every adapter takes.
+
+Owns: `Guard.judge` and `Guard.judge_async`, watched or not; `Guard.note`, for every outcome; the marks on decorated
+views. Must not know: any framework, any protocol (see `request`), status codes, what makes a token good.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from tokenguard._adapters.public_paths import public_paths
+from tokenguard._adapters.request import AsgiReader, Described, Reader
+from tokenguard._flow.effects import Flow
+from tokenguard._oauth.credential import PREFIX, SCHEME, credential, has_token, is_plain
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.events import judged, outcome_of
+from tokenguard._observe.observers import Observers, at_a_door
+from tokenguard._observe.redact import trail
+from tokenguard._observe.run import Run
+from tokenguard._settings import switch
+from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
+from tokenguard.errors import (
+    ConfigurationError,
+    MissingTokenError,
+    TokenGuardError,
+)
+from tokenguard.request import ResourceRequest
+from tokenguard.requirements import NOTHING, Required, Requirement, both
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from tokenguard.validator import TokenValidator
+
+R = TypeVar("R")
+
+TOKEN_KEY = "tokenguard.access_token"
+GUARD_KEY = "tokenguard.door"  # as audit and metrics call it
+POLICY_VIOLATION = 1008  # closes a websocket that cannot be rejected otherwise (RFC 6455 section 7.4.1)
+
+_PREFIX: Final = PREFIX.encode()
+_SKIPPED: Final = len(_PREFIX)
+_SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
+_MARK: Final = "__tokenguard_required__"  # survives functools.wraps
+_IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
+_FAILED: Final = "the guard failed; the log says where"
+
+_log = logging.getLogger("tokenguard")
+
+# Made while nothing is wrong: if answering fails as well (a stack used up to its end, say), this is left to send.
+_LAST_RESORT = reject(None)
+
+
+class Guard(Generic[R]):
+    """A guarded app's settings and its way to the validator. Made once, at construction of the adapter.
+
+    `name` tells the adapters apart, `reader` reads their requests. Raises `ConfigurationError` for a bad setting.
+    `validator` is None only for `UNGUARDED`; then every request that needs it ends in a `ConfigurationError`.
+
+    An adapter asks `judge` or `judge_async` and answers what these raise by `reject`. What else it decides by itself
+    passes `refuse`, or `check` where a token was judged before.
+    """
+
+    __slots__ = (
+        "_check",
+        "_credentials",
+        "_log",
+        "_validate",
+        "_validate_async",
+        "name",
+        "optional",
+        "public",
+        "reader",
+        "realm",
+        "required",
+        "resource_metadata",
+        "show_reason",
+        "validator",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        reader: Reader[R],
+        validator: TokenValidator | None,
+        *,
+        scope: str | Iterable[str] | Requirement = (),
+        require: Required | None = None,
+        public: str | Iterable[str] = (),
+        optional: bool = False,
+        realm: str | None = None,
+        resource_metadata: str | None = None,
+        show_reason: bool = False,
+    ) -> None:
+        self.name = name
+        self.reader = reader
+        self._credentials = reader.credentials
+        self.validator = validator
+        self._validate, self._validate_async, self._check = _ours(validator)
+        self._log = BoundedLog()
+        with suppress(Exception):  # a validator's stand-in need not flush it
+            validator.logs.add(self._log)  # type: ignore[union-attr]
+        self.required = both(scope, require)
+        self.public = public_paths(public) or None
+        self.optional = switch("optional", optional)
+        self.realm = checked_realm(realm)
+        self.resource_metadata = checked_resource_metadata(resource_metadata)
+        self.show_reason = switch("show_reason", show_reason)
+
+    # ------------------------------------------------------------------------------------------------------ judging
+
+    def judge(self, request: R, required: Requirement) -> AccessToken | None:
+        """The token of `request`, which is good; None where none is needed or `optional` lets the request pass.
+
+        Every outcome but None is noted. Raises nothing but `TokenGuardError`.
+        """
+        run = None
+        try:
+            validator: Any = self.validator
+            # Whatever stands in for the validator or for a method of it, by whatever means, is asked instead.
+            known: Any = None
+            ours = self._validate
+            if ours is not None:
+                method = validator.validate
+                if type(method) is MethodType and method.__func__ is ours and method.__self__ is validator:
+                    known = validator
+                    observer = known.observer
+                    if observer is not None:
+                        run = Run(observer)
+            found = self._begin(request, required, known, run)
+            if run is None and isinstance(found, AccessToken):
+                return found
+            if isinstance(found, str):
+                with at_a_door(validator):
+                    found = checked(validator.validate(found, **self._asked(request, required)))
+                self.note(request, found, None, required)
+            elif found is not None and not isinstance(found, AccessToken):
+                found = validator._finish(found)
+        except TokenGuardError as error:
+            self._failed(request, error, required, run)
+            raise
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            self._failed(request, error, required, run)
+            raise ConfigurationError(_FAILED) from None
+        return self._passed(request, found, required, run)
+
+    async def judge_async(self, request: R, required: Requirement) -> AccessToken | None:
+        """`judge` for event loops."""
+        run = None
+        try:
+            validator: Any = self.validator
+            known: Any = None
+            ours = self._validate_async
+            if ours is not None:
+                method = validator.validate_async
+                if type(method) is MethodType and method.__func__ is ours and method.__self__ is validator:
+                    known = validator
+                    observer = known.observer
+                    if observer is not None:
+                        run = Run(observer)
+            found = self._begin(request, required, known, run)
+            if run is None and isinstance(found, AccessToken):
+                return found
+            if isinstance(found, str):
+                with at_a_door(validator):
+                    found = checked(await validator.validate_async(found, **self._asked(request, required)))
+                self.note(request, found, None, required)
+            elif found is not None and not isinstance(found, AccessToken):
+                found = await validator._finish_async(found)
+        except TokenGuardError as error:
+            self._failed(request, error, required, run)
+            raise
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            self._failed(request, error, required, run)
+            raise ConfigurationError(_FAILED) from None
+        return self._passed(request, found, required, run)
+
+    def check(self, request: R, token: AccessToken | None, required: Requirement, *, name: str) -> AccessToken:
+        """A token that was judged before, asked for `required` by the adapter `name`. Noted, and raises, as `judge`."""
+        try:
+            if token is None:
+                raise MissingTokenError
+            if not required.usual_scopes <= checked(token).scopes:
+                self._check(token, required, self._resource(request, required))
+        except TokenGuardError as error:
+            self.note(request, None, error, required, name=name)
+            raise
+        self.note(request, token, None, required, name=name)
+        return token
+
+    def _begin(
+        self, request: R, required: Requirement, known: TokenValidator | None, run: Run | None
+    ) -> AccessToken | Flow[AccessToken] | str | None:
+        """The token at once, or the flow that judges; the credential itself where something stands in for `known`, the
+        validator; None where no token is needed."""
+        if self.validator is None:  # first: a request without credentials must not hide that nothing is guarded
+            raise ConfigurationError("no validator is set for this guarded app: give it one")
+        if self.public is not None:
+            route = self.reader.route(request)
+            if route is not None and self.public.cover(*route):
+                return None
+        values, query = self._credentials(request)
+        if (
+            known is not None
+            and len(values) == 1
+            and type(value := values[0]) is bytes
+            and value[:_SKIPPED] == _PREFIX
+            and not (query and has_token(query))
+        ):
+            if run is not None:
+                run.start()
+            asked = self._resource(request, required) if required.needs_request else None
+            begun = known._begin(value[_SKIPPED:], required, is_plain, run, asked)
+            if begun is not None:
+                return begun
+            if run is not None:
+                run.discard()
+        try:
+            raw = credential([value.decode("latin-1") for value in values], query)
+        except MissingTokenError:  # only this one may let a request pass: one out of a check must not
+            if self.optional:
+                return None
+            raise
+        if known is None:
+            return raw
+        if run is not None:
+            run.start()
+        return known._begin_text(raw, required, None, self._resource(request, required), run)
+
+    def _resource(self, request: R, required: Requirement) -> ResourceRequest | None:
+        """What `request` said, where a requirement looks at it."""
+        if not required.needs_request:
+            return None
+        reader = self.reader
+        url = quote(reader.path(request), safe=_IN_A_PATH, errors="surrogatepass")
+        return ResourceRequest(reader.method(request), url, headers=reader.headers(request))
+
+    def _asked(self, request: R, required: Requirement) -> dict[str, Any]:
+        """The arguments for whatever stands in for a validator: as few as there can be."""
+        if required.is_scope_only:
+            return {"scope": required}
+        return {"require": required, "request": self._resource(request, required)}
+
+    # ----------------------------------------------------------------------------------------------------- outcomes
+
+    def _passed(
+        self, request: R, token: AccessToken | None, required: Requirement, run: Run | None
+    ) -> AccessToken | None:
+        if run is not None and token is not None:
+            run.end(None)
+            self.note(request, token, None, required)
+        return token
+
+    def _failed(self, request: R, error: Exception, required: Requirement, run: Run | None) -> None:
+        if run is not None:
+            run.end(error)
+        self.note(request, None, error, required)
+
+    def note(
+        self,
+        request: R,
+        token: AccessToken | None,
+        error: BaseException | None,
+        required: Requirement = NOTHING,
+        *,
+        name: str = "",
+    ) -> None:
+        """Every request that ended in `error` passes here, once, and every good `token` that somebody watches.
+
+        `required`: what was asked of the token. `name` is the adapter's, where one works behind another's guard. Never
+        raises.
+        """
+        if error is not None:
+            _record(self._log, name or self.name, error)
+        observer = _observer_of(self.validator)
+        if observer is not None:
+            observer.judged(
+                judged(
+                    name or self.name,
+                    token,
+                    error,
+                    required.scopes,
+                    Described(self.reader, request),
+                    partial(self._sent, request),
+                )
+            )
+
+    def _sent(self, request: R, longest: int) -> tuple[str, bool]:
+        text = self.reader.sent(request, _SKIPPED + longest)
+        scheme, _, rest = text.partition(" ")
+        is_ours = scheme.lower() == SCHEME.lower()
+        credential = rest.strip(" \t") if is_ours else text
+        return credential, is_ours and not any(one in credential for one in _SEPARATORS)
+
+    def reject(self, error: BaseException) -> Rejection:
+        """The answer to `error`, with this app's settings. Never raises."""
+        try:
+            return reject(
+                error, realm=self.realm, resource_metadata=self.resource_metadata, show_reason=self.show_reason
+            )
+        except Exception:  # noqa: BLE001 - the last resort must not depend on what went wrong
+            return _LAST_RESORT
+
+    def refuse(self, request: R, error: BaseException, required: Requirement = NOTHING, *, name: str = "") -> Rejection:
+        """Note an outcome that `judge` did not raise, and answer it."""
+        self.note(request, None, error, required, name=name)
+        return self.reject(error)
+
+
+def _observer_of(validator: object) -> Observers | None:
+    try:
+        return getattr(validator, "observer", None)
+    except Exception:  # noqa: BLE001 - a stand-in that fails at everything must still be answered with 500
+        return None
+
+
+def mark(view: object, required: Requirement | None) -> None:
+    """Say of a decorated view what it asks for: None where a request without a token passes.
+
+    Set by every decorator, beside what the view is marked with already; read by `marks`, however often it is wrapped.
+    """
+    setattr(view, _MARK, (*marks(view), required))
+
+
+def marks(view: object) -> tuple[Requirement | None, ...]:
+    """What `view` asks for, one entry for each decorator, the innermost first; () where nothing guards it."""
+    found: tuple[Requirement | None, ...] = getattr(view, _MARK, ())
+    return found
+
+
+def usable(validator: TokenValidator) -> TokenValidator:
+    """A validator that can be asked. Raises `ConfigurationError` for None, a class, an app in its place."""
+    if isinstance(validator, type) or not (
+        callable(getattr(validator, "validate", None)) or callable(getattr(validator, "validate_async", None))
+    ):
+        raise ConfigurationError("validator must be a TokenValidator")
+    return validator
+
+
+def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
+    """`validate` and `validate_async` as tokenguard wrote them, for a validator that is no stand-in, and what checks
+    one more requirement."""
+    if validator is None:
+        return None, None, _check_by_real_time
+    from tokenguard.validator import VALIDATE, VALIDATE_ASYNC, TokenValidator
+
+    if not issubclass(type(validator), TokenValidator):
+        return None, None, _check_by_real_time
+    # Without `VALIDATE_ASYNC` the method itself is asked, which says what is wrong.
+    return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC, validator._check
+
+
+def _check_by_real_time(token: AccessToken, required: Requirement, request: ResourceRequest | None) -> None:
+    required.check(token, request, time.time())
+
+
+def checked(token: object) -> AccessToken:
+    if not isinstance(token, AccessToken):
+        raise ConfigurationError("the validator did not return an access token")
+    return token
+
+
+def _record(log: BoundedLog, name: str, error: BaseException) -> None:
+    """A hint for operators: constants, class names and places in code, nothing of the request."""
+    outcome, reason = outcome_of(error)
+    kind = name, type(error).__name__, reason
+    if outcome == "rejected":
+        log.write(_log, logging.INFO, "%s: rejected: %s (%s)", *kind, kind=kind)
+    elif outcome == "unavailable":
+        text = "%s: unavailable: %s (%s), so a request got 503: %s"
+        log.write(_log, logging.WARNING, text, *kind, partial(trail, error), kind=kind)
+    else:
+        text = "%s: failed, so a request was rejected: %s"
+        log.write(_log, logging.ERROR, text, name, partial(trail, error), kind=kind)
+
+
+def log_failure(action: str, error: BaseException) -> None:
+    """Log that something beside the verdicts failed: warming up, closing."""
+    with suppress(Exception):
+        _log.warning("%s failed: %s", action, trail(error))
+
+
+# Stands in where a decorator finds no middleware in front of it.
+UNGUARDED = Guard("unguarded", AsgiReader(), None)

@@ -1,0 +1,31 @@
+"""HTTP as far as the rules need it: a request to send and a whole answer. Plain data.
+
+Owns: their shape, and keeping credentials out of a `repr`. Must not know: httpx, flows, what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Endpoint = Literal["discovery", "jwks", "introspection", "token"]  # what is asked
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request to send. Headers and body may hold credentials, so they stay out of the `repr`."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer, within the bounds of `_io.http`: `headers` by lower-case name, `body` decompressed."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)

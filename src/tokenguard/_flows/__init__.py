@@ -1,1 +1,0 @@
-"""Decisions over time, as generators that yield the effects they need. No httpx, no asyncio, no framework."""

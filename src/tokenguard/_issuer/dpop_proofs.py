@@ -1,0 +1,50 @@
+"""Proofs of possession for one source of tokens: its key, and the nonces of the servers it talks to (RFC 9449).
+
+Owns: one nonce for each origin. Must not know: HTTP, tokens beyond their octets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+from urllib.parse import urlsplit
+
+from tokenguard._issuer.token_clocks import Clocks
+from tokenguard._oauth.dpop_proof import ProofKey, usable_nonce
+
+_ORIGINS: Final = 256  # that nonces are kept of; a source names a few
+
+
+class Proofs:
+    """Makes proofs. Safe to use from any thread: each change is one step of a dictionary."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._key = ProofKey()
+        self._clocks = clocks
+        self._nonces: dict[str, str] = {}
+
+    def proof(self, method: str, url: str, token: str | None = None) -> str:
+        """A proof for one request, with the nonce that its origin gave last. Raises `ConfigurationError`."""
+        return self._key.prove(
+            method,
+            url,
+            now=self._clocks.wall(),
+            jti=secrets.token_urlsafe(16),
+            token=token,
+            nonce=self._nonces.get(_origin(url)),
+        )
+
+    def note(self, url: str, value: str | None) -> bool:
+        """Keep the `DPoP-Nonce` of an answer from `url`. Result: whether there was one."""
+        nonce = usable_nonce(value)
+        if nonce is None:
+            return False
+        if len(self._nonces) >= _ORIGINS:
+            self._nonces = {}
+        self._nonces[_origin(url)] = nonce
+        return True
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -1,0 +1,126 @@
+"""One fetch of a key set: where it is, what is asked, and how the answer is read.
+
+Owns: a set that has moved, the request, conditional requests (RFC 9110 section 13.1.2) and what a 304 means, words for
+what went wrong.
+Must not know: when to fetch, who waits, what is done with the result.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from tokenguard._flow.effects import ExchangeError, Flow, Request, Response, Send, reading
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.freshness import lifetime
+from tokenguard._jose import strict_json
+from tokenguard._jose.jwk import KeySet, KeySetError, import_set
+
+_ACCEPT: Final = ("accept", "application/jwk-set+json, application/json")
+_LONGEST_ETAG: Final = 256
+_LONGEST_CHAIN: Final = 16  # of causes; an error may be its own cause
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An answer that can be confirmed: by this tag, at this URL, for these very keys."""
+
+    url: str
+    etag: str
+    cache_control: str
+    keys: KeySet
+
+
+class KeyFetch:
+    """Fetches the keys of one issuer, from `jwks_uri` or from where `discovery` finds it. Runs inside a flight."""
+
+    def __init__(self, *, jwks_uri: str | None, discovery: Discovery | None, max_age: float, issuer: str = "") -> None:
+        self._jwks_uri = jwks_uri
+        self._discovery = discovery
+        self._max_age = max_age
+        self._issuer = issuer
+        self._stored: _Stored | None = None
+
+    def run(self, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
+        """The keys and for how many seconds they are fresh. `previous` is the set in use; what has not changed in it
+        stays the same object.
+
+        Forced: past every cache on the way, and whole. Raises `ExchangeError` or `KeySetError`.
+        """
+        discovery = self._discovery if self._jwks_uri is None else None
+        if discovery is None:
+            return (yield from self._ask(self._jwks_uri or "", previous, forced=forced))
+        try:
+            return (yield from self._discover(discovery, previous, forced=forced))
+        except Exception:
+            discovery.forget()
+            raise
+
+    def _discover(self, discovery: Discovery, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
+        """The keys from where the metadata names them. What is remembered of it may be out of date: where no key set is
+        in that place, look it up once more, and ask in another place only.
+
+        A server out of reach ends the attempt, as it does in discovery (contract section 3). An attempt asks no URL for
+        keys twice, so that two attempts in a cool-down are at most two requests to any.
+        """
+        remembered = discovery.remembers
+        url = yield from discovery.find("jwks_uri")
+        try:
+            return (yield from self._ask(url, previous, forced=forced))
+        except (ExchangeError, KeySetError) as error:
+            if not remembered or (isinstance(error, ExchangeError) and error.ends_attempt):
+                raise
+            discovery.forget()
+            moved = url
+            with suppress(ExchangeError):  # then nobody knows of another place
+                moved = yield from discovery.find("jwks_uri")
+            if moved == url:
+                raise
+        return (yield from self._ask(moved, previous, forced=forced))
+
+    def _ask(self, url: str, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
+        stored = self._stored if self._stored and self._stored.url == url and self._stored.keys is previous else None
+        headers: list[tuple[str, str]] = [_ACCEPT]
+        if forced:
+            headers.append(("cache-control", "no-cache"))
+        elif stored is not None:
+            headers.append(("if-none-match", stored.etag))
+        answer: Response = yield Send(Request("GET", url, tuple(headers)), issuer=self._issuer)
+        if answer.status == 304 and stored is not None and not forced:
+            # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
+            return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)
+        keys = yield from reading(answer, partial(_read, answer, previous))
+        etag = answer.headers.get("etag", "")
+        usable = etag.isascii() and etag.isprintable() and 0 < len(etag) <= _LONGEST_ETAG
+        self._stored = _Stored(url, etag, answer.headers.get("cache-control", ""), keys) if usable else None
+        return keys, lifetime(answer.headers, self._max_age)
+
+
+def _read(answer: Response, previous: KeySet | None) -> KeySet:
+    if answer.status != 200:
+        raise ExchangeError(f"status_{answer.status}")
+    try:
+        document = strict_json.parse_object(answer.body)
+    except ValueError:
+        raise KeySetError("not_a_json_object") from None
+    return import_set(document, previous=previous)
+
+
+def word(error: BaseException) -> str:
+    """A constant word for an error: never a library's text, which may quote what was sent."""
+    if isinstance(error, ExchangeError):
+        return error.kind
+    return str(error) if isinstance(error, KeySetError) else type(error).__name__
+
+
+def without_frames(error: Exception) -> Exception:
+    """The error, to be kept for long as a cause, without the frames that it came through: they hold clients and
+    bodies."""
+    link: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if link is not None:
+            link.__traceback__ = None
+            link = link.__cause__ or link.__context__
+    return error

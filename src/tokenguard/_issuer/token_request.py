@@ -1,0 +1,125 @@
+"""One attempt to get a token: find the endpoint, read the secret, ask; once more for a nonce, once for another secret.
+
+Owns: what an attempt does, and when its lifetime begins. Must not know: who waits, what is remembered, when to ask
+again. It runs inside a flight, whose deadline bounds all of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from tokenguard._flow.effects import Flow, Response, Send, Work, reading
+from tokenguard._flow.messages import Request
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.dpop_proofs import Proofs
+from tokenguard._issuer.token_clocks import Clocks
+from tokenguard._oauth.client_auth import Credentials
+from tokenguard._oauth.client_authentication import ClientAuthentication, fingerprint, printable, value_of
+from tokenguard._oauth.token_messages import Asked, Issued, TokenAnswerError, build_request, read_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """A token and when it was asked for, just before the request went out. `secret`: the fingerprint of what
+    authenticated, None where that is another one each time."""
+
+    issued: Issued
+    mono: float
+    wall: float
+    secret: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    request: Request
+    asked: Asked
+    credentials: Credentials
+    secret: bytes
+    mono: float
+    wall: float
+
+
+class DiscoveryError(Exception):
+    """The token endpoint could not be found, which concerns every request. `__cause__` tells why."""
+
+
+class TokenRequest:
+    """How tokens are asked for at one server. Immutable, but for what it remembers of metadata and nonces."""
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        endpoint: str | None,
+        discovery: Discovery,
+        authentication: ClientAuthentication,
+        proofs: Proofs | None,
+        clocks: Clocks,
+    ) -> None:
+        self.issuer = issuer
+        self._endpoint = endpoint
+        self._discovery = discovery
+        self._authentication = authentication
+        self._proofs = proofs
+        self._clocks = clocks
+
+    def run(self, asked: Asked, subject: object) -> Flow[Obtained]:
+        """A token. `subject`: the subject token, a value or a callable; None for a token of the client's own.
+
+        Raises `TokenAnswerError`, `ExchangeError`, `DiscoveryError`, `ConfigurationError`.
+        """
+        url = yield from self._find()
+        refused: set[bytes] = set()
+        may_renew_nonce, may_try_another = self._proofs is not None, True
+        prepared: _Prepared | None = yield Work(partial(self._prepare, url, asked, subject, refused))
+        while True:
+            assert prepared is not None  # noqa: S101 - none was refused, or another one was found
+            response: Response = yield Send(prepared.request, endpoint="token", issuer=self.issuer)
+            has_nonce = self._proofs is not None and self._proofs.note(url, response.headers.get("dpop-nonce"))
+            try:
+                issued = yield from reading(
+                    response, partial(read_answer, response, prepared.asked, prepared.credentials, self._clocks.wall())
+                )
+            except TokenAnswerError as error:
+                if error.code == "use_dpop_nonce" and has_nonce and may_renew_nonce:
+                    may_renew_nonce = False
+                elif error.code == "invalid_client" and may_try_another:
+                    may_try_another = False
+                    refused.add(prepared.secret)
+                else:
+                    raise
+                prepared = yield Work(partial(self._prepare, url, asked, subject, refused))
+                if prepared is None:
+                    raise
+                continue
+            secret = prepared.secret if self._authentication.is_long_lived else None
+            return Obtained(issued, prepared.mono, prepared.wall, secret)
+
+    def forget(self) -> None:
+        """Look the endpoint up again next time."""
+        self._discovery.forget()
+
+    def _find(self) -> Flow[str]:
+        if self._endpoint is not None:
+            return self._endpoint
+        is_mtls = self._authentication.method == "tls_client_auth"
+        try:
+            return (yield from self._discovery.find("token_endpoint", mtls=is_mtls))
+        except Exception as error:
+            raise DiscoveryError from error
+
+    def _prepare(self, url: str, asked: Asked, subject: object, refused: set[bytes]) -> _Prepared | None:
+        """A request with the first secret that was not refused yet, read anew; None where there is none."""
+        unused = [one for one in self._authentication.read() if fingerprint(one) not in refused]
+        if not unused:
+            return None
+        if subject is not None:
+            asked = replace(asked, subject_token=printable("subject_token", value_of("subject_token", subject)))
+        wall = self._clocks.wall()
+        jti = secrets.token_urlsafe(16)
+        credentials = self._authentication.credentials(unused[0], issuer=self.issuer, now=wall, jti=jti)
+        proof = None if self._proofs is None else self._proofs.proof("POST", url)
+        request = build_request(url, asked, credentials, proof)
+        return _Prepared(request, asked, credentials, fingerprint(unused[0]), self._clocks.mono(), wall)

@@ -1,0 +1,4 @@
+"""What OAuth says, one standard a file: credentials, claims, scope, client authentication, messages.
+
+Pure: no I/O, no clock.
+"""

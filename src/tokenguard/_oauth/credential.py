@@ -1,0 +1,100 @@
+"""The credential rule: from header fields and query to one bearer token (RFC 6750 section 2, RFC 9110 section 11.6.2).
+
+Owns: what counts as a bearer credential, as several, as a malformed one. Must not know: frameworks, what a token means.
+
+Every step is linear in the length of what the client sent: no pattern here can be made to backtrack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from string import ascii_letters, digits
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
+
+SCHEME: Final = "Bearer"  # RFC 6750 section 2.1; in any case (RFC 9110 section 11.1)
+PREFIX: Final = f"{SCHEME} "  # as nearly every client spells it
+_TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"  # RFC 9110 section 11.2
+_NAME = r"!#$%&'*+\-.^_`|~0-9A-Za-z"  # what a scheme's name is made of, RFC 9110 section 5.6.2
+_FLAGS = re.ASCII | re.IGNORECASE
+
+_LETTERS = f"{ascii_letters}{digits}-._~+/".encode()  # of a token68, but for what pads it
+# Only the scheme is in any case: a whole pattern without regard to case reads a token five times slower.
+_CREDENTIAL = re.compile(rf"(?i:{SCHEME}) ++({_TOKEN68})", re.ASCII)
+# The scheme where it stands first, after any junk that is no part of a name; "Bearerish" is another scheme.
+_OURS = re.compile(rf"[^{_NAME}]*+{SCHEME}(?![{_NAME}])", _FLAGS)
+# WSGI servers join repeated fields with a comma. `bearer=` after a comma is a parameter of some other scheme.
+_SECOND_IS_OURS = re.compile(rf",[^,{_NAME}]*+{SCHEME}(?![{_NAME}])(?![ \t]*+=)", _FLAGS)
+_SECOND_IS_ANOTHER = re.compile(rf"{SCHEME} ++{_TOKEN68}[ \t]*+,[ \t,]*+[{_NAME}]++ ++[^ =]", _FLAGS)
+
+_PARAMETER = "access_token"  # RFC 6750 section 2.3
+_LONGEST_SPELLING = 3 * len(_PARAMETER)  # every character percent-encoded
+
+
+def credential(authorization: Sequence[str], query: str) -> str:
+    """The token of a request: exactly one `Authorization` field, `Bearer`, spaces, a token68, and no second method.
+
+    `authorization`: the values of every such field, decoded as Latin-1; a server has already taken surrounding white
+    space off (RFC 9110 section 5.5), so what is left of it is malformed. `query`: the raw query string; its names are
+    form-decoded (`&` separates, `;` does not) and compared exactly.
+
+    - no field, whatever the query holds, or one of another scheme: `MissingTokenError`
+    - several fields, a second credential in one, a token in the query beside a field: `InvalidRequestError` (multiple)
+    - our scheme and anything but one token68: `InvalidRequestError` (malformed)
+    """
+    if not authorization:
+        raise MissingTokenError
+    if len(authorization) > 1:
+        raise InvalidRequestError(reason=Reason.MULTIPLE)
+    return sole_credential(authorization[0], query)
+
+
+def sole_credential(value: str, query: str) -> str:
+    """The same where `value` is that of the only field."""
+    rest = value[len(PREFIX) :]
+    # Nearly all are spelled so, and are read in two thirds of the time that the pattern takes.
+    plain = value.startswith(PREFIX) and is_plain(rest.encode(errors="replace"))
+    token = rest if plain else _spelled_otherwise(value)
+    if query and has_token(query):
+        raise InvalidRequestError(reason=Reason.MULTIPLE)
+    if token is None:
+        raise MissingTokenError
+    return token
+
+
+def is_plain(token: bytes) -> bool:
+    """Whether what follows `Bearer` and one space is a token68 as it stands, without padding."""
+    return bool(token) and not token.translate(None, _LETTERS)
+
+
+def _spelled_otherwise(value: str) -> str | None:
+    match = _CREDENTIAL.fullmatch(value)
+    if match is not None:
+        return match[1]
+    if _SECOND_IS_OURS.search(value) is not None or _SECOND_IS_ANOTHER.match(value) is not None:
+        raise InvalidRequestError(reason=Reason.MULTIPLE)
+    if _OURS.match(value) is not None:
+        raise InvalidRequestError(reason=Reason.MALFORMED)
+    return None
+
+
+def has_token(query: str) -> bool:
+    """Whether a raw query string holds an `access_token`."""
+    if _PARAMETER not in query and "%" not in query:
+        return False
+    for pair in query.split("&"):
+        name = pair.partition("=")[0]
+        if name == _PARAMETER:
+            return True
+        # Only a name of this size can decode to ours; "+" decodes to a space and cannot either.
+        if (
+            "%" in name
+            and len(name) <= _LONGEST_SPELLING
+            and name.isascii()
+            and unquote_to_bytes(name) == b"access_token"
+        ):
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""What telemetry and audit may see. Without an observer, one attribute test."""

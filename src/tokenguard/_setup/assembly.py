@@ -1,0 +1,177 @@
+"""From settings to the parts of a validator: issuers become authorities, and what cannot work is refused now.
+
+Owns: what settings mean together: an issuer and the validator's flags. Must not know: how a token is judged, when
+anything is fetched.
+"""
+
+from __future__ import annotations
+
+import inspect
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.introspector import Introspector
+from tokenguard._issuer.keys import KeySource
+from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._settings import is_https, is_lazy, number
+from tokenguard._validation.steps import Check
+from tokenguard.errors import ConfigurationError
+from tokenguard.introspection import AnswerStore
+from tokenguard.issuer import Issuer
+
+_LONGEST_TIMEOUT: Final = 300  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """What a validator's settings say to each of its issuers. `authority` makes one ready; nothing is fetched yet.
+
+    `log` is for what requests can bring about. `answers` shares introspection answers where an issuer's own settings
+    name no store. `presents_certificate`: whether the validator's own TLS context, or a transport of the caller's, may
+    hold a client certificate.
+    """
+
+    audiences: frozenset[str]
+    clients: frozenset[str] | None
+    leeway: float
+    timeout: float
+    allow_insecure_http: bool
+    monotonic: Callable[[], float]
+    jitter: Callable[[], float]
+    answers: AnswerStore | None
+    presents_certificate: bool
+    log: BoundedLog
+
+    def authority(self, issuer: Issuer) -> Authority:
+        """One issuer at run time. Raises `ConfigurationError` for http, and where a client certificate is missing."""
+        self._refuse_http(issuer)
+        introspection = issuer.introspection
+        discovery = None
+        discovers_keys = issuer.static_keys is None and issuer.jwks_uri is None
+        if _is_discovered(issuer):
+            discovery = Discovery(
+                issuer.url,
+                max_age=issuer.jwks_max_age,
+                timeout=self.timeout,
+                allow_insecure_http=self.allow_insecure_http,
+                monotonic=self.monotonic,
+            )
+        keys = KeySource(
+            jwks_uri=issuer.jwks_uri,
+            discovery=discovery if discovers_keys else None,
+            static=issuer.static_keys,
+            max_age=issuer.jwks_max_age,
+            max_stale=issuer.jwks_max_stale,
+            cooldown=issuer.jwks_cooldown,
+            timeout=self.timeout,
+            monotonic=self.monotonic,
+            jitter=self.jitter,
+            name=issuer.url,
+            log=self.log,
+        )
+        introspector = None
+        if introspection is not None:
+            if (
+                introspection.client_auth == "tls_client_auth"
+                and introspection.ssl_context is None
+                and not self.presents_certificate
+            ):
+                raise ConfigurationError(
+                    'client_auth="tls_client_auth" needs a client certificate: give an ssl_context that holds one'
+                )
+            introspector = Introspector(
+                introspection,
+                issuer=issuer.url,
+                discovery=discovery,
+                timeout=self.timeout,
+                monotonic=self.monotonic,
+                store=introspection.store or self.answers,
+                log=self.log,
+            )
+        own = frozenset(issuer.audience) if issuer.audience is not None else self.audiences
+        return Authority(issuer, own, keys, discovery, introspector, self.clients, leeway=self.leeway)
+
+    def _refuse_http(self, issuer: Issuer) -> None:
+        for name, url in asked(issuer).items():
+            if not is_https(url) and not self.allow_insecure_http:
+                raise ConfigurationError(
+                    f"{name} must be https: over http anyone on the way can replace the keys;"
+                    " for development only, set allow_insecure_http=True"
+                )
+
+
+def asked(issuer: Issuer) -> dict[str, str]:
+    """The URLs that are fetched for an issuer, as far as its settings name them, by the setting."""
+    named = {
+        "jwks_uri": issuer.jwks_uri,
+        "issuer": issuer.url if _is_discovered(issuer) else None,
+        "introspection endpoint": issuer.introspection.endpoint if issuer.introspection else None,
+    }
+    return {name: url for name, url in named.items() if url is not None}
+
+
+def _is_discovered(issuer: Issuer) -> bool:
+    """Whether anything of this issuer has to be looked up in its metadata."""
+    introspection = issuer.introspection
+    return (issuer.static_keys is None and issuer.jwks_uri is None) or (
+        introspection is not None and introspection.endpoint is None
+    )
+
+
+def issuers_of(given: object) -> tuple[Issuer, ...]:
+    """The issuers of a setting: one or several, each once, none ambiguous for opaque tokens."""
+    if isinstance(given, str | Issuer):
+        items: list[object] = [given]
+    elif isinstance(given, Iterable) and not isinstance(given, bytes | bytearray):
+        items = list(given)
+    else:
+        raise ConfigurationError("issuer must be a string, an Issuer, or an iterable of these")
+    if not items:
+        raise ConfigurationError('issuer must not be empty: write issuer="https://auth.example.com/" or Issuer(...)')
+    issuers: dict[str, Issuer] = {}
+    for item in items:
+        if not isinstance(item, str | Issuer):
+            raise ConfigurationError("issuer must be a string, an Issuer, or an iterable of these")
+        issuer = item if isinstance(item, Issuer) else Issuer(item)
+        if issuer.url in issuers:
+            raise ConfigurationError("the same issuer is given twice: give each iss one Issuer(...)")
+        issuers[issuer.url] = issuer
+    introspecting = [one.introspection for one in issuers.values() if one.introspection is not None]
+    if sum(one.when == "opaque" for one in introspecting) > 1:
+        raise ConfigurationError(
+            'only one issuer may have introspection with when="opaque": an opaque token does not tell who issued it,'
+            " and it must never be shown to another server"
+        )
+    return tuple(issuers.values())
+
+
+def checks_of(given: Iterable[Check]) -> tuple[Check, ...]:
+    """The extra checks of a setting. A function that would only be started, never run to its end, is refused."""
+    try:
+        checks = tuple(given)
+    except TypeError:
+        raise ConfigurationError("checks must be an iterable of callables (claims, now)") from None
+    for check in checks:
+        if not callable(check):
+            raise ConfigurationError("checks must be an iterable of callables (claims, now)")
+        if is_lazy(check):
+            raise ConfigurationError("a check must be a plain function: a coroutine or generator would never run")
+    return checks
+
+
+def check_outbound(http_timeout: object, ssl_context: object, *callables: object) -> None:
+    """What holds for outbound calls and clocks, whoever asks. Raises `ConfigurationError`."""
+    if number("http_timeout", http_timeout, above=True) > _LONGEST_TIMEOUT:
+        raise ConfigurationError("http_timeout must be at most 300 seconds: nobody waits longer for an answer")
+    if any(not callable(one) or inspect.iscoroutinefunction(one) for one in callables):
+        raise ConfigurationError(
+            "clock, monotonic and jitter must be plain functions without arguments that return seconds"
+        )
+    if not (ssl_context is None or isinstance(ssl_context, ssl.SSLContext)):
+        raise ConfigurationError(
+            "ssl_context must be an ssl.SSLContext, such as ssl.create_default_context(cafile=...)"
+        )

@@ -1,0 +1,264 @@
+"""Settings from the environment, or from any mapping of such names: strings in, typed settings out.
+
+Owns: the names, and turning text into numbers, flags and lists. Must not know: what a setting means; `TokenValidator`,
+`Issuer` and `Introspection` check it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from tokenguard import presets
+from tokenguard.errors import ConfigurationError
+from tokenguard.introspection import Introspection
+from tokenguard.issuer import Issuer
+from tokenguard.secret_file import SecretFile
+
+
+def _text(value: Any) -> Any:
+    return value
+
+
+def _words(value: Any) -> Any:
+    return value.split() if isinstance(value, str) else value
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = _NUMBER.fullmatch(value.strip())  # int() and float() take much more: "1_0", other scripts' digits, "nan"
+    if match is None:
+        raise ValueError
+    return float(value) if match[1] else int(value)
+
+
+def _object(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _flag(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }[value.strip().lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+
+_Readers = Mapping[str, Callable[[Any], Any]]
+
+_VALIDATOR: _Readers = {
+    "AUDIENCE": _words,
+    "CLIENTS": _words,
+    "LEEWAY": _number,
+    "MAX_TOKEN_BYTES": _number,
+    "TOKEN_CACHE_SIZE": _number,
+    "HTTP_TIMEOUT": _number,
+    "ALLOW_INSECURE_HTTP": _flag,
+    "CHECKS": _object,
+    "CLOCK": _object,
+    "MONOTONIC": _object,
+    "JITTER": _object,
+    "REVOCATIONS": _object,
+    "SSL_CONTEXT": _object,
+    "TRANSPORT": _object,
+}
+_ISSUER: _Readers = {
+    "JWKS_URI": _text,
+    "ALGORITHMS": _words,
+    "PROFILE": _text,
+    "JWKS_MAX_AGE": _number,
+    "JWKS_MAX_STALE": _number,
+    "JWKS_COOLDOWN": _number,
+    "JWKS": _text,  # PEM
+    "INTROSPECTION": _object,
+    "TOKEN_TYPES": _words,
+    "REQUIRED_CLAIMS": _words,
+    "CLIENT_ID_CLAIMS": _words,
+    "SCOPE_CLAIMS": _words,
+    "AUDIENCE_CLAIMS": _words,
+    "ROLE_CLAIMS": _object,
+    "CLAIM_VALUES": _object,
+    "MACHINE_SIGNS": _object,
+}
+_INTROSPECTION: _Readers = {
+    "INTROSPECTION_CLIENT_ID": _text,
+    "INTROSPECTION_CLIENT_SECRET": _text,
+    "INTROSPECTION_ENDPOINT": _text,
+    "INTROSPECTION_CLIENT_AUTH": _text,
+    "INTROSPECTION_WHEN": _text,
+    "INTROSPECTION_CACHE_TTL": _number,
+    "INTROSPECTION_NEGATIVE_TTL": _number,
+    "INTROSPECTION_STALE_TTL": _number,
+    "INTROSPECTION_REQUIRE_AUDIENCE": _flag,
+    "INTROSPECTION_PRIVATE_KEY_ID": _text,
+    "INTROSPECTION_PRIVATE_KEY_ALGORITHM": _text,
+}
+
+# Secrets that a file may hold: NAME_FILE is its path. The first may stand in a variable as well.
+_IN_FILES: Final = ("INTROSPECTION_CLIENT_SECRET", "INTROSPECTION_BEARER_TOKEN", "INTROSPECTION_PRIVATE_KEY")
+
+# What the parameters of presets are, where they are no text.
+_OF_PRESETS: _Readers = {
+    "version": _number,
+    "service_accounts": _words,
+    "owner_ids": _words,
+    "audience": _words,
+    "in_cluster": _flag,
+}
+
+# Whoever writes these means a setting, and none that a variable gives. Other names may be anybody's: the command line
+# has some, and an orchestrator makes TOKENGUARD_PORT and its like of a service's name.
+_MEANT: Final = {
+    "INTROSPECTION_": "give Introspection(...) in code for what has no variable",
+    "REQUIRED_": "claims are REQUIRED_CLAIMS, and the scope is the door's or the route's",
+}
+
+
+def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The settings of a `TokenValidator`: those `given`, else what `mapping` holds under `prefix`.
+
+    An empty string reads as absent. Raises `ConfigurationError` naming the variable, never its value; also for a name
+    that is nearly one of these or means one, since such a setting would silently not be set.
+    """
+    _check_names(mapping, prefix)
+    settings = _section(mapping, prefix, _VALIDATOR) | dict(given)
+    if "issuer" not in given:
+        settings["issuer"] = _issuer(mapping, prefix)
+    if "audience" not in settings:
+        raise ConfigurationError(
+            f"{prefix}AUDIENCE must be set: what the tokens' aud names this API, a URL for example"
+        )
+    of_issuer = _issuer_settings(mapping, prefix)
+    issuer = settings["issuer"]
+    if isinstance(issuer, _Preset):
+        settings["issuer"] = issuer.make(of_issuer)
+    elif of_issuer:
+        issuers = list(issuer) if isinstance(issuer, Iterable) and not isinstance(issuer, str) else [issuer]
+        if len(issuers) != 1 or not isinstance(issuers[0], str):
+            names = ", ".join(prefix + name.upper() for name in of_issuer)
+            raise ConfigurationError(f"{names} can be set for one issuer only: for several write Issuer(...) in code")
+        settings["issuer"] = Issuer(issuers[0], **of_issuer)
+    return settings
+
+
+def _issuer(mapping: Mapping[str, Any], prefix: str) -> Any:
+    issuer, preset = _words(mapping.get(prefix + "ISSUER") or ()), mapping.get(prefix + "PRESET")
+    if preset and issuer:
+        raise ConfigurationError(f"give either {prefix}ISSUER or {prefix}PRESET, not both: a preset names the issuer")
+    if preset:
+        return _Preset(mapping, prefix)
+    if not issuer:
+        raise ConfigurationError(
+            f"{prefix}ISSUER must be set: the exact iss of the tokens, such as https://auth.example.com/"
+        )
+    return issuer
+
+
+class _Preset:
+    """What `PRESET` names, with its parameters by their names in capitals."""
+
+    def __init__(self, mapping: Mapping[str, Any], prefix: str) -> None:
+        name = mapping[prefix + "PRESET"]
+        if name not in presets.NAMES:
+            raise ConfigurationError(f"{prefix}PRESET must be one of {', '.join(presets.NAMES)}")
+        self._make = getattr(Issuer, name)
+        readers = {one.upper(): _OF_PRESETS.get(one, _text) for one in _parameters(name)}
+        self._arguments = {one.lower(): value for one, value in _section(mapping, prefix, readers).items()}
+        for one, parameter in _parameters(name).items():
+            if parameter.default is parameter.empty and one not in self._arguments:
+                raise ConfigurationError(f"{prefix}{one.upper()} must be set: {prefix}PRESET={name} needs it")
+
+    def make(self, settings: Mapping[str, Any]) -> Issuer:
+        made: Issuer = self._make(**self._arguments, **settings)
+        return made
+
+
+def _parameters(preset: str) -> dict[str, inspect.Parameter]:
+    """What a preset takes besides the settings of an issuer."""
+    parameters = inspect.signature(getattr(Issuer, preset)).parameters.items()
+    return {name: one for name, one in parameters if one.kind is not one.VAR_KEYWORD}
+
+
+def _issuer_settings(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    settings = _section(mapping, prefix, _ISSUER)
+    introspection = _section(mapping, prefix, _INTROSPECTION, strip="INTROSPECTION_")
+    introspection |= _in_files(mapping, prefix)
+    if introspection and "introspection" in settings:
+        raise ConfigurationError(f"give either {prefix}INTROSPECTION or {prefix}INTROSPECTION_..., not both")
+    if introspection:
+        settings["introspection"] = Introspection(**introspection)
+    return settings
+
+
+def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
+    from difflib import get_close_matches
+
+    files = [f"{name}_FILE" for name in _IN_FILES]
+    known = ["ISSUER", "PRESET", *_VALIDATOR, *_ISSUER, *_INTROSPECTION, *files]
+    if (preset := mapping.get(prefix + "PRESET")) in presets.NAMES:
+        known += map(str.upper, _parameters(preset))
+    for name in mapping if prefix else ():
+        if not isinstance(name, str) or not name.startswith(prefix) or name.removeprefix(prefix) in known:
+            continue
+        unknown = name.removeprefix(prefix)
+        if f"{unknown}_FILE" in known:
+            raise ConfigurationError(f"{name} is no setting: {_MEANT['INTROSPECTION_']}, or {name}_FILE")
+        # CLIENT_... are a token source's.
+        comparable = [one for one in known if one.startswith("CLIENT_")] if unknown.startswith("CLIENT_") else known
+        if close := get_close_matches(unknown, comparable, n=1, cutoff=0.8):
+            raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")
+        for family, instead in _MEANT.items():
+            if unknown.startswith(family):
+                raise ConfigurationError(f"{name} is no setting: {instead}")
+
+
+def _in_files(mapping: Mapping[str, Any], prefix: str) -> dict[str, SecretFile]:
+    """The secrets whose files are named. Each is read now, so that a file without one is found at the start."""
+    found: dict[str, SecretFile] = {}
+    for name in _IN_FILES:
+        path = mapping.get(f"{prefix}{name}_FILE")
+        if not path:
+            continue
+        if mapping.get(prefix + name):
+            raise ConfigurationError(f"give either {prefix}{name} or {prefix}{name}_FILE, not both")
+        try:
+            file = SecretFile(path)
+            file()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{prefix}{name}_FILE: {error}") from None
+        found[name.removeprefix("INTROSPECTION_").lower()] = file
+    return found
+
+
+def _section(mapping: Mapping[str, Any], prefix: str, readers: _Readers, *, strip: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, reader in readers.items():
+        value = mapping.get(prefix + name)
+        if value is None or value == "":
+            continue
+        try:
+            found[name.removeprefix(strip).lower()] = reader(value)
+        except ValueError:
+            example = "true or false" if reader is _flag else "a number such as 30 or 0.5"
+            raise ConfigurationError(f"{prefix}{name} is not readable: write {example}") from None
+        except TypeError:
+            raise ConfigurationError(f"{prefix}{name} cannot be spelt as text: give it in code") from None
+    return found

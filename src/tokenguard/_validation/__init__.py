@@ -1,0 +1,1 @@
+"""The order in which a token is checked, and what is remembered of it."""

@@ -1,0 +1,116 @@
+"""The instruments that OpenTelemetry asks for at each collection: age, state and fetches of every issuer's keys.
+
+Owns: one set of them for each meter provider, and what they tell where several validators trust one issuer. Must not
+know: verdicts, spans, how keys are fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary, WeakSet
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+
+from tokenguard._flow.forks import Lock
+from tokenguard._issuer.key_state import State
+
+if TYPE_CHECKING:
+    from tokenguard._issuer.key_state import KeyState
+    from tokenguard.validator import TokenValidator
+
+_WORSE: Final[tuple[State, ...]] = ("static", "fresh", "stale", "cold", "expired")
+_ISSUER: Final = "tokenguard.issuer"
+
+
+class KeyGauges:
+    """The instruments that are asked for, once for each provider: a second one of the same name would be ignored.
+
+    Where several validators trust one issuer, the gauges tell of the one that is worse off, the counters of all. Worse
+    off is whose last attempt failed, before whose keys are merely older: those of an idle one are old and no worry.
+    """
+
+    def __init__(self, provider: MeterProvider | None) -> None:
+        self.validators: WeakSet[TokenValidator] = WeakSet()  # a meter lives as long as the process, they need not
+        meter = metrics.get_meter("tokenguard", meter_provider=provider)
+        meter.create_observable_gauge(
+            "tokenguard.keys.age",
+            [self._ages],
+            unit="s",
+            description="Seconds since the issuer's keys were last fetched or confirmed.",
+        )
+        meter.create_observable_gauge(
+            "tokenguard.keys.state",
+            [self._states],
+            unit="{state}",
+            description="1 for the state that the issuer's keys are in, 0 for the others.",
+        )
+        meter.create_observable_gauge(
+            "tokenguard.keys.failing",
+            [self._failing],
+            unit="{fetch}",
+            description="1 while the last attempt to fetch the issuer's keys is one that failed, otherwise 0.",
+        )
+        meter.create_observable_gauge(
+            "tokenguard.keys.usable", [self._counts], unit="{key}", description="Usable keys of the issuer."
+        )
+        meter.create_observable_counter(
+            "tokenguard.keys.fetches", [self._fetches], unit="{fetch}", description="Attempts to fetch the keys."
+        )
+        meter.create_observable_counter(
+            "tokenguard.keys.failures",
+            [self._failures],
+            unit="{fetch}",
+            description="Attempts that brought no usable keys.",
+        )
+
+    def _keys(self) -> dict[str, list[KeyState]]:
+        found: dict[str, list[KeyState]] = {}
+        for validator in list(self.validators):
+            for state in validator.state():
+                found.setdefault(state.issuer, []).append(state.keys)
+        for states in found.values():
+            states.sort(key=lambda keys: (keys.last_error is not None, _WORSE.index(keys.state), keys.age or 0.0))
+        return found
+
+    def _ages(self, _: CallbackOptions) -> Iterable[Observation]:
+        ages = {issuer: states[-1].age for issuer, states in self._keys().items()}
+        return [Observation(age, {_ISSUER: issuer}) for issuer, age in ages.items() if age is not None]
+
+    def _states(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(int(states[-1].state == state), {_ISSUER: issuer, "tokenguard.state": state})
+            for issuer, states in self._keys().items()
+            for state in _WORSE
+        ]
+
+    def _failing(self, _: CallbackOptions) -> Iterable[Observation]:
+        failing = {issuer: states[-1].last_error is not None for issuer, states in self._keys().items()}
+        return [Observation(int(failed), {_ISSUER: issuer}) for issuer, failed in failing.items()]
+
+    def _counts(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(len(states[-1].key_ids), {_ISSUER: issuer}) for issuer, states in self._keys().items()]
+
+    def _fetches(self, _: CallbackOptions) -> Iterable[Observation]:
+        return self._sums(lambda keys: keys.fetches)
+
+    def _failures(self, _: CallbackOptions) -> Iterable[Observation]:
+        return self._sums(lambda keys: keys.failures)
+
+    def _sums(self, count: Callable[[KeyState], int]) -> Iterable[Observation]:
+        return [Observation(sum(map(count, states)), {_ISSUER: issuer}) for issuer, states in self._keys().items()]
+
+
+_gauges: WeakKeyDictionary[object, KeyGauges] = WeakKeyDictionary()
+_registering = Lock()
+
+
+def gauges_of(provider: MeterProvider | None) -> KeyGauges:
+    """The instruments of a provider, None for the process's own."""
+    # The process's own provider may be set later: it is known by what stands for it.
+    key: object = metrics if provider is None or provider is metrics.get_meter_provider() else provider
+    with _registering:
+        if key not in _gauges:
+            _gauges[key] = KeyGauges(provider)
+        return _gauges[key]

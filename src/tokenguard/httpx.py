@@ -6,10 +6,9 @@ Owns: what these clients ask of an `Auth`. Must not know: how a token is got, wh
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-import httpx
 
 from tokenguard._adapters.outgoing import Origin, Outgoing, Verdict, is_another
 from tokenguard.client import IssuedToken, TokenSource
@@ -18,17 +17,14 @@ from tokenguard.errors import TokenGuardError
 __all__ = ["AccessTokenAuth"]
 
 if TYPE_CHECKING:
+    import httpx
     import httpx2
 
     class _Auth(httpx.Auth, httpx2.Auth): ...  # type: ignore[misc] # each speaks of its own requests
 
-elif find_spec("httpx2") is None:
-    _Auth = httpx.Auth
 else:
-    import httpx2
-
-    class _Auth(httpx.Auth, httpx2.Auth):
-        """What both clients accept."""
+    _LIBRARIES = [import_module(name) for name in ("httpx", "httpx2") if find_spec(name) is not None]
+    _Auth = type("_Auth", tuple(library.Auth for library in _LIBRARIES), {})
 
 
 class AccessTokenAuth(_Auth):

@@ -656,7 +656,9 @@ def certificate(name, key, issuer=None, issuer_key=None):
     return builder.sign(issuer_key or key, hashes.SHA256())
 
 
-def test_tls_client_auth_presents_the_certificate_of_its_own_context(tmp_path):
+@pytest.fixture
+def mutual(tmp_path):
+    """The TLS contexts of a server that asks for a certificate, of a client that has one, and of one that has none."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
     ca = certificate("ca", keys[0])
     (tmp_path / "ca").write_bytes(ca.public_bytes(Encoding.PEM))
@@ -670,28 +672,38 @@ def test_tls_client_auth_presents_the_certificate_of_its_own_context(tmp_path):
     ours = ssl.create_default_context(cafile=tmp_path / "ca")
     without = ssl.create_default_context(cafile=tmp_path / "ca")
     ours.load_cert_chain(tmp_path / "api")
+    return serving, ours, without
+
+
+@pytest.mark.parametrize("world", ["threads", "loop"])
+@pytest.mark.parametrize("of", ["introspection", "the validator", "both", "neither"])
+def test_tls_client_auth_presents_the_certificate_of_its_own_context(mutual, world, of):
+    """In each world by itself: the other one would answer from memory."""
+    serving, ours, without = mutual
+    introspecting, validating = {
+        "introspection": (ours, None),
+        "the validator": (None, ours),
+        "both": (ours, without),
+        "neither": (None, without),
+    }[of]
     with HostileServer(respond(body=json.dumps(GOOD).encode()), context=serving) as server:
-        ways = [
-            TokenValidator(
-                Issuer(
-                    ISSUER,
-                    jwks_uri=ISSUER + "jwks",
-                    introspection=Introspection(
-                        "api",
-                        client_auth="tls_client_auth",
-                        endpoint=server.url + "/introspect",
-                        ssl_context=introspecting,
-                    ),
-                ),
-                AUDIENCE,
-                clock=lambda: NOW,
-                ssl_context=validating,
-            )
-            for introspecting, validating in [(ours, None), (None, ours), (ours, without), (None, without)]
-        ]
-        verdicts = [both(validator, "opaque-1") for validator in ways]
-    assert [getattr(verdict, "subject", None) for verdict in verdicts] == ["alice"] * 3 + [None]
-    assert isinstance(verdicts[3], IntrospectionUnavailableError)
+        introspection = Introspection(
+            "api", client_auth="tls_client_auth", endpoint=server.url + "/introspect", ssl_context=introspecting
+        )
+        issuer = Issuer(ISSUER, jwks_uri=ISSUER + "jwks", introspection=introspection)
+        validator = TokenValidator(issuer, AUDIENCE, clock=lambda: NOW, ssl_context=validating)
+
+        def validate(raw):
+            return validator.validate(raw) if world == "threads" else asyncio.run(validator.validate_async(raw))
+
+        for raw in ("opaque-1", "opaque-2"):  # the second on the connection of the first, or on one like it
+            if of == "neither":
+                with pytest.raises(IntrospectionUnavailableError):
+                    validate(raw)
+            else:
+                assert validate(raw).subject == "alice"
+        validator.close()
+    assert len(server.requests) == (0 if of == "neither" else 2)
     assert all(b"client_id=api" in request for request in server.requests)
 
 

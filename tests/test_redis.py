@@ -3,12 +3,14 @@
 import asyncio
 import importlib
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
+import traceback
 import weakref
 from types import SimpleNamespace
 
@@ -82,6 +84,20 @@ def test_keys_are_digests_and_entries_expire_by_themselves(store, raw):
     everything = b" ".join([*raw.keys("*"), *[raw.get(name) for name in names]])
     assert b"secret-jti" not in everything
     assert b"auth.example.com" not in everything
+
+
+@pytest.mark.parametrize("world", ["threads", "loop"])
+@pytest.mark.parametrize("days", [2, 30, 365])
+def test_a_revocation_for_weeks_stays_in_redis_for_weeks(server, raw, world, days):
+    with opened(server) as store:
+        denylist, until = RevocationList(store), time.time() + days * 86_400
+        for number in range(2):  # the second strengthens the first
+            if world == "threads":
+                denylist.revoke(ISSUER, "j1", until + number)
+            else:
+                asyncio.run(denylist.revoke_async(ISSUER, "j1", until + number))
+            (name,) = raw.keys("*")
+            assert raw.pttl(name) / 1000 == pytest.approx(days * 86_400 + MARGIN, abs=60)
 
 
 def test_an_entry_that_has_passed_is_kept_for_the_margin(server, raw):
@@ -216,6 +232,17 @@ def test_what_this_process_revokes_is_effective_at_once(server):
         denylist = RevocationList(store)
         assert check(denylist) is False
         denylist.revoke_subject(ISSUER, "s1", time.time(), time.time() + 300)
+        assert check(denylist) is True
+
+
+@pytest.mark.parametrize("name", ["revoke", "revoke_client", "revoke_subject"])
+async def test_what_this_process_revokes_from_a_loop_is_effective_at_once(server, name):
+    async with opened(server, local_copy_max_age=60) as store:
+        denylist = RevocationList(store)
+        value = {"revoke": "j1", "revoke_client": "c1", "revoke_subject": "s1"}[name]
+        times = [time.time() + 300] if name == "revoke" else [time.time(), time.time() + 300]
+        assert check(denylist) is False
+        await getattr(denylist, f"{name}_async")(ISSUER, value, *times)
         assert check(denylist) is True
 
 
@@ -661,6 +688,51 @@ def test_bad_settings_are_refused(setting):
 
 def test_s17_repr_hides_the_password():
     assert "hunter2" not in repr(RedisStore("redis://:hunter2@localhost/0"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:open-sesame@127.0.0.1:1:1/0",
+        "redis://user:open-sesame@[/0",
+        "http://:open-sesame@127.0.0.1/0",
+        "redis://:open-sesame@127.0.0.1:x/0",
+        "redis://:open-sesame@127.0.0.1:1/0?socket_timeout=open-sesame",
+    ],
+)
+def test_s17_the_password_of_a_bad_url_is_in_no_traceback(url):
+    with pytest.raises(ConfigurationError) as raised:
+        RedisStore(url)
+    assert "open-sesame" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("refusal", ["another password", "out of reach"])
+def test_s17_a_password_is_in_no_traceback_log_or_repr(server, raw, refusal, caplog):
+    caplog.set_level(logging.DEBUG)
+    place = f"127.0.0.1:{server.port if refusal == 'another password' else 1}"
+    store = RedisStore(f"redis://:open-sesame@{place}/0", timeout=30)
+    denylist = RevocationList(store)
+    issuer = FakeIssuer()
+    validator = issuer.validator(
+        issuer.as_issuer(introspection=issuer.introspection(store=store)), revocations=denylist
+    )
+    raw.config_set("requirepass", "another")
+    seen = [repr(store), repr(store._clients), repr(denylist), repr(validator), str(store)]
+    try:
+        for call in (
+            lambda: validator.validate(issuer.mint()),
+            lambda: asyncio.run(validator.validate_async(issuer.mint())),
+            lambda: denylist.revoke(ISSUER, "j1", 9e9),
+            lambda: asyncio.run(denylist.revoke_async(ISSUER, "j1", 9e9)),
+        ):
+            with pytest.raises(IntrospectionUnavailableError) as raised:
+                call()
+            seen += traceback.format_exception(raised.value)
+    finally:
+        raw.execute_command("AUTH", "another")
+        raw.config_set("requirepass", "")
+    store.close()
+    assert "open-sesame" not in "".join(seen) + caplog.text
 
 
 def test_without_redis_py_the_import_says_what_to_install(monkeypatch):

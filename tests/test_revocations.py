@@ -367,6 +367,45 @@ def test_a_leeway_beyond_the_margin_is_refused(issuer):
         issuer.validator(revocations={"j1"})
 
 
+async def test_a_revoked_opaque_token_is_refused(issuer):
+    """Though the authorization server calls it active, as one does that was not told yet."""
+    denylist = RevocationList()
+    settings = issuer.as_issuer(introspection=issuer.introspection())
+    for name in ("jti", "client_id", "sub"):
+        validator = issuer.validator(settings, revocations=denylist)
+        raw = issuer.mint_opaque(jti=f"id of {name}", client_id=f"client of {name}", sub=f"subject of {name}")
+        token = validator.validate(raw)
+        if name == "jti":
+            denylist.revoke(token.issuer, token.token_id, token.expires_at)
+        else:
+            revoke = denylist.revoke_client if name == "client_id" else denylist.revoke_subject
+            revoke(token.issuer, token.claims[name], token.issued_at + 1, token.expires_at)
+        for again in (validator, issuer.validator(settings, revocations=denylist)):  # remembered, and at first sight
+            with pytest.raises(InvalidTokenError) as refusal:
+                again.validate(raw)
+            assert refusal.value.reason is Reason.REVOKED
+            with pytest.raises(InvalidTokenError):
+                await again.validate_async(raw)
+
+
+async def test_a_revoked_jwt_is_refused_at_first_sight(issuer):
+    """In the process that revoked it, before it was ever validated, however its key is found."""
+    denylist = RevocationList()
+    denylist.revoke(issuer.url, "stolen", issuer.clock() + 300)
+    denylist.revoke_client(issuer.url, "gone", issuer.clock() + 1, issuer.clock() + 300)
+    denylist.revoke_subject(issuer.url, "left", issuer.clock() + 1, issuer.clock() + 300)
+    stolen = issuer.mint(jti="stolen"), issuer.mint(client_id="gone"), issuer.mint(sub="left")
+    for raw in stolen:
+        cold, warm = (issuer.validator(revocations=denylist) for _ in range(2))
+        warm.validate(issuer.mint())
+        for validator in (cold, warm):
+            with pytest.raises(InvalidTokenError) as refusal:
+                validator.validate(raw)
+            assert refusal.value.reason is Reason.REVOKED
+            with pytest.raises(InvalidTokenError):
+                await validator.validate_async(raw)
+
+
 # -- a status that nothing reads ---------------------------------------------------------------------------------------
 
 STATUS = {"status_list": {"idx": 7, "uri": "https://auth.example.com/statuslists/1"}}

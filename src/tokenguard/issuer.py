@@ -5,6 +5,7 @@ Owns: what may be said of an issuer, and refusing what may not. Must not know: f
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,7 +14,8 @@ from typing import Any, Final, Literal, TypeAlias
 from tokenguard._jose import jwk, pem
 from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
 from tokenguard._jose.jws import ACCESS_TOKEN_TYPES, RFC9068_TYPES
-from tokenguard._oauth import party
+from tokenguard._oauth import fetch_credential, party
+from tokenguard._oauth.fetch_credential import BearerToken
 from tokenguard._oauth.party import MachineSign
 from tokenguard._settings import fetched_url, number, strings
 from tokenguard.errors import ConfigurationError
@@ -40,6 +42,10 @@ class Issuer(Presets):
     the claims of RFC 9068 section 2.2. `algorithms` is the allow-list of header `alg`s, RS, PS and ES 256 to 512 and
     EdDSA if not given; HS* need a static `jwks` of secrets at least as long as the hash.
     `introspection` asks the issuer about tokens.
+
+    `jwks_bearer_token` is sent with requests for metadata and keys, where an issuer wants one: a value, or a plain
+    callable such as `SecretFile`, read at each request. It goes to the origin of `url` and of a given `jwks_uri` only,
+    whatever the metadata names. `jwks_ssl_context` is used for these requests in place of the validator's.
 
     What a provider says in claims of its own names: `token_types` narrows the accepted header `typ` (None is an absent
     one). `audience_claims`, `scope_claims` and `client_id_claims` are names of claims, the first one that is there
@@ -70,6 +76,8 @@ class Issuer(Presets):
     jwks_max_age: float = field(default=600, kw_only=True)
     jwks_max_stale: float = field(default=3600, kw_only=True)
     jwks_cooldown: float = field(default=30, kw_only=True)
+    jwks_bearer_token: BearerToken | None = field(default=None, kw_only=True, repr=False)
+    jwks_ssl_context: ssl.SSLContext | None = field(default=None, kw_only=True, repr=False)
     token_types: Iterable[str | None] | None = field(default=None, kw_only=True, repr=False)
     audience_claims: str | Iterable[str] = field(default=("aud",), kw_only=True, repr=False)
     scope_claims: str | Iterable[str] = field(default=("scope", "scp"), kw_only=True, repr=False)
@@ -98,6 +106,7 @@ class Issuer(Presets):
         number("jwks_max_stale", self.jwks_max_stale)
         number("jwks_cooldown", self.jwks_cooldown)
         self._choose_keys()
+        self._check_fetches()
 
     def _check_claims(self) -> None:
         self._set("accepted_types", self._narrowed())
@@ -141,6 +150,17 @@ class Issuer(Presets):
         introspection = self.introspection
         if introspection is not None and introspection.endpoint is None:
             self.check_discoverable()
+
+    def _check_fetches(self) -> None:
+        if not (self.jwks_ssl_context is None or isinstance(self.jwks_ssl_context, ssl.SSLContext)):
+            raise ConfigurationError(
+                "jwks_ssl_context must be an ssl.SSLContext, such as ssl.create_default_context(cafile=...)"
+            )
+        if self.jwks_bearer_token is None:
+            return
+        fetch_credential.check(self.jwks_bearer_token)
+        if self.jwks is not None and (self.introspection is None or self.introspection.endpoint is not None):
+            raise ConfigurationError("jwks_bearer_token is sent with fetches, and jwks is not fetched: leave it out")
 
     def _import_static(self) -> jwk.KeySet:
         keys = self._import_jwks() if isinstance(self.jwks, Mapping) else self._import_pem()

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from tokenguard._oauth import providers
-from tokenguard._settings import fetched_url, strings
+from tokenguard._oauth.pod import Pod
+from tokenguard._settings import fetched_url, strings, switch
 from tokenguard.errors import ConfigurationError
 
 __all__ = ["Presets"]
@@ -77,9 +78,25 @@ class Presets:
         return cls(**providers.GOOGLE.settings(settings, {"email": accounts}))
 
     @classmethod
-    def kubernetes(cls, url: str, service_accounts: str | Iterable[str] | None = None, **settings: Any) -> Self:
+    def kubernetes(
+        cls,
+        url: str | None = None,
+        service_accounts: str | Iterable[str] | None = None,
+        *,
+        in_cluster: bool = False,
+        **settings: Any,
+    ) -> Self:
         """Projected service account tokens of a cluster. `url`: its `--service-account-issuer`. `service_accounts`:
-        `namespace:name`, None for all of the cluster."""
+        `namespace:name`, None for all of the cluster. `in_cluster=True`, in a pod: the keys come from the API server's
+        inner address, with the pod's own token and CA; `url` is then by default what issued that token."""
+        if switch("in_cluster", in_cluster):
+            pod = Pod.here()
+            url = pod.issuer() if url is None else url
+            settings = pod.settings() | settings
+        if url is None:
+            raise ConfigurationError(
+                "url must be given: the cluster's --service-account-issuer; in a pod of it write in_cluster=True"
+            )
         values: dict[str, list[str]] = {}
         if service_accounts is not None:
             accounts = strings("service_accounts", service_accounts, example='{"payments:worker"}')

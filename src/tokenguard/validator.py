@@ -161,16 +161,17 @@ class TokenValidator(Runtime):
     def from_mapping(cls, mapping: Mapping[str, Any], prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
         """A validator from `PREFIX + NAME` entries, strings or typed values; lists are separated by spaces.
 
-        `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `JWKS` (PEM), `ALGORITHMS`, `PROFILE`, `LEEWAY`, `MAX_TOKEN_BYTES`,
-        `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`, `JWKS_MAX_STALE`, `JWKS_COOLDOWN`,
-        `TOKEN_TYPES`, `REQUIRED_CLAIMS`, `CLIENT_ID_CLAIMS`, `SCOPE_CLAIMS`, `AUDIENCE_CLAIMS`, and
-        `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`, `_CACHE_TTL`,
-        `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`, `_PRIVATE_KEY_ID`, `_PRIVATE_KEY_ALGORITHM`. Instead of
-        `ISSUER`, `PRESET` names a method of `Issuer`, whose parameters are variables by their names in capitals:
-        `PRESET=okta`, `DOMAIN=example.okta.com`. `INTROSPECTION_CLIENT_SECRET_FILE`, `_BEARER_TOKEN_FILE` and
-        `_PRIVATE_KEY_FILE` are paths of files with secrets, each a `SecretFile`. What text cannot spell (`CHECKS`,
-        `REVOCATIONS`, `TRANSPORT` and so on) may be there as an object. Raises `ConfigurationError` naming the
-        variable, also for a name that is nearly one of these, or means one that no variable gives.
+        `ISSUER`, `AUDIENCE`, `CLIENTS`, `JWKS_URI`, `JWKS` (PEM), `JWKS_BEARER_TOKEN`, `ALGORITHMS`, `PROFILE`,
+        `LEEWAY`, `MAX_TOKEN_BYTES`, `TOKEN_CACHE_SIZE`, `HTTP_TIMEOUT`, `ALLOW_INSECURE_HTTP`, `JWKS_MAX_AGE`,
+        `JWKS_MAX_STALE`, `JWKS_COOLDOWN`, `TOKEN_TYPES`, `REQUIRED_CLAIMS`, `CLIENT_ID_CLAIMS`, `SCOPE_CLAIMS`,
+        `AUDIENCE_CLAIMS`, and `INTROSPECTION_CLIENT_ID`, `_CLIENT_SECRET`, `_ENDPOINT`, `_CLIENT_AUTH`, `_WHEN`,
+        `_CACHE_TTL`, `_NEGATIVE_TTL`, `_STALE_TTL`, `_REQUIRE_AUDIENCE`, `_PRIVATE_KEY_ID`, `_PRIVATE_KEY_ALGORITHM`.
+        Instead of `ISSUER`, `PRESET` names a method of `Issuer`, whose parameters are variables by their names in
+        capitals: `PRESET=okta`, `DOMAIN=example.okta.com`. `JWKS_BEARER_TOKEN_FILE`,
+        `INTROSPECTION_CLIENT_SECRET_FILE`, `_BEARER_TOKEN_FILE` and `_PRIVATE_KEY_FILE` are paths of files with
+        secrets, each a `SecretFile`. What text cannot spell (`CHECKS`, `REVOCATIONS`, `TRANSPORT` and so on) may be
+        there as an object. Raises `ConfigurationError` naming the variable, also for a name that is nearly one of
+        these, or means one that no variable gives.
         """
         return cls(**environment.read(mapping, prefix, settings))
 

@@ -12,10 +12,12 @@ from functools import partial
 from math import inf
 from typing import Any, Final
 
-from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Request, Response, Send, Start, reading
+from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start, reading
 from tokenguard._flow.forks import renew_after_fork
+from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.freshness import lifetime
 from tokenguard._oauth import server_metadata
+from tokenguard.errors import ConfigurationError
 
 _ACCEPT: Final = ("accept", "application/json")
 _ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller is told to come back
@@ -38,12 +40,14 @@ class Discovery:
         timeout: float,
         allow_insecure_http: bool,
         monotonic: Callable[[], float],
+        fetch: Fetch | None = None,
     ) -> None:
         self.issuer = issuer
         self._max_age = max_age
         self._timeout = timeout
         self._allow_insecure_http = allow_insecure_http
         self._monotonic = monotonic
+        self._fetch = fetch or Fetch(issuer)
         self._document: _Document | None = None
         self._fresh_until = -inf
         self.after_fork()
@@ -52,7 +56,7 @@ class Discovery:
     def after_fork(self) -> None:
         """The parent's search goes on without the child."""
         self._lock = threading.Lock()
-        self._flight: Flight[_Document | ExchangeError] | None = None
+        self._flight: Flight[_Document | ExchangeError | ConfigurationError] | None = None
 
     def forget(self) -> None:
         """Look again next time: what the metadata named did not answer."""
@@ -65,7 +69,8 @@ class Discovery:
         return fresh and self._document is not None
 
     def find(self, name: str, *, mtls: bool = False) -> Flow[str]:
-        """The endpoint `name`, from memory where it `remembers`. Raises `ExchangeError`."""
+        """The endpoint `name`, from memory where it `remembers`. Raises `ExchangeError`; `ConfigurationError` where
+        the credential cannot be read."""
         document = self._document
         if document is None or not self.remembers:
             document = yield from self._search()
@@ -100,14 +105,16 @@ class Discovery:
                     self._flight = None
             if isinstance(found, ExchangeError):  # one for all who waited: each raises its own, without their frames
                 raise ExchangeError(found.kind, ends_attempt=found.ends_attempt) from found.__cause__
+            if isinstance(found, ConfigurationError):
+                raise ConfigurationError(*found.args) from found.__cause__
             if found is not None:
                 return found  # type: ignore[no-any-return]
         raise ExchangeError("abandoned")
 
-    def _ask(self) -> Flow[_Document | ExchangeError]:
+    def _ask(self) -> Flow[_Document | ExchangeError | ConfigurationError]:
         try:
             return (yield from self._ask_each_place())
-        except ExchangeError as error:
+        except (ExchangeError, ConfigurationError) as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever it was, there is no document
             failure = ExchangeError(type(error).__name__)
@@ -117,7 +124,7 @@ class Discovery:
     def _ask_each_place(self) -> Flow[_Document]:
         for url in server_metadata.places(self.issuer):
             try:
-                answer: Response = yield Send(Request("GET", url, (_ACCEPT,)), endpoint="discovery", issuer=self.issuer)
+                answer = yield from self._fetch.get(url, (_ACCEPT,), "discovery")
             except ExchangeError as error:
                 if error.ends_attempt:
                     raise

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from tokenguard._flow.effects import ExchangeError, Flow, Request, Response, Send, reading
+from tokenguard._flow.effects import ExchangeError, Flow, Response, reading
 from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.freshness import lifetime
 from tokenguard._jose import strict_json
 from tokenguard._jose.jwk import KeySet, KeySetError, import_set
@@ -36,11 +37,11 @@ class _Stored:
 class KeyFetch:
     """Fetches the keys of one issuer, from `jwks_uri` or from where `discovery` finds it. Runs inside a flight."""
 
-    def __init__(self, *, jwks_uri: str | None, discovery: Discovery | None, max_age: float, issuer: str = "") -> None:
+    def __init__(self, *, jwks_uri: str | None, discovery: Discovery | None, max_age: float, fetch: Fetch) -> None:
         self._jwks_uri = jwks_uri
         self._discovery = discovery
         self._max_age = max_age
-        self._issuer = issuer
+        self._fetch = fetch
         self._stored: _Stored | None = None
 
     def run(self, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
@@ -87,7 +88,7 @@ class KeyFetch:
             headers.append(("cache-control", "no-cache"))
         elif stored is not None:
             headers.append(("if-none-match", stored.etag))
-        answer: Response = yield Send(Request("GET", url, tuple(headers)), issuer=self._issuer)
+        answer = yield from self._fetch.get(url, tuple(headers), "jwks")
         if answer.status == 304 and stored is not None and not forced:
             # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
             return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)

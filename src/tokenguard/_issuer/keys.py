@@ -19,13 +19,14 @@ from typing import Final, Literal
 from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start, explained
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.freshness import JITTER
 from tokenguard._issuer.key_fetch import KeyFetch, without_frames, word
 from tokenguard._issuer.key_schedule import Schedule
 from tokenguard._issuer.key_state import KeyState, State
 from tokenguard._jose.jwk import KeySet
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard.errors import KeysUnavailableError
+from tokenguard.errors import ConfigurationError, KeysUnavailableError
 
 __all__ = ["KeySource", "KeyState"]
 
@@ -57,6 +58,7 @@ class KeySource:
         jitter: Callable[[], float],
         name: str,
         log: BoundedLog | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         self._log = log or BoundedLog()
         self.keys = static
@@ -67,7 +69,7 @@ class KeySource:
         self._timeout = timeout
         self._monotonic = monotonic
         self._jitter = jitter
-        self._fetch = KeyFetch(jwks_uri=jwks_uri, discovery=discovery, max_age=max_age, issuer=name)
+        self._fetch = KeyFetch(jwks_uri=jwks_uri, discovery=discovery, max_age=max_age, fetch=fetch or Fetch(name))
         self._schedule = Schedule(max_stale=max_stale, cooldown=cooldown)
         self._error: Exception | None = None
         self._fetches = self._failures = 0
@@ -283,14 +285,20 @@ class KeySource:
         )
         return False
 
-    def unavailable(self) -> KeysUnavailableError:
+    def unavailable(self) -> KeysUnavailableError | ConfigurationError:
         """There are no keys to serve with."""
         mono = self._monotonic()
         return self._unavailable(self._schedule.due(mono) - mono)
 
-    def _unavailable(self, delay: float) -> KeysUnavailableError:
-        unavailable = KeysUnavailableError(retry_after=ceil(delay) if 0 < delay < 1e6 else 1)
-        unavailable.__cause__ = self._error
+    def _unavailable(self, delay: float) -> KeysUnavailableError | ConfigurationError:
+        error = self._error
+        unavailable: KeysUnavailableError | ConfigurationError
+        if isinstance(error, ConfigurationError):  # the application's own callable, not the issuer
+            unavailable = ConfigurationError(*error.args)
+            unavailable.__cause__ = error.__cause__
+        else:
+            unavailable = KeysUnavailableError(retry_after=ceil(delay) if 0 < delay < 1e6 else 1)
+            unavailable.__cause__ = error
         return unavailable
 
 

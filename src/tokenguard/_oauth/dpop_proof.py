@@ -49,9 +49,9 @@ class ProofKey:
 
 
 def target(url: str) -> str:
-    """`htu`: the URL without query and fragment."""
+    """`htu`: the URL without query and fragment, and without what is no part of its target: user information."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", "", ""))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", "", ""))
 
 
 def usable_nonce(value: str | None) -> str | None:

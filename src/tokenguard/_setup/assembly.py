@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import inspect
 import ssl
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from tokenguard._issuer.discovery import Discovery
+from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.keys import KeySource
 from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._oauth.fetch_credential import FetchCredential
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._settings import is_https, is_lazy, number
 from tokenguard._validation.steps import Check
@@ -45,13 +47,19 @@ class Assembly:
     answers: AnswerStore | None
     presents_certificate: bool
     log: BoundedLog
+    _shared: dict[Hashable, list[tuple[Issuer, KeySource]]] = field(default_factory=dict, init=False, repr=False)
 
     def authority(self, issuer: Issuer) -> Authority:
         """One issuer at run time. Raises `ConfigurationError` for http, and where a client certificate is missing."""
         self._refuse_http(issuer)
         introspection = issuer.introspection
         discovery = None
-        discovers_keys = issuer.static_keys is None and issuer.jwks_uri is None
+        token = issuer.jwks_bearer_token
+        fetch = Fetch(
+            issuer.url,
+            None if token is None else FetchCredential(token, issuer.url, issuer.jwks_uri),
+            issuer.jwks_ssl_context,
+        )
         if _is_discovered(issuer):
             discovery = Discovery(
                 issuer.url,
@@ -59,20 +67,9 @@ class Assembly:
                 timeout=self.timeout,
                 allow_insecure_http=self.allow_insecure_http,
                 monotonic=self.monotonic,
+                fetch=fetch,
             )
-        keys = KeySource(
-            jwks_uri=issuer.jwks_uri,
-            discovery=discovery if discovers_keys else None,
-            static=issuer.static_keys,
-            max_age=issuer.jwks_max_age,
-            max_stale=issuer.jwks_max_stale,
-            cooldown=issuer.jwks_cooldown,
-            timeout=self.timeout,
-            monotonic=self.monotonic,
-            jitter=self.jitter,
-            name=issuer.url,
-            log=self.log,
-        )
+        keys = self._keys(issuer, discovery, fetch)
         introspector = None
         if introspection is not None:
             if (
@@ -94,6 +91,34 @@ class Assembly:
             )
         own = frozenset(issuer.audience) if issuer.audience is not None else self.audiences
         return Authority(issuer, own, keys, discovery, introspector, self.clients, leeway=self.leeway)
+
+    def _keys(self, issuer: Issuer, discovery: Discovery | None, fetch: Fetch) -> KeySource:
+        """The key source of an issuer: that of another one with the same configured `jwks_uri` and settings, if there
+        is one. A discovered URL is what that issuer's server says, so it is never shared."""
+        sharing: list[tuple[Issuer, KeySource]] = []
+        if issuer.jwks_uri is not None:
+            same = (issuer.jwks_uri, issuer.jwks_max_age, issuer.jwks_max_stale, issuer.jwks_cooldown)
+            sharing = self._shared.setdefault(same, sharing)
+            for other, source in sharing:
+                token, context = other.jwks_bearer_token, other.jwks_ssl_context
+                if token == issuer.jwks_bearer_token and context is issuer.jwks_ssl_context:
+                    return source
+        keys = KeySource(
+            jwks_uri=issuer.jwks_uri,
+            discovery=discovery if issuer.static_keys is None and issuer.jwks_uri is None else None,
+            static=issuer.static_keys,
+            max_age=issuer.jwks_max_age,
+            max_stale=issuer.jwks_max_stale,
+            cooldown=issuer.jwks_cooldown,
+            timeout=self.timeout,
+            monotonic=self.monotonic,
+            jitter=self.jitter,
+            name=issuer.url,
+            log=self.log,
+            fetch=fetch,
+        )
+        sharing.append((issuer, keys))
+        return keys
 
     def _refuse_http(self, issuer: Issuer) -> None:
         for name, url in asked(issuer).items():

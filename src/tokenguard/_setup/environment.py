@@ -88,6 +88,8 @@ _ISSUER: _Readers = {
     "JWKS_MAX_STALE": _number,
     "JWKS_COOLDOWN": _number,
     "JWKS": _text,  # PEM
+    "JWKS_BEARER_TOKEN": _text,
+    "JWKS_SSL_CONTEXT": _object,
     "INTROSPECTION": _object,
     "TOKEN_TYPES": _words,
     "REQUIRED_CLAIMS": _words,
@@ -112,8 +114,9 @@ _INTROSPECTION: _Readers = {
     "INTROSPECTION_PRIVATE_KEY_ALGORITHM": _text,
 }
 
-# Secrets that a file may hold: NAME_FILE is its path. The first may stand in a variable as well.
-_IN_FILES: Final = ("INTROSPECTION_CLIENT_SECRET", "INTROSPECTION_BEARER_TOKEN", "INTROSPECTION_PRIVATE_KEY")
+# Secrets that a file may hold: NAME_FILE is its path. The first of each may stand in a variable as well.
+_ISSUER_FILES: Final = ("JWKS_BEARER_TOKEN",)
+_INTROSPECTION_FILES: Final = ("INTROSPECTION_CLIENT_SECRET", "INTROSPECTION_BEARER_TOKEN", "INTROSPECTION_PRIVATE_KEY")
 
 # What the parameters of presets are, where they are no text.
 _OF_PRESETS: _Readers = {
@@ -198,9 +201,9 @@ def _parameters(preset: str) -> dict[str, inspect.Parameter]:
 
 
 def _issuer_settings(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    settings = _section(mapping, prefix, _ISSUER)
+    settings = _section(mapping, prefix, _ISSUER) | _in_files(mapping, prefix, _ISSUER_FILES)
     introspection = _section(mapping, prefix, _INTROSPECTION, strip="INTROSPECTION_")
-    introspection |= _in_files(mapping, prefix)
+    introspection |= _in_files(mapping, prefix, _INTROSPECTION_FILES)
     if introspection and "introspection" in settings:
         raise ConfigurationError(f"give either {prefix}INTROSPECTION or {prefix}INTROSPECTION_..., not both")
     if introspection:
@@ -211,7 +214,7 @@ def _issuer_settings(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
     from difflib import get_close_matches
 
-    files = [f"{name}_FILE" for name in _IN_FILES]
+    files = [f"{name}_FILE" for name in (*_ISSUER_FILES, *_INTROSPECTION_FILES)]
     known = ["ISSUER", "PRESET", *_VALIDATOR, *_ISSUER, *_INTROSPECTION, *files]
     if (preset := mapping.get(prefix + "PRESET")) in presets.NAMES:
         known += map(str.upper, _parameters(preset))
@@ -230,10 +233,10 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
                 raise ConfigurationError(f"{name} is no setting: {instead}")
 
 
-def _in_files(mapping: Mapping[str, Any], prefix: str) -> dict[str, SecretFile]:
+def _in_files(mapping: Mapping[str, Any], prefix: str, names: Iterable[str]) -> dict[str, SecretFile]:
     """The secrets whose files are named. Each is read now, so that a file without one is found at the start."""
     found: dict[str, SecretFile] = {}
-    for name in _IN_FILES:
+    for name in names:
         path = mapping.get(f"{prefix}{name}_FILE")
         if not path:
             continue

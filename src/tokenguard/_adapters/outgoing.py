@@ -1,0 +1,128 @@
+"""What every `AccessTokenAuth` has in common: which origins get a token, what goes into a request, what a 401 means.
+
+Owns: the origins of one API, the rule for a repeat. Must not know: HTTP clients, how a token is got.
+
+A challenge never changes where tokens are got or sent (threat 103). It may only keep a request from being repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from tokenguard._oauth.challenges import errors
+from tokenguard._settings import fetched_url, strings
+from tokenguard.client import IssuedToken, TokenSource
+from tokenguard.errors import ConfigurationError
+
+_PORTS: Final = {"https": 443, "http": 80}
+_UNAUTHORIZED: Final = 401
+
+Verdict = Literal["done", "nonce", "discarded"]
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port (RFC 6454 section 4)."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @classmethod
+    def of(cls, scheme: str, host: str, port: int | None) -> Origin:
+        """In lower case, with the scheme's own port where none is given."""
+        scheme = scheme.lower()
+        return cls(scheme, host.lower(), _PORTS.get(scheme) if port is None else port)
+
+
+class Outgoing:
+    """The tokens of one API. `check`, then `headers` for a request; `answered` says what its answer means."""
+
+    def __init__(
+        self,
+        tokens: TokenSource,
+        origin: str | Iterable[str],
+        *,
+        scope: str | Iterable[str] | None,
+        resource: str | Iterable[str] | None,
+        audience: str | Iterable[str] | None,
+    ) -> None:
+        if not isinstance(tokens, TokenSource):
+            raise ConfigurationError("tokens must be a TokenSource(...)")
+        self._tokens = tokens
+        self.origins = frozenset(
+            _checked(one, allows_http=tokens.allows_http)
+            for one in strings("origin", origin, example='origin="https://payments.example.com"')
+        )
+        # Once: an iterator would be empty the next time.
+        self._asked: dict[str, Any] = {
+            "scope": _kept(scope),
+            "resource": _kept(resource),
+            "audience": _kept(audience),
+        }
+
+    def check(self, origin: Origin) -> None:
+        """Raise `ConfigurationError` for a request to anybody else."""
+        if origin not in self.origins:
+            raise ConfigurationError(
+                "a request to an origin that this AccessTokenAuth was not made for: it was not sent. Name the origin,"
+                " or use a client without this auth"
+            )
+
+    def token(self) -> IssuedToken:
+        """The token for a request."""
+        return self._tokens.token(**self._asked)
+
+    async def token_async(self) -> IssuedToken:
+        """`token` for event loops."""
+        return await self._tokens.token_async(**self._asked)
+
+    def headers(self, token: IssuedToken, method: str, url: str) -> dict[str, str]:
+        """The header fields that authorize one request."""
+        found = {"Authorization": token.authorization}
+        if self._tokens.proofs is not None:
+            found["DPoP"] = self._tokens.proofs.proof(method, url, token.access_token)
+        return found
+
+    def answered(
+        self, token: IssuedToken, status: int, origin: Origin, url: str, challenges: list[str], nonce: str | None
+    ) -> Verdict:
+        """What the answer to a request with `token` means, and with it the end of that token where it says so.
+
+        `nonce`: send it again, the API asked for a nonce. `discarded`: another token may be better. `done`: neither.
+        """
+        if origin not in self.origins:
+            return "done"
+        proofs = self._tokens.proofs
+        has_nonce = proofs is not None and proofs.note(url, nonce)
+        if status != _UNAUTHORIZED:
+            return "done"
+        named = errors(challenges, token.token_type)
+        if has_nonce and "use_dpop_nonce" in named:
+            return "nonce"
+        if named - {"invalid_token"}:
+            return "done"
+        self._tokens.discard(token)
+        return "discarded"
+
+
+def is_another(token: IssuedToken, last: IssuedToken) -> bool:
+    """Whether the server issued another token, and not the same one again."""
+    return token.access_token != last.access_token
+
+
+def _kept(value: str | Iterable[str] | None) -> object:
+    return value if value is None or isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+
+
+def _checked(url: str, *, allows_http: bool) -> Origin:
+    parts = urlsplit(fetched_url("origin", url))
+    if "*" in parts.netloc:
+        raise ConfigurationError("origin must name each host: there are no wildcards")
+    if parts.scheme != "https" and not allows_http:
+        raise ConfigurationError(
+            "origin must be https: over http anyone on the way can take the token; for development only, let the"
+            " TokenSource have allow_insecure_http=True"
+        )
+    return Origin.of(parts.scheme, parts.hostname or "", parts.port)

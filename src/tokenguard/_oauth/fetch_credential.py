@@ -1,0 +1,73 @@
+"""The bearer token that an issuer wants with requests for its metadata and its keys (RFC 6750 section 2.1).
+
+Owns: what may be one, reading it at each use, and to which origins it may go. Must not know: settings, requests, flows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from tokenguard._oauth import client_auth
+from tokenguard._settings import is_fetchable
+from tokenguard.errors import ConfigurationError
+
+BearerToken: TypeAlias = str | Callable[[], str]
+Origin: TypeAlias = tuple[str, str, int]
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class FetchCredential:
+    """A token and the origins that may see it: of these URLs, as far as they are URLs."""
+
+    __slots__ = ("_origins", "_token")
+
+    def __init__(self, token: BearerToken, *urls: str | None) -> None:
+        self._token = token
+        self._origins = {origin(url) for url in urls if url is not None and is_fetchable(url, allow_http=True)}
+
+    def goes_to(self, url: str) -> bool:
+        """Whether `url` has one of the origins (RFC 6454 section 4): scheme, host and port."""
+        return origin(url) in self._origins
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What carries the token, read anew; for a callable, that may block. Raises `ConfigurationError`."""
+        return _headers(read(self._token))
+
+
+def check(token: object) -> None:
+    """Raise `ConfigurationError` for what can be no token and no callable for one. A callable is not called."""
+    if inspect.iscoroutinefunction(token) or inspect.iscoroutinefunction(getattr(token, "__call__", None)):  # noqa: B004
+        raise ConfigurationError("jwks_bearer_token must be a value or a plain callable, not a coroutine function")
+    if not callable(token):
+        _headers(token)
+
+
+def read(token: BearerToken) -> object:
+    """The value of a token."""
+    if not callable(token):
+        return token
+    try:
+        return token()
+    except Exception as error:
+        raise ConfigurationError("the callable given as jwks_bearer_token raised; see the cause") from error
+
+
+def origin(url: str) -> Origin:
+    """The origin of a URL that can be fetched."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
+
+
+def _headers(token: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(token, str) or not token:
+        raise ConfigurationError(
+            "jwks_bearer_token must be a non-empty string, or a callable that returns one, such as SecretFile(path)"
+        )
+    try:
+        return client_auth.bearer(token).headers
+    except client_auth.UnusableSecretError as error:
+        raise ConfigurationError(f"jwks_bearer_token cannot be used: {error}") from None

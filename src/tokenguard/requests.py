@@ -1,0 +1,123 @@
+"""`AccessTokenAuth` for requests: a token with every request to one API, and with no other. Extra `requests`.
+
+Owns: what `requests` asks of an auth: a callable and a hook. Must not know: how a token is got, what a 401 means
+(`_adapters.outgoing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+from urllib.parse import urljoin
+
+from requests import PreparedRequest, Response
+from requests.auth import AuthBase
+from requests.cookies import extract_cookies_to_jar
+from requests.exceptions import UnrewindableBodyError
+from requests.utils import rewind_body
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from tokenguard._adapters.outgoing import Origin, Outgoing, Verdict, is_another
+from tokenguard.client import IssuedToken, TokenSource
+from tokenguard.errors import TokenGuardError
+
+__all__ = ["AccessTokenAuth"]
+
+
+class AccessTokenAuth(AuthBase):
+    """Give it to a session or a request: `session.auth = AccessTokenAuth(tokens, origin)`.
+
+    The settings and the rules are those of `tokenguard.httpx.AccessTokenAuth`.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSource,
+        origin: str | Iterable[str],
+        *,
+        scope: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        audience: str | Iterable[str] | None = None,
+    ) -> None:
+        self._outgoing = Outgoing(tokens, origin, scope=scope, resource=resource, audience=audience)
+
+    def __call__(self, r: PreparedRequest) -> PreparedRequest:
+        """Authorize a request that is about to be sent."""
+        self._outgoing.check(_origin(r.url))
+        token = self._outgoing.token()
+        self._authorize(r, token)
+        r.register_hook("response", partial(self._answered, token))  # type: ignore[no-untyped-call]
+        return r
+
+    def _authorize(self, request: PreparedRequest, token: IssuedToken) -> None:
+        request.headers.update(self._outgoing.headers(token, request.method or "", request.url or ""))
+
+    def _answered(self, token: IssuedToken, response: Response, **settings: Any) -> Response:
+        if response.is_redirect:
+            self._strip(response)
+            return response
+        verdict = self._read(token, response)
+        if verdict == "nonce":
+            repeated = self._again(token, response, settings)
+            if repeated is None:
+                return response
+            response, verdict = repeated, self._read(token, repeated)
+        if verdict == "discarded":
+            try:
+                another = self._outgoing.token()
+            except TokenGuardError:
+                return response
+            repeated = self._again(another, response, settings) if is_another(another, token) else None
+            if repeated is not None:
+                self._read(another, repeated)
+                return repeated
+        return response
+
+    def _read(self, token: IssuedToken, response: Response) -> Verdict:
+        # urllib3 keeps fields of one name apart; requests joins them, which the grammar allows.
+        challenges, nonce = response.headers.get("www-authenticate"), response.headers.get("dpop-nonce")
+        return self._outgoing.answered(
+            token,
+            response.status_code,
+            _origin(response.request.url),
+            response.request.url or "",
+            [] if challenges is None else [challenges],
+            nonce,
+        )
+
+    def _again(self, token: IssuedToken, response: Response, settings: dict[str, Any]) -> Response | None:
+        """The same request once more. None where its body cannot be sent twice."""
+        sent: Any = response.request
+        again = sent.copy()
+        if not (again.body is None or isinstance(again.body, str | bytes)):
+            try:
+                rewind_body(again)
+            except UnrewindableBodyError:
+                return None
+        response.content  # noqa: B018 - read to its end, so that the connection can be used again
+        response.close()
+        jar = again._cookies  # noqa: SLF001 - as the library's own digest auth does
+        extract_cookies_to_jar(jar, sent, response.raw)  # type: ignore[no-untyped-call]
+        again.prepare_cookies(jar)
+        self._authorize(again, token)
+        repeated: Response = response.connection.send(again, **settings)
+        repeated.history.append(response)
+        repeated.request = again
+        return repeated
+
+    def _strip(self, response: Response) -> None:
+        """Take the token out of what is about to follow a redirect to another origin."""
+        if _origin(urljoin(response.url, response.headers["location"])) not in self._outgoing.origins:
+            for name in ("Authorization", "DPoP"):
+                response.request.headers.pop(name, None)
+
+
+def _origin(url: str | None) -> Origin:
+    """As the library reads a URL, which is what decides where the request goes."""
+    try:
+        parts = parse_url(url or "")
+    except LocationParseError:
+        return Origin("", "", None)
+    return Origin.of(parts.scheme or "", (parts.host or "").strip("[]"), parts.port)

@@ -5,16 +5,24 @@ grow at most linearly up to the cap and be flat beyond it. Exits with 1 where a 
 signature is looked at costs more than 3 verifications; without the extra `fast` such ones take up to 5. One that gets
 as far costs what its algorithm and the parser cost in any case. Medians over interleaved rounds; nothing is remembered
 between two calls.
+
+Last, requests through the ASGI and WSGI middleware, with audit and telemetry on and nothing left out: what these add to
+the same request unwatched, the JSON line of the record included. Exits with 1 where that is more than 3 verifications
+for any of them. Telemetry is what its API does without an SDK; one adds a constant of its own, about two verifications
+each for metrics and spans.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -23,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from vectors import minting as m
 from vectors.minting import NOW, jwk, token
 
-from tokenguard import Issuer, TokenGuardError, TokenValidator
+from tokenguard import Issuer, TokenGuardError, TokenValidator, asgi, audit, otel, wsgi
 from tokenguard._jose import base64url
 
 VECTORS = Path(__file__).parent.parent / "tests" / "vectors"
@@ -98,6 +106,89 @@ def _forged(value: bytes) -> str:
     return token(payload=m.dump(m.good_claims())[:-1] + b',"x":' + value + b"}", signature=bytes(256))
 
 
+# -- requests, watched -------------------------------------------------------------------------------------------------
+
+# What a client may put into one request: (method, path, query, fields). The guard reads `Authorization` anyway.
+REQUESTS: dict[str, Callable[[int], tuple[str, str, str, list[tuple[str, str]]]]] = {
+    "no credential": lambda _: ("GET", "/orders", "", []),
+    "dotted parts": lambda size: ("GET", "/ab", "", [_bearer("ab." * (size // 3))]),
+    "long parts": lambda size: ("GET", "/" + "ab" * (size // 2), "", [_bearer(".".join(["ab" * 8] * (size // 17)))]),
+    "same parts": lambda size: ("GET", "/ab" * (size // 3), "", [_bearer(".".join(["a" * (size // 4)] * 4))]),
+    "nearly found": lambda size: ("GET", "/" + "a" * size, "", [_bearer(("a" * 15 + "b" + "a" * 40 + ".") * 3)]),
+    "path": lambda size: ("GET", "/eyJ" * (size // 4), "", [_bearer("x")]),
+    "query": lambda size: ("GET", "/", "a=b&" * (size // 4), [_bearer("x")]),
+    "method": lambda size: ("A" * size, "/", "", [_bearer("x")]),
+    "fields": lambda size: ("GET", "/", "", [*((f"X-{n}", "v") for n in range(size // 64)), _bearer("x")]),
+    "request id": lambda size: ("GET", "/", "", [("X-Request-ID", "eyJ" * (size // 3)), _bearer("x")]),
+}
+
+
+def _bearer(token: str) -> tuple[str, str]:
+    return "Authorization", f"Bearer {token}"
+
+
+def _by_asgi(guarded: Any, request: Any) -> Callable[[], None]:
+    method, path, query, fields = request
+    headers = [(name.lower().encode(), value.encode()) for name, value in fields]
+    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": headers}
+
+    async def send(_: object) -> None: ...
+
+    def run() -> None:
+        with suppress(StopIteration):  # nothing in it waits
+            guarded(scope, None, send).send(None)
+
+    return run
+
+
+def _by_wsgi(guarded: Any, request: Any) -> Callable[[], None]:
+    method, path, query, fields = request
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in fields}
+    environ |= {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
+
+    def run() -> None:
+        guarded(dict(environ), lambda *_: None)
+
+    return run
+
+
+class _Written(logging.Handler):
+    """Makes the line of every record, and forgets it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.format(record)
+
+
+def watched(rounds: int, bare: Callable[[], None]) -> list[str]:
+    """Print what audit and telemetry add to each request, in verifications. Result: those that cost too much."""
+    written = _Written()
+    written.setFormatter(audit.JsonFormatter())
+    logging.getLogger("tokenguard.audit").addHandler(written)
+    keys = Issuer(m.ISSUER, jwks={"keys": [jwk("rsa")]})
+    plain, seen = (TokenValidator(keys, m.AUDIENCE, clock=lambda: NOW, token_cache_size=0) for _ in range(2))
+    audit.enable(seen, request_id_header="X-Request-ID", per_second=None)
+    otel.instrument(seen)
+    sizes = (1_500, 6_000, 16_384, 65_536, 262_144)
+    print("what audit and telemetry add, in verifications" + "".join(f"{size:>10}" for size in sizes))
+    dear = []
+    for name, make in REQUESTS.items():
+        ways: Any = (("asgi", asgi.BearerMiddleware, _by_asgi), ("wsgi", wsgi.BearerMiddleware, _by_wsgi))
+        for way, guard, ask in ways:
+            line = []
+            for size in sizes:
+                request = make(size)
+                with_, without = (ask(guard(None, one), request) for one in (seen, plain))
+                more = median(
+                    min(cost(with_, 3) for _ in range(3)) - min(cost(without, 3) for _ in range(3))
+                    for _ in range(rounds)
+                )
+                line.append(more / min(cost(bare, 12) for _ in range(3)))
+            if max(line) > LIMIT:
+                dear.append(f"{name} ({way})")
+            print(f"  {name:<14} {way:<28}" + "".join(f"{ratio:>10.2f}" for ratio in line))
+    return dear
+
+
 def main() -> int:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
     bare, runs = verification(), vectors()
@@ -127,6 +218,8 @@ def main() -> int:
             run = refusal(validator, shape(size))
             line.append(median(cost(run, 5) / cost(bare, 5) for _ in range(rounds)))
         print(f"  {name:<22}" + "".join(f"{ratio:>10.2f}" for ratio in line))
+    dear += watched(rounds, bare)
+    print(f"above {LIMIT:g}: {', '.join(dear) or 'none'}")
     return 1 if dear else 0
 
 

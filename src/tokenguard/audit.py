@@ -49,6 +49,7 @@ _FINGERPRINT: Final = 16  # hexadecimal digits of the SHA-256: 64 bits tell toke
 _METHOD = re.compile(r"[A-Z]{1,16}", re.ASCII)
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # RFC 9110 section 5.1
 
+_line = json.JSONEncoder(separators=(",", ":")).encode
 _log = logging.getLogger(LOGGER)
 _ours = logging.getLogger("tokenguard")
 
@@ -126,7 +127,7 @@ class JsonFormatter(logging.Formatter):
         fields = getattr(record, "audit", None)
         if not isinstance(fields, Mapping):
             fields = {"time": _moment(record.created), "message": record.getMessage()}
-        return json.dumps({**fields, **about}, separators=(",", ":"))
+        return _line({**fields, **about})
 
 
 class Bounds:
@@ -299,7 +300,7 @@ class _Line:
         self._fields = fields
 
     def __str__(self) -> str:
-        return json.dumps(self._fields, separators=(",", ":"))
+        return _line(self._fields)
 
 
 def _write(fields: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ R_contra = TypeVar("R_contra", contravariant=True)
 # For records: more than any record shows, and no more work, whatever a client sends. Few servers let more than 100
 # fields through (gunicorn, Apache httpd).
 LONGEST = 16_384
-MOST_FIELDS = 256
+MOST_FIELDS = 128
 _MOST_CREDENTIALS = 4
 
 _AUTHORIZATION = "Authorization"
@@ -112,7 +112,7 @@ class AsgiReader:
         """See `Reader`."""
         wanted = name.lower().encode("latin-1")
         for field, value in islice(scope.get("headers") or (), MOST_FIELDS):
-            if field.lower() == wanted:
+            if len(field) == len(wanted) and field.lower() == wanted:
                 return str(value[:LONGEST], "latin-1")
         return None
 

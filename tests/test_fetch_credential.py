@@ -14,7 +14,14 @@ import certifi
 import httpx
 import pytest
 
-from tokenguard import ConfigurationError, Introspection, InvalidTokenError, Issuer, TokenValidator
+from tokenguard import (
+    ConfigurationError,
+    Introspection,
+    InvalidTokenError,
+    Issuer,
+    KeysUnavailableError,
+    TokenValidator,
+)
 from tokenguard._oauth import pod
 from tokenguard._oauth.fetch_credential import FetchCredential
 from tokenguard.secret_file import SecretFile
@@ -112,6 +119,19 @@ async def test_a_callable_is_read_beside_the_loop():
     assert threading.get_ident() not in threads
     assert len(threads) == 2
     await validator.aclose()
+
+
+@world
+def test_a_callable_that_hangs_is_given_up_at_the_deadline(world):
+    cluster, over = Cluster(), threading.Event()
+    issuer = Issuer(URL, jwks_bearer_token=lambda: over.wait() and "secret-a")
+    validator = TokenValidator(issuer, "api", transport=httpx.MockTransport(cluster), http_timeout=0.2)
+    try:
+        with pytest.raises(KeysUnavailableError):
+            outcome(world, validator, cluster.fake.mint())
+    finally:
+        over.set()
+    assert cluster.seen == []
 
 
 @world

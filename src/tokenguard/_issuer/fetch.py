@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 
-from tokenguard._flow.effects import Flow, Request, Response, Send, Work
+from tokenguard._flow.effects import Blocking, Flow, Request, Response, Send
 from tokenguard._flow.messages import Endpoint
 from tokenguard._oauth.fetch_credential import FetchCredential
 
@@ -24,7 +24,8 @@ class Fetch:
     def get(self, url: str, headers: tuple[tuple[str, str], ...], endpoint: Endpoint) -> Flow[Response]:
         """The answer to a GET. Raises `ExchangeError`; `ConfigurationError` where the credential cannot be read."""
         if self.credential is not None and self.credential.goes_to(url):
-            headers += yield Work(self.credential.headers)
+            read = self.credential.headers
+            headers += (yield Blocking(read, self.issuer)) if self.credential.calls_out else read()
         request = Request("GET", url, headers)
         answer: Response = yield Send(request, ssl_context=self.ssl_context, endpoint=endpoint, issuer=self.issuer)
         return answer

@@ -29,12 +29,17 @@ class FetchCredential:
         self._token = token
         self._origins = {origin(url) for url in urls if url is not None and is_fetchable(url, allow_http=True)}
 
+    @property
+    def calls_out(self) -> bool:
+        """Whether reading the token calls what may block."""
+        return callable(self._token)
+
     def goes_to(self, url: str) -> bool:
         """Whether `url` has one of the origins (RFC 6454 section 4): scheme, host and port."""
         return origin(url) in self._origins
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What carries the token, read anew; for a callable, that may block. Raises `ConfigurationError`."""
+        """What carries the token, read anew. Raises `ConfigurationError`."""
         return _headers(read(self._token))
 
 

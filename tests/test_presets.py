@@ -383,6 +383,63 @@ def test_the_page_names_every_field_of_a_preset_and_cites_its_provider():
     assert {field.name for field in fields(Provider)} >= {"issuer", "jwks_uri", "documentation"}
 
 
+# Providers without a preset: the settings of the page
+
+ADFS = {"iss": "http://adfs.example.com/adfs/services/trust", "appid": "web", "scp": "orders:read"}
+AUTHENTIK = {"iss": "https://authentik.example.com/application/o/orders/", "azp": "web", "uid": "u"}
+B2C = {"iss": "https://example.b2clogin.com/72f988bf/v2.0/", "azp": "web", "tfp": "B2C_1_signin", "scp": "orders:read"}
+SPIRE = {"iss": "https://spire.example.org", "sub": "spiffe://example.org/orders"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "claims", "client", "bad"),
+    [
+        ({"client_id_claims": ["appid"]}, ADFS, "web", {"iss": "https://adfs.example.com/adfs"}),
+        (
+            {"audience_claims": ["azp"], "client_id_claims": ["azp"]},
+            {"iss": "https://clerk.example.com", "azp": API, "aud": ABSENT},
+            API,
+            {"azp": "https://evil.example"},
+        ),
+        ({"role_claims": ["roles", "permissions"]}, {"iss": "P2exampleproject"}, "client", {"aud": ABSENT}),
+        ({"client_id_claims": ["azp"], "required_claims": ["azp", "uid"]}, AUTHENTIK, "web", {"azp": ABSENT}),
+        (
+            {"client_id_claims": ["azp"], "claim_values": {"typ": "Bearer"}},
+            {"iss": "https://iam.example.com/auth/v1", "azp": "web", "typ": "Bearer"},
+            "web",
+            {"typ": "Refresh"},
+        ),
+        (
+            {"client_id_claims": ["azp"], "required_claims": ["azp"], "claim_values": {"tfp": {"B2C_1_signin"}}},
+            B2C,
+            "web",
+            {"tfp": "B2C_1_other"},
+        ),
+        (
+            {"client_id_claims": (), "scope_claims": (), "claim_values": {"sub": {"spiffe://example.org/orders"}}},
+            SPIRE,
+            None,
+            {"sub": "spiffe://example.org/mallory"},
+        ),
+    ],
+    ids=["adfs", "clerk", "descope", "authentik", "rauthy", "b2c", "spiffe"],
+)
+def test_a_provider_without_a_preset(fake, settings, claims, client, bad):
+    issuer = Issuer(claims["iss"], jwks=fake.jwks(), **settings)
+    validator = TokenValidator(issuer, API, clock=fake.clock)
+    assert validator.validate(fake.mint(**claims)).client_id == client
+    with pytest.raises(InvalidTokenError):
+        validator.validate(fake.mint(**{**claims, **bad}))
+
+
+def test_a_padded_token_is_none(fake):
+    """As AWS Application Load Balancers make them."""
+    header, payload, signature = fake.mint().split(".")
+    with fake.validator() as validator, pytest.raises(InvalidTokenError) as refused:
+        validator.validate(f"{header}.{payload}.{signature}==")
+    assert refused.value.reason is Reason.MALFORMED
+
+
 # A plain issuer
 
 

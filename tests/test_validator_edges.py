@@ -13,6 +13,7 @@ from tokenguard import (
     Reason,
     RevocationList,
     UnavailableError,
+    requirements,
 )
 from tokenguard._adapters.guard import Guard
 from tokenguard._adapters.request import WsgiReader
@@ -43,6 +44,16 @@ async def test_s24_no_room_for_a_refusal(monkeypatch):
         validator.validate(issuer.mint())
     with pytest.raises(ConfigurationError, match="stack"):
         await validator.validate_async(issuer.mint())
+
+
+def test_s24_no_room_to_refuse_a_remembered_token(monkeypatch):
+    """S24: a token that held is not malformed because its refusal found no room."""
+    issuer = FakeIssuer(URL)
+    validator, token = issuer.validator(), issuer.mint("a")
+    validator.validate(token)
+    monkeypatch.setattr(requirements.Requirement, "check", used_up)
+    with pytest.raises(ConfigurationError, match="stack"):
+        validator.validate(token, scope="b")
 
 
 async def test_s24_no_room_in_a_flow(monkeypatch):

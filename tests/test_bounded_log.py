@@ -301,3 +301,18 @@ def test_an_observer_that_fails_at_every_request_is_bounded(issuer, caplog):
         assert ask_wsgi(guarded).status == 401
     assert 1 <= len(caplog.records) <= 3
     assert "an observer (Failing) failed (RuntimeError)" in caplog.messages[0]
+
+
+def test_what_a_key_set_publishes_is_logged_once_however_often_strangers_have_it_fetched(issuer, caplog):
+    (private,) = issuer.jwks()["keys"]
+    issuer.publish("jwks", {"keys": [{**private, "d": "AAAA"}, {"kty": "odd"}]})
+    caplog.set_level(logging.INFO, "tokenguard.keys")
+    validator = issuer.validator(issuer.as_issuer(jwks_cooldown=0))
+    guarded = wsgi.BearerMiddleware(plain_wsgi, validator)
+    for _ in range(20):
+        assert ask_wsgi(guarded, fields=bearer(issuer.unknown_kid())).status == 401
+    assert validator.state()[0].keys.fetches > 10
+    leaked = [text for text in caplog.messages if "publishes private members" in text]
+    skipped = [text for text in caplog.messages if "not usable" in text]
+    assert 1 <= len(leaked) <= 3
+    assert 1 <= len(skipped) <= 3

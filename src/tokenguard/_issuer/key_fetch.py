@@ -7,6 +7,7 @@ Must not know: when to fetch, who waits, what is done with the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,9 @@ from tokenguard._flow.effects import ExchangeError, Flow, Response, reading
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.freshness import lifetime
-from tokenguard._jose import strict_json
-from tokenguard._jose.jwk import KeySet, KeySetError, import_set
+from tokenguard._jose import jwk, strict_json
+from tokenguard._jose.jwk import KeySet, KeySetError
+from tokenguard._observe.bounded_log import BoundedLog
 
 _ACCEPT: Final = ("accept", "application/jwk-set+json, application/json")
 _LONGEST_ETAG: Final = 256
@@ -37,7 +39,16 @@ class _Stored:
 class KeyFetch:
     """Fetches the keys of one issuer, from `jwks_uri` or from where `discovery` finds it. Runs inside a flight."""
 
-    def __init__(self, *, jwks_uri: str | None, discovery: Discovery | None, max_age: float, fetch: Fetch) -> None:
+    def __init__(
+        self,
+        *,
+        jwks_uri: str | None,
+        discovery: Discovery | None,
+        max_age: float,
+        fetch: Fetch,
+        log: BoundedLog,
+    ) -> None:
+        self._write = partial(log.write, jwk.log)
         self._jwks_uri = jwks_uri
         self._discovery = discovery
         self._max_age = max_age
@@ -92,21 +103,21 @@ class KeyFetch:
         if answer.status == 304 and stored is not None and not forced:
             # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
             return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)
-        keys = yield from reading(answer, partial(_read, answer, previous))
+        keys = yield from reading(answer, partial(_read, answer, previous, self._write))
         etag = answer.headers.get("etag", "")
         usable = etag.isascii() and etag.isprintable() and 0 < len(etag) <= _LONGEST_ETAG
         self._stored = _Stored(url, etag, answer.headers.get("cache-control", ""), keys) if usable else None
         return keys, lifetime(answer.headers, self._max_age)
 
 
-def _read(answer: Response, previous: KeySet | None) -> KeySet:
+def _read(answer: Response, previous: KeySet | None, write: Callable[[int, str, str], None]) -> KeySet:
     if answer.status != 200:
         raise ExchangeError(f"status_{answer.status}")
     try:
         document = strict_json.parse_object(answer.body)
     except ValueError:
         raise KeySetError("not_a_json_object") from None
-    return import_set(document, previous=previous)
+    return jwk.import_set(document, previous=previous, write=write)
 
 
 def word(error: BaseException) -> str:

@@ -69,7 +69,9 @@ class KeySource:
         self._timeout = timeout
         self._monotonic = monotonic
         self._jitter = jitter
-        self._fetch = KeyFetch(jwks_uri=jwks_uri, discovery=discovery, max_age=max_age, fetch=fetch or Fetch(name))
+        self._fetch = KeyFetch(
+            jwks_uri=jwks_uri, discovery=discovery, max_age=max_age, fetch=fetch or Fetch(name), log=self._log
+        )
         self._schedule = Schedule(max_stale=max_stale, cooldown=cooldown)
         self._error: Exception | None = None
         self._fetches = self._failures = 0

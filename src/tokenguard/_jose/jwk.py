@@ -7,7 +7,7 @@ when it was fetched. Private members of a key are never read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -28,7 +28,7 @@ RSA_BOUNDS: Final = "2048 to 8192 bits and an exponent of at most 64"
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 _MATERIAL: Final = {"RSA": ("n", "e"), "EC": ("x", "y"), "OKP": ("x",), "oct": ("k",)}
 
-_log = logging.getLogger("tokenguard.keys")
+log = logging.getLogger("tokenguard.keys")
 
 
 class UnusableKeyError(ValueError):
@@ -123,12 +123,23 @@ def _fitting(keys: list[Key] | tuple[Key, ...], alg: str) -> list[Key]:
     return list(by_material.values())
 
 
-def import_set(document: Any, *, previous: KeySet | None = None, symmetric: bool = False) -> KeySet:
+def _write(level: int, text: str, names: str) -> None:
+    with suppress(Exception):  # a broken log handler must not take the set down
+        log.log(level, text, names)
+
+
+def import_set(
+    document: Any,
+    *,
+    previous: KeySet | None = None,
+    symmetric: bool = False,
+    write: Callable[[int, str, str], None] = _write,
+) -> KeySet:
     """The usable keys of a JWK set. Keys that `previous` holds already keep their object.
 
-    Unusable members are skipped; a log line names the first few by position and kid. Symmetric keys are dropped unless
-    `symmetric`, and then only they are kept. Raises `KeySetError` for anything that is no set, has more than 1,000
-    keys, or not one usable key.
+    Unusable members are skipped; a log line, by `write(level, text, names)`, names the first few by position and kid.
+    Symmetric keys are dropped unless `symmetric`, and then only they are kept. Raises `KeySetError` for anything that
+    is no set, has more than 1,000 keys, or not one usable key.
     """
     members = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(members, list | tuple):
@@ -149,8 +160,11 @@ def import_set(document: Any, *, previous: KeySet | None = None, symmetric: bool
         keys.setdefault(key.identity, known.get(key.identity, key))
         if not _PRIVATE.isdisjoint(without_nulls(member)):
             leaked.append(f"{key.kid!r:.66}")
-    _tell(logging.INFO, "the key set has keys that are not usable: %s", unusable)
-    _tell(logging.WARNING, "the key set publishes private members of %s: the issuer must replace them now", leaked)
+    if unusable:
+        write(logging.INFO, "the key set has keys that are not usable: %s", _first_few(unusable))
+    if leaked:
+        text = "the key set publishes private members of %s: the issuer must replace them now"
+        write(logging.WARNING, text, _first_few(leaked))
     if not keys:
         raise KeySetError("no_usable_key")
     if previous is not None and previous.keys == frozenset(keys.values()):
@@ -158,11 +172,9 @@ def import_set(document: Any, *, previous: KeySet | None = None, symmetric: bool
     return KeySet(tuple(keys.values()))
 
 
-def _tell(level: int, text: str, names: list[str]) -> None:
-    if names:
-        more = [f"and {len(names) - MAX_TOLD} more"] if len(names) > MAX_TOLD else []
-        with suppress(Exception):  # a broken log handler must not take the set down
-            _log.log(level, text, "; ".join(names[:MAX_TOLD] + more))
+def _first_few(names: list[str]) -> str:
+    more = [f"and {len(names) - MAX_TOLD} more"] if len(names) > MAX_TOLD else []
+    return "; ".join(names[:MAX_TOLD] + more)
 
 
 def import_key(jwk: Any, *, symmetric: bool = False) -> Key:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from functools import partial
 
 import pytest
 from serving import EXAMPLES, GUNICORN, UVICORN, clean, serve, settings
@@ -61,6 +63,22 @@ def test_service(name, issuer):
             assert running.get("/health").json() == {"status": "up"}
         else:
             assert running.get("/health").status_code == 200
+
+
+def test_step_up(issuer):
+    now = int(time.time())
+    with serve(UVICORN, ("step_up:app", "--app-dir", str(EXAMPLES)), settings(issuer.url, AUDIENCE)) as running:
+        for scope, status in [("accounts:read", 200), ("accounts:admin", 200), ("payments:write", 403)]:
+            assert running.get("/accounts", issuer.mint(scope=scope)).status_code == status
+        pay = partial(running.get, "/payments", method="POST")
+        strong = {"scope": "payments:write", "acr": "phr"}
+        assert pay(issuer.mint(**strong, auth_time=now)).json() == {"paid_by": issuer.client_id}
+        assert pay(issuer.mint(scope="accounts:read", acr="phr", auth_time=now)).status_code == 403
+        for change in ({"auth_time": now - 900}, {"auth_time": now, "acr": "pwd"}):
+            answer = pay(issuer.mint(**strong | change))
+            assert (answer.status_code, answer.json()["error"]) == (401, "insufficient_user_authentication")
+            wanted = 'acr_values="phr phrh", max_age="300", scope="payments:write"'
+            assert wanted in answer.headers["www-authenticate"]
 
 
 @pytest.mark.parametrize("name", ["worker", "async_worker"])

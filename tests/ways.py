@@ -29,11 +29,11 @@ def watched(validator: TokenValidator) -> Any:
 def stood_in_for(validator: TokenValidator) -> Any:
     """Something else that has the two methods and nothing more."""
 
-    def validate(raw: str, *, scope: Any) -> Any:
-        return validator.validate(raw, scope=scope)
+    def validate(raw: str, **asked: Any) -> Any:
+        return validator.validate(raw, **asked)
 
-    async def validate_async(raw: str, *, scope: Any) -> Any:
-        return await validator.validate_async(raw, scope=scope)
+    async def validate_async(raw: str, **asked: Any) -> Any:
+        return await validator.validate_async(raw, **asked)
 
     return SimpleNamespace(validate=validate, validate_async=validate_async)
 

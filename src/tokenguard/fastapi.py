@@ -7,11 +7,11 @@ Owns: `BearerToken`, its exception and the handler that answers it. Must not kno
 # No `from __future__ import annotations` here: FastAPI resolves the annotations of a dependency through its
 # `__globals__`, which an instance does not have; as strings they would stay unresolved.
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, HTTPException, WebSocketException
+from fastapi import FastAPI, HTTPException, Security, WebSocketException
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
@@ -19,11 +19,11 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from tokenguard._adapters.guard import POLICY_VIOLATION, Guard, checked, usable
+from tokenguard._adapters.guard import POLICY_VIOLATION, Guard, checked, mark, usable
 from tokenguard._adapters.request import AsgiReader, takes_denials
 from tokenguard.challenge import Rejection
-from tokenguard.errors import ConfigurationError
-from tokenguard.requirements import required
+from tokenguard.errors import ConfigurationError, TokenGuardError
+from tokenguard.requirements import Required, Requirement, all_of, both
 from tokenguard.starlette import response_of
 from tokenguard.token import AccessToken
 
@@ -32,8 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BearerToken", "RefusedRequest", "add_error_handler"]
 
+
 # Scopes come from the code of routes, so there are few; the bound is for code that makes them up.
-_required = lru_cache(maxsize=1024)(required)
+@lru_cache(maxsize=1024)
+def _required(scopes: tuple[str, ...], more: Requirement | None) -> Requirement:
+    return both(scopes, more)
+
+
+# In the scope of a request: what is asked of its token beside scopes, and then that, and the token that met it.
+_ASKED = "tokenguard.asked"
+_MET = "tokenguard.met"
 
 
 class RefusedRequest(HTTPException):
@@ -92,20 +100,70 @@ class BearerToken(SecurityBase):
     async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> AccessToken:
         """Judge one request. Called by FastAPI."""
         guard, scope = self._guard, connection.scope
+        asked: Requirement | None = scope.pop(_ASKED, None)
         try:
-            needed = _required(tuple(security_scopes.scopes))
+            needed = _required(tuple(security_scopes.scopes), asked)
         except ConfigurationError as error:
             rejection = guard.refuse(scope, error)
         else:
             try:
-                return checked(await guard.judge_async(scope, needed))
+                token = checked(await guard.judge_async(scope, needed))
             except Exception as error:  # noqa: BLE001 - anything unexpected rejects
                 rejection = guard.reject(error)
-        if isinstance(connection, WebSocket):
-            await connection.receive()  # the connect message comes first, whatever the answer
-            if not takes_denials(scope):
-                raise WebSocketException(POLICY_VIOLATION)
-        raise RefusedRequest(rejection)
+            else:
+                if asked is not None:
+                    scope[_MET] = asked, token
+                return token
+        raise await _refused(connection, rejection)
+
+    def require(self, *requirements: Required) -> Callable[..., Awaitable[AccessToken]]:
+        """A dependency for all that `tokenguard.requirements` has: `Depends(bearer.require(Scope("a") | Role("r")))`.
+
+        Its scopes are in OpenAPI, those of all alternatives. It depends on this `BearerToken`, so what stands for that
+        in `dependency_overrides` stands for it here.
+        """
+        needed = all_of(requirements)
+        asking = _Asking(self, needed)
+        guard = self._guard
+
+        async def required_token(
+            connection: HTTPConnection,
+            _: Any = Security(asking, scopes=list(needed.mentioned)),
+            token: AccessToken = Security(self),
+        ) -> AccessToken:
+            scope = connection.scope
+            met: tuple[Requirement, AccessToken] | None = scope.pop(_MET, None)
+            scope.pop(_ASKED, None)
+            if met is not None and met[0] is needed and met[1] is token:
+                return met[1]
+            try:  # found for something else that the route depends on, or given by an override
+                return guard.check(scope, token, needed, name="fastapi")
+            except TokenGuardError as error:
+                raise await _refused(connection, guard.reject(error)) from None
+
+        mark(required_token, needed)
+        return required_token
+
+
+class _Asking(SecurityBase):
+    """Says what the `BearerToken` that comes next is to ask for, and shows in OpenAPI as that one."""
+
+    def __init__(self, bearer: BearerToken, needed: Requirement) -> None:
+        self.model = bearer.model
+        self.scheme_name = bearer.scheme_name
+        self._needed = needed
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        connection.scope[_ASKED] = self._needed
+
+
+async def _refused(connection: HTTPConnection, rejection: Rejection) -> HTTPException | WebSocketException:
+    """What FastAPI answers with `rejection`."""
+    if isinstance(connection, WebSocket):
+        await connection.receive()  # the connect message comes first, whatever the answer
+        if not takes_denials(connection.scope):
+            return WebSocketException(POLICY_VIOLATION)
+    return RefusedRequest(rejection)
 
 
 def add_error_handler(app: FastAPI) -> None:

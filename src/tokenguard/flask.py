@@ -1,7 +1,7 @@
 """Flask: an extension, a decorator for views, and the current token.
 
-Owns: `TokenGuard`, `require_scope`, `current_token`. Must not know: status codes and challenges (see `challenge`), what
-makes a token good.
+Owns: `TokenGuard`, `require`, `require_scope`, `current_token`. Must not know: status codes and challenges (see
+`challenge`), what makes a token good.
 
 Views, sync and async alike, are judged by `validate`: Flask runs each async view in an event loop of its own that ends
 with the view, and a refresh of keys or a connection pool must not end with it. An async view's token is judged in a
@@ -27,13 +27,13 @@ from tokenguard._adapters.request import WsgiReader
 from tokenguard._settings import switch
 from tokenguard.challenge import checked_realm, checked_resource_metadata
 from tokenguard.errors import ConfigurationError, TokenGuardError
-from tokenguard.requirements import NOTHING, Requirement, required
+from tokenguard.requirements import NOTHING, Required, Requirement, all_of, required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
-__all__ = ["TokenGuard", "current_token", "require_scope"]
+__all__ = ["TokenGuard", "current_token", "require", "require_scope"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,11 +110,19 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     automatic answer to OPTIONS is guarded too, CORS preflights included.
     """
     needed = required(scopes)
+    return _asking_for(needed)
 
+
+def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`require_scope` for all that `tokenguard.requirements` has; without any, just for a token."""
+    return _asking_for(all_of(requirements))
+
+
+def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         if isclass(view) or not callable(view):
             raise ConfigurationError(
-                "require_scope() takes scopes and decorates a function; for a view class, list it in decorators"
+                "require() and require_scope() decorate a function once called; for a view class, list it in decorators"
             )
         guarded: Any
         if iscoroutinefunction(view):

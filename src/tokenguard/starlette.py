@@ -1,6 +1,7 @@
 """Starlette: what one endpoint asks for, on top of the middleware in front.
 
-Owns: `require_scope` for Starlette endpoints. Must not know: raw tokens and headers; the middleware has judged those.
+Owns: `require` and `require_scope` for Starlette endpoints. Must not know: raw tokens and headers; the middleware has
+judged those.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, U
 from tokenguard._adapters.request import takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
-from tokenguard.requirements import Requirement, required
+from tokenguard.requirements import Required, Requirement, all_of, required
 
-__all__ = ["require_scope"]
+__all__ = ["require", "require_scope"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,10 +38,20 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     A websocket is refused by a denial response where the server offers it, else by closing with 1008.
     """
     needed = required(scopes)
+    return _asking_for(needed)
 
+
+def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """`require_scope` for all that `tokenguard.requirements` has; without any, just for a token."""
+    return _asking_for(all_of(requirements))
+
+
+def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(endpoint: Callable[P, R]) -> Callable[P, R]:
         if isclass(endpoint) or not callable(endpoint):
-            raise ConfigurationError("require_scope() takes scopes and decorates a function, or a method of a class")
+            raise ConfigurationError(
+                "require() and require_scope() decorate a function, or a method of a class, once called"
+            )
         guarded: Any
         if _is_async(endpoint):
 
@@ -82,7 +93,7 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
     for argument in (*args, *kwargs.values()):
         if isinstance(argument, HTTPConnection):
             return argument
-    raise ConfigurationError("an endpoint under require_scope() must take the request or the websocket")
+    raise ConfigurationError("an endpoint under require() or require_scope() must take the request or the websocket")
 
 
 def _judge(connection: HTTPConnection, needed: Requirement) -> Rejection | None:

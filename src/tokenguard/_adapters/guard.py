@@ -49,6 +49,7 @@ _SKIPPED: Final = len(_PREFIX)
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _MARK: Final = "__tokenguard_required__"  # survives functools.wraps
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
+_DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something stands in for one
 _FAILED: Final = "the guard failed; the log says where"
 
 _log = logging.getLogger("tokenguard")
@@ -347,17 +348,17 @@ def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
     """`validate` and `validate_async` as tokenguard wrote them, for a validator that is no stand-in, and what checks
     one more requirement."""
     if validator is None:
-        return None, None, _check_by_real_time
+        return None, None, _check_by_default
     from tokenguard.validator import VALIDATE, VALIDATE_ASYNC, TokenValidator
 
     if not issubclass(type(validator), TokenValidator):
-        return None, None, _check_by_real_time
+        return None, None, _check_by_default
     # Without `VALIDATE_ASYNC` the method itself is asked, which says what is wrong.
     return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC, validator._check
 
 
-def _check_by_real_time(token: AccessToken, required: Requirement, request: ResourceRequest | None) -> None:
-    required.check(token, request, time.time())
+def _check_by_default(token: AccessToken, required: Requirement, request: ResourceRequest | None) -> None:
+    required.check(token, request, time.time(), _DEFAULT_LEEWAY)
 
 
 def checked(token: object) -> AccessToken:

@@ -111,7 +111,7 @@ class AsgiReader:
     def header(self, scope: Mapping[str, Any], name: str, /) -> str | None:
         """See `Reader`."""
         wanted = name.lower().encode("latin-1")
-        for field, value in islice(scope.get("headers") or (), MOST_FIELDS):
+        for field, value in _first_fields(scope):
             if len(field) == len(wanted) and field.lower() == wanted:
                 return str(value[:LONGEST], "latin-1")
         return None
@@ -127,7 +127,7 @@ class AsgiReader:
 
     def sent(self, scope: Mapping[str, Any], longest: int, /) -> str:
         """See `Reader`."""
-        values, _ = self.credentials({"headers": islice(scope.get("headers") or (), MOST_FIELDS)})
+        values, _ = self.credentials({"headers": _first_fields(scope)})
         return b",".join([value[:longest] for value in values[:_MOST_CREDENTIALS]]).decode("latin-1")
 
 
@@ -187,6 +187,11 @@ class WsgiReader:
 def takes_denials(scope: Mapping[str, Any]) -> bool:
     """Whether a websocket can be rejected by a whole response: ASGI's WebSocket Denial Response extension."""
     return "websocket.http.response" in (scope.get("extensions") or ())
+
+
+def _first_fields(scope: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
+    fields: Iterable[tuple[bytes, bytes]] = scope.get("headers") or ()
+    return islice(fields, MOST_FIELDS)
 
 
 def _variable(field: str) -> str:

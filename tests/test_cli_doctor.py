@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from listening import held_port
 from serving import clean
 
-from tokenguard.cli import connection
+from tokenguard.cli import connection, examine
 from tokenguard.cli.findings import Findings
 from tokenguard.cli.probe import Exchange, Prober
 from tokenguard.testing import ABSENT, FakeIssuer, Request, Response
@@ -340,6 +340,12 @@ def test_tls_with_an_end_and_a_clock_that_is_ahead(tmp_path):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_the_next_step_after_a_bad_certificate_is_not_the_network():
+    assert "SSL_CERT_FILE or ssl_context" in examine._step(Exchange("https://i.example", error="certificate: expired"))
+    assert "NO_PROXY" in examine._step(Exchange("https://i.example", error="proxy_setting"))
+    assert "DNS" in examine._step(Exchange("https://i.example", error="unreachable"))
 
 
 def test_the_certificate_is_read_before_the_connection_closes(tmp_path):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tokenguard._flow.effects import CERTIFICATE, explained
+from tokenguard._flow.effects import explained
 from tokenguard._flow.messages import Response
 from tokenguard._issuer.freshness import MAX_AGE, MIN_AGE, lifetime, max_age
 from tokenguard._issuer.trusted_issuer import Authority
@@ -66,9 +66,7 @@ def _step(exchange: Exchange) -> str:
     if exchange.response is not None and _redirects(exchange.response):
         to = shown(exchange.response.headers.get("location"))
         return f"write the address that answers by itself, and compare it with the issuer's pages; this leads to {to}"
-    if exchange.error.startswith(CERTIFICATE):
-        return explained(CERTIFICATE).partition("; ")[2]
-    return _REACH
+    return explained(exchange.error.partition(":")[0]).partition("; ")[2] or _REACH
 
 
 def _explain_place(found: Findings, exchange: Exchange, response: Response, issuer: str) -> None:

@@ -16,7 +16,7 @@ from test_introspection_flow import Stage as Asking
 
 from tokenguard import UnavailableError, audit, otel
 from tokenguard._io import runtime
-from tokenguard._io.pools import Pools, Shelf
+from tokenguard._io.pools import Pools, Server, Shelf
 from tokenguard._issuer.answers import Answers
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._observe.bounded_log import BoundedLog
@@ -28,6 +28,7 @@ from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import FakeIssuer
 
 KEY = ("jti", "https://auth.example.com/", "j1")
+SERVER = Server(None, "jwks", "https", "auth.example.com")
 FAR = 30  # seconds; the bound is for a test that fails
 
 
@@ -173,10 +174,10 @@ def test_attempts_begin_under_a_lock(store):
 
 def test_connections_of_threads_are_taken_and_kept_under_a_lock():
     shelf, lines = Shelf(None, None), []
-    shelf.give_back(shelf.take(None)[0], None, 0)
-    assert holds(shelf, lambda: lines.append(shelf.take(None)), lambda: len(lines))
+    shelf.give_back(shelf.take(SERVER)[0], SERVER, 0)
+    assert holds(shelf, lambda: lines.append(shelf.take(SERVER)), lambda: len(lines))
     ((line, closings),) = lines
-    assert holds(shelf, lambda: shelf.give_back(line, None, closings), lambda: len(shelf._lines[None]))
+    assert holds(shelf, lambda: shelf.give_back(line, SERVER, closings), lambda: len(shelf._lines))
     assert holds(shelf, shelf.close, lambda: len(shelf._lines))
 
 
@@ -285,3 +286,47 @@ def test_log_records_are_counted_under_a_lock():
     assert holds(log, lambda: log._admit("kind"), lambda: len(log._kinds))
     log._admit("kind")
     assert holds(log, log.flush, lambda: log._kinds["kind"].left_out)
+
+
+# -- no lock is held while something closes
+
+
+class Slow:
+    """A client whose closing takes as long as the test says."""
+
+    def __init__(self):
+        self.closing, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def aclose(self):
+        self.closing.set()
+        await self.go_on.wait()
+
+
+async def closes_beside(made, get, aclose, slow):
+    """Whether the loop goes on, and has another client, while its first one closes."""
+    assert made is slow
+    closing = asyncio.ensure_future(aclose())
+    await asyncio.wait_for(slow.closing.wait(), FAR)
+    another = await asyncio.wait_for(get(), FAR)
+    assert not closing.done()
+    slow.go_on.set()
+    await asyncio.wait_for(closing, FAR)
+    return another is not slow
+
+
+async def test_a_slow_close_of_a_loops_connections_stops_neither_the_loop_nor_its_next_request(monkeypatch):
+    slow, pools = Slow(), Pools(None, None)
+    with monkeypatch.context() as patched:
+        patched.setattr("tokenguard._io.http.async_client", lambda *_: slow)
+        made = await pools.client(None)
+    assert await closes_beside(made, lambda: pools.client(None), pools.aclose, slow)
+    await pools.aclose()
+
+
+async def test_a_slow_close_of_a_loops_redis_client_stops_neither_the_loop_nor_its_next_request(store, monkeypatch):
+    slow, clients = Slow(), store._clients
+    with monkeypatch.context() as patched:
+        patched.setattr(clients, "_make_async", lambda: slow)
+        made = await clients.for_loop()
+    assert await closes_beside(made, clients.for_loop, clients.aclose, slow)
+    await clients.aclose()

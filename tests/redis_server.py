@@ -19,6 +19,10 @@ class RedisServer:
     """`start` it, `kill` it, `freeze` it; the port stays the same, and its own."""
 
     def __init__(self) -> None:
+        program = shutil.which("redis-server")
+        if program is None:  # before anything is opened that a test would have to close
+            pytest.skip("needs redis-server: apt-get install redis-server")
+        self._program = program
         self._held = contextlib.ExitStack()
         self.port = self._held.enter_context(held_port())
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -26,11 +30,8 @@ class RedisServer:
         self._scratch = self._held.enter_context(tempfile.TemporaryDirectory())
 
     def start(self) -> Self:
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("needs redis-server: apt-get install redis-server")
         self._process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             cwd=self._scratch,
             stdout=subprocess.DEVNULL,
         )

@@ -26,7 +26,20 @@ MALFORMED, MULTIPLE = Reason.MALFORMED, Reason.MULTIPLE
 
 
 @pytest.mark.parametrize(
-    "value", ["Bearer abc", "bearer abc", "BEARER abc", "bEaReR abc", "Bearer  abc", "Bearer" + " " * 999 + "abc"]
+    "value",
+    [
+        "Bearer abc",
+        "bearer abc",
+        "BEARER abc",
+        "bEaReR abc",
+        "Bearer  abc",
+        "Bearer" + " " * 999 + "abc",
+        " Bearer abc",
+        "\tBearer abc",
+        "Bearer abc ",
+        "Bearer abc\t",
+        " \tBearer  abc\t ",
+    ],
 )
 def test_the_scheme_is_in_any_case_and_spaces_may_be_many(value):
     assert outcome([value]) == "abc"
@@ -42,7 +55,8 @@ def test_each_character_is_the_same_however_the_scheme_is_spelled(character):
     known = character.isascii() and (character.isalnum() or character in "-._~+/=")
     for token in (f"a{character}", f"a.{character * 700}"):
         for scheme in ("Bearer ", "bearer ", "Bearer  "):
-            assert outcome([f"{scheme}{token}"]) == (token if known else MALFORMED)
+            sent = token.rstrip(" \t")  # no part of the value (RFC 9110 section 5.5)
+            assert outcome([f"{scheme}{token}"]) == (sent if known or sent != token else MALFORMED)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +66,6 @@ def test_each_character_is_the_same_however_the_scheme_is_spelled(character):
         "bearer",
         "Bearer ",
         "Bearer   ",
-        " Bearer abc",
-        "\tBearer abc",
-        "Bearer abc ",
-        "Bearer abc\t",
         "Bearer\tabc",
         "Bearer \tabc",
         "Bearer\xa0abc",
@@ -267,4 +277,4 @@ def test_any_text_after_the_scheme_is_itself_or_refused(text):
 
 def test_the_plain_spelling_is_read_without_a_pattern(monkeypatch):
     monkeypatch.setattr(module, "_spelled_otherwise", None)
-    assert module.sole_credential("Bearer abc.DEF-123_~+/", "") == "abc.DEF-123_~+/"
+    assert module.credential(["Bearer abc.DEF-123_~+/"], "") == "abc.DEF-123_~+/"

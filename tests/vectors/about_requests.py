@@ -41,6 +41,24 @@ def book() -> Book:
         "many-spaces": "Bearer" + " " * 200,
     }.items():
         add(f"scheme-{name}", 71, f"the scheme {name}", None, scheme + good)
+    for name, (before, after) in {
+        "space-after": ("", " "),
+        "tab-after": ("", "\t"),
+        "spaces-and-tabs-after": ("", "  \t "),
+        "space-before": (" ", ""),
+        "tab-before": ("\t", ""),
+        "around": (" \t", "\t "),
+    }.items():
+        mechanism = f"white space is no part of the value (section 5.5): {name}"
+        add(f"white-{name}", 71, mechanism, None, f"{before}Bearer {good}{after}")
+        add(f"white-lower-{name}", 71, mechanism, None, f"{before}bearer  {good}{after}")
+    add("white-alone", 71, "nothing but white space", "missing", " \t ")
+    add("white-scheme-alone", 71, "the scheme and white space", "malformed", "Bearer \t ")
+    add("white-no-break", 71, "a no-break space is none of section 5.5", "malformed", f"Bearer {good}\xa0")
+    add("white-two-fields", 70, "an empty field beside a good one", "multiple", " ", f"Bearer {good}")
+    add(
+        "white-query", 72, "white space and a token in the query", "multiple", f"Bearer {good} ", query="access_token=x"
+    )
     add("none", 71, "no credentials", "missing")
     add(
         "token-in-query-alone",

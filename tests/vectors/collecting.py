@@ -98,7 +98,7 @@ class Book:
         else:
             vector["token"] = token
             vector["verdict"] = reason
-            if token.startswith(" "):  # to a header the space belongs to the scheme
+            if token.strip(" \t") != token:  # no part of a field's value (RFC 9110 section 5.5)
                 vector.update(status=None, error=None, reason=None)
             elif TOKEN68.fullmatch(token):
                 self._answer(vector, reason)

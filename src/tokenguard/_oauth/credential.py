@@ -37,8 +37,8 @@ _LONGEST_SPELLING = 3 * len(_PARAMETER)  # every character percent-encoded
 def credential(authorization: Sequence[str], query: str) -> str:
     """The token of a request: exactly one `Authorization` field, `Bearer`, spaces, a token68, and no second method.
 
-    `authorization`: the values of every such field, decoded as Latin-1; a server has already taken surrounding white
-    space off (RFC 9110 section 5.5), so what is left of it is malformed. `query`: the raw query string; its names are
+    `authorization`: the values of every such field, decoded as Latin-1. Spaces and tabs around a value are no part of
+    it (RFC 9110 section 5.5); not every server takes them off. `query`: the raw query string; its names are
     form-decoded (`&` separates, `;` does not) and compared exactly.
 
     - no field, whatever the query holds, or one of another scheme: `MissingTokenError`
@@ -49,11 +49,7 @@ def credential(authorization: Sequence[str], query: str) -> str:
         raise MissingTokenError
     if len(authorization) > 1:
         raise InvalidRequestError(reason=Reason.MULTIPLE)
-    return sole_credential(authorization[0], query)
-
-
-def sole_credential(value: str, query: str) -> str:
-    """The same where `value` is that of the only field."""
+    value = authorization[0].strip(" \t")
     rest = value[len(PREFIX) :]
     # Nearly all are spelled so, and are read in two thirds of the time that the pattern takes.
     plain = value.startswith(PREFIX) and is_plain(rest.encode(errors="replace"))

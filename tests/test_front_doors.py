@@ -185,7 +185,7 @@ REQUESTS: dict[str, tuple[str, Fields, TokenGuardError]] = {
     "a tab": ("", [("Authorization", f"Bearer\t{GOOD}")], MALFORMED),
     "a no-break space": ("", [("Authorization", f"Bearer\xa0{GOOD}")], MALFORMED),
     "a line break": ("", [("Authorization", f"Bearer {GOOD}\r\nX: y")], MALFORMED),
-    "a trailing space": ("", [("Authorization", f"Bearer {GOOD} ")], MALFORMED),
+    "a trailing no-break space": ("", [("Authorization", f"Bearer {GOOD}\xa0")], MALFORMED),
     "quotes": ("", [("Authorization", f'Bearer "{GOOD}"')], MALFORMED),
     "NUL": ("", [("Authorization", f"Bearer {GOOD}\x00")], MALFORMED),
     "octets above 127": ("", [("Authorization", b"Bearer \xff\xfe")], MALFORMED),
@@ -247,14 +247,21 @@ def test_the_table_is_answered_the_same_whatever_the_validator_is(way):
 @pytest.mark.parametrize("name", ["no header", "the scheme alone", "not a token", "no scope"])
 def test_a_refusal_does_not_depend_on_the_method(door, method, name):
     query, fields, error = REQUESTS[name]
-    check(door, DOORS[door](method, query, fields), error, method)
+    answer = DOORS[door](method, query, fields)
+    if method == "OPTIONS" and door.startswith("flask"):  # Flask's own, which browsers' preflights need
+        assert (answer.status, answer.body) == (200, b"")
+        assert {name for name, _ in answer.headers} == {"allow", "content-type", "content-length"}
+    else:
+        check(door, answer, error, method)
 
 
 @pytest.mark.parametrize("door", NAMES)
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER  "])
-def test_a_good_token_passes_every_door(door, method, scheme):
-    answer = DOORS[door](method, "a=access_token", [("Authorization", f"{scheme} {GOOD}")])
+@pytest.mark.parametrize(
+    ("scheme", "end"), [("Bearer", ""), ("bearer", ""), ("BEARER  ", ""), ("Bearer", " "), (" \tBearer", "\t ")]
+)
+def test_a_good_token_passes_every_door(door, method, scheme, end):
+    answer = DOORS[door](method, "a=access_token", [("Authorization", f"{scheme} {GOOD}{end}")])
     if door.endswith("websocket"):
         assert answer.status == 101
     else:

@@ -92,7 +92,10 @@ def test_same_answers(front, issuer):
     if "fastapi_app" not in " ".join(
         front.process.args
     ):  # its router answers 405 to methods that a route does not have
-        cases += [(401, "", front.get(front.path, method=method)) for method in ("HEAD", "OPTIONS")]
+        cases.append((401, "", front.get(front.path, method="HEAD")))
+        # Flask's automatic answer, which says `Allow` and nothing else; behind a middleware no method is exempt.
+        options = 200 if "flask_app" in " ".join(front.process.args) else 401
+        cases.append((options, "", front.get(front.path, method="OPTIONS")))
     for status, error, answer in cases:
         challenge = answer.headers.get("WWW-Authenticate", "")
         assert answer.status_code == status, (answer.request.headers, answer.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from math import isfinite
 from typing import Any
@@ -44,6 +45,15 @@ def is_lazy(function: Any) -> bool:
         inspect.iscoroutinefunction(one) or inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
         for one in (inspect.unwrap(function), getattr(function, "__call__", None))  # noqa: B004 - the method itself
     )
+
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # a token, RFC 9110 section 5.6.2
+
+
+def is_field_name(value: object) -> bool:
+    """Whether `value` can be the name of a header field (RFC 9110 section 5.1) or a subprotocol (RFC 6455 section
+    4.1)."""
+    return isinstance(value, str) and _FIELD_NAME.fullmatch(value) is not None
 
 
 def strings(name: str, value: object, *, example: str) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, log_failure, usable
-from tokenguard._adapters.request import AsgiReader, takes_denials
+from tokenguard._adapters.request import SubprotocolReader, asgi_reader, kept_apart, takes_denials
 from tokenguard.challenge import Rejection
-from tokenguard.errors import ConfigurationError
+from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required
 from tokenguard.token import AccessToken
 
@@ -34,7 +34,11 @@ class BearerMiddleware:
     - `scope`: what every token must grant, all of it
     - `require`: what else is required of every token, from `tokenguard.requirements`
     - `public`: paths that need no token: `"/health"`, or `"/docs/*"` for what lies below `/docs/`. http only
-    - `optional`: a request without credentials passes, one with bad credentials does not
+    - `optional`: a request without credentials passes, one with bad credentials does not; not beside a `scope`
+    - `header`: the field that a gateway puts the token into, as its whole value; `Authorization` and the query are the
+      app's own then (default None: `Authorization`)
+    - `subprotocol`: a websocket may offer this name directly followed by the token, as browsers can send nothing else;
+      both are taken out before the app sees them (default None: it may not)
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
     - `show_reason`: tells clients which check failed; for development
 
@@ -46,7 +50,9 @@ class BearerMiddleware:
     `lifespan` passes through: at startup the validator is warmed up (a failure is logged, the app still starts), at
     shutdown its connections are released. Any other scope type raises `ConfigurationError`: it cannot be guarded.
 
-    Whatever goes wrong in the guard is a refusal; what the app itself raises passes untouched.
+    Whatever goes wrong in the guard is a rejection. A `TokenGuardError` that the app raises before its answer has
+    started is answered as one of the guard's; everything else that it raises passes untouched. With `header`, answers
+    get `Vary`, and `Cache-Control: private` where the app sets none.
     """
 
     def __init__(
@@ -58,15 +64,20 @@ class BearerMiddleware:
         require: Required | None = None,
         public: str | Iterable[str] = (),
         optional: bool = False,
+        header: str | None = None,
+        subprotocol: str | None = None,
         realm: str | None = None,
         resource_metadata: str | None = None,
         show_reason: bool = False,
     ) -> None:
         self.app = app
         self._validator = usable(validator)
+        self._header = header
+        reader = asgi_reader(header)
+        self._offers = None if subprotocol is None else SubprotocolReader(reader, subprotocol)
         self._guard = Guard(
             "asgi",
-            AsgiReader(),
+            self._offers or reader,
             self._validator,
             scope=scope,
             require=require,
@@ -86,28 +97,102 @@ class BearerMiddleware:
         if kind not in ("http", "websocket"):
             raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
         guard = self._guard
+        if self._header is not None:
+            send = _kept_apart(self._header, send)
         try:
             token = await guard.judge_async(scope, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             rejection = guard.reject(error)
-        else:
-            caller = Caller(token)  # one for each request: applications may write to it
-            await self.app({**scope, TOKEN_KEY: token, GUARD_KEY: guard, "user": caller, "auth": caller}, receive, send)
-            return
-        method: str = scope.get("method", "GET")
-        if kind == "http":
-            await _answer(rejection, "", method, send)
-        elif (await receive())["type"] == "websocket.connect":
-            if takes_denials(scope):
-                await _answer(rejection, "websocket.", method, send)
+            if kind == "http":
+                await _answer(rejection, "", scope, send)
             else:
-                await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+                await _deny(rejection, scope, receive, send)
+            return
+        caller = Caller()  # one for each request: applications may write to it
+        caller.access_token = token
+        inner = {**scope, TOKEN_KEY: token, GUARD_KEY: guard, "user": caller, "auth": caller}
+        if kind == "websocket":
+            await self._connect(inner, receive, send)
+            return
+        is_started = False
+
+        def sending(message: Message) -> Awaitable[None]:
+            nonlocal is_started
+            is_started = True
+            return send(message)
+
+        try:
+            await self.app(inner, receive, sending)
+        except TokenGuardError as error:
+            if is_started:
+                raise
+            guard.note(scope, token, error)
+            await _answer(guard.reject(error), "", scope, send)
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        offers = self._offers
+        inner, subprotocol = scope, None
+        if offers is not None and offers.is_offered(scope):
+            inner, subprotocol = {**scope, **offers.without_token(scope)}, offers.subprotocol
+        handshake = _Handshake(receive, send, subprotocol)
+        try:
+            await self.app(inner, handshake.receive, handshake.send)
+        except TokenGuardError as error:
+            if handshake.is_answered:
+                raise
+            guard = self._guard
+            guard.note(scope, scope[TOKEN_KEY], error)
+            await _deny(guard.reject(error), scope, None if handshake.is_read else receive, send)
 
 
-async def _answer(rejection: Rejection, prefix: str, method: str, send: Send) -> None:
+class _Handshake:
+    """How far a websocket's handshake has come. It is answered with `subprotocol` where the app names none."""
+
+    __slots__ = ("_receive", "_send", "_subprotocol", "is_answered", "is_read")
+
+    def __init__(self, receive: Receive, send: Send, subprotocol: str | None) -> None:
+        self._receive = receive
+        self._send = send
+        self._subprotocol = subprotocol
+        self.is_read = self.is_answered = False
+
+    def receive(self) -> Awaitable[Message]:
+        self.is_read = True
+        return self._receive()
+
+    def send(self, message: Message) -> Awaitable[None]:
+        self.is_answered = True
+        if message["type"] == "websocket.accept" and self._subprotocol is not None and not message.get("subprotocol"):
+            message = {**message, "subprotocol": self._subprotocol}
+        return self._send(message)
+
+
+def _kept_apart(header: str, send: Send) -> Send:
+    def sending(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            fields = [*message.get("headers", ())]
+            more = kept_apart(header, [name.decode("latin-1") for name, _ in fields])
+            fields += [(name.lower().encode(), value.encode()) for name, value in more]
+            message = {**message, "headers": fields}
+        return send(message)
+
+    return sending
+
+
+async def _deny(rejection: Rejection, scope: Scope, receive: Receive | None, send: Send) -> None:
+    """Reject a websocket; `receive` is None where the app has read the connect message already."""
+    if receive is not None and (await receive())["type"] != "websocket.connect":
+        return
+    if takes_denials(scope):
+        await _answer(rejection, "websocket.", scope, send)
+    else:
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+
+
+async def _answer(rejection: Rejection, prefix: str, scope: Scope, send: Send) -> None:
     headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in rejection.headers]
     await send({"type": f"{prefix}http.response.start", "status": rejection.status, "headers": headers})
-    body = b"" if method == "HEAD" else rejection.body
+    body = b"" if scope.get("method") == "HEAD" else rejection.body
     await send({"type": f"{prefix}http.response.body", "body": body})
 
 
@@ -153,9 +238,7 @@ class Caller:
     """
 
     __slots__ = ("access_token",)
-
-    def __init__(self, access_token: AccessToken | None) -> None:
-        self.access_token = access_token
+    access_token: AccessToken | None  # set by the middleware: a constructor would take twice as long as this object
 
     @property
     def is_authenticated(self) -> bool:

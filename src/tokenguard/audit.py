@@ -28,7 +28,7 @@ from tokenguard._flow.wall_time import wall_time
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import Asked, Judged, Outbound, Outcome, Way
 from tokenguard._observe.redact import Redaction
-from tokenguard._settings import number, switch
+from tokenguard._settings import is_field_name, number, switch
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
 
@@ -47,7 +47,6 @@ _LONGEST_TEXT: Final = 256  # a path, a text of the application's own fields
 _MOST_ITEMS: Final = 32  # of each object and list of the application's own fields, which may be two deep
 _FINGERPRINT: Final = 16  # hexadecimal digits of the SHA-256: 64 bits tell tokens apart and give none away
 _METHOD = re.compile(r"[A-Z]{1,16}", re.ASCII)
-_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # RFC 9110 section 5.1
 
 _line = json.JSONEncoder(separators=(",", ":")).encode
 _log = logging.getLogger(LOGGER)
@@ -86,9 +85,7 @@ def enable(
     """
     if validator.observer is not None and any(isinstance(one, _Audit) for one in validator.observer.members):
         raise ConfigurationError("this validator has an audit already: enable it once for each validator")
-    if request_id_header is not None and not (
-        isinstance(request_id_header, str) and _FIELD_NAME.fullmatch(request_id_header)
-    ):
+    if request_id_header is not None and not is_field_name(request_id_header):
         raise ConfigurationError('request_id_header must be the name of a header field, such as "X-Request-ID"')
     switch("accepted", accepted)
     if not callable(clock) or not callable(monotonic):

@@ -12,19 +12,29 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException, Security, WebSocketException
-from fastapi.openapi.models import HTTPBearer
+from fastapi.openapi.models import APIKey, HTTPBearer
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._adapters.guard import POLICY_VIOLATION, Guard, checked, mark, usable
-from tokenguard._adapters.request import AsgiReader, takes_denials
+from tokenguard._adapters.guard import (
+    GUARD_KEY,
+    POLICY_VIOLATION,
+    TOKEN_KEY,
+    UNGUARDED,
+    Guard,
+    asked_for,
+    checked,
+    mark,
+    usable,
+)
+from tokenguard._adapters.request import asgi_reader, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
-from tokenguard.requirements import Required, Requirement, all_of, both
-from tokenguard.starlette import response_of
+from tokenguard.requirements import OPTIONAL, Required, Requirement, all_of, both
+from tokenguard.starlette import deny, response_of
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -32,16 +42,18 @@ if TYPE_CHECKING:
 
 __all__ = ["BearerToken", "RefusedRequest", "add_error_handler"]
 
-
-# Scopes come from the code of routes, so there are few; the bound is for code that makes them up.
-@lru_cache(maxsize=1024)
-def _required(scopes: tuple[str, ...], more: Requirement | None) -> Requirement:
-    return both(scopes, more)
-
+_NAME = "fastapi"
+_LEFT_ALONE = "tokenguard.left_alone"
 
 # In the scope of a request: what is asked of its token beside scopes, and then that, and the token that met it.
 _ASKED = "tokenguard.asked"
 _MET = "tokenguard.met"
+
+
+# Scopes come from the code of routes, so there are few; the bound is for code that makes them up.
+@lru_cache(maxsize=1024)
+def _required(scopes: tuple[str, ...], more: Requirement | None, optional: bool) -> Requirement:  # noqa: FBT001 - for the cache
+    return asked_for(both(scopes, more), optional=optional)
 
 
 class RefusedRequest(HTTPException):
@@ -69,6 +81,10 @@ class BearerToken(SecurityBase):
     judged, put `tokenguard.asgi.BearerMiddleware` in front. In OpenAPI `scheme_name` tells several of them apart, and
     `description` is for who reads it.
 
+    - `optional`: a request without credentials passes and gives the route None, one with bad credentials does not pass;
+      not beside scopes, which would be a `ConfigurationError` at the route's first request
+    - `header`: the field that a gateway puts the token into, as its whole value; `Authorization` and the query are the
+      app's own then (default None: `Authorization`). Answers need `Vary` and `Cache-Control: private` from the app
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
       without quote and backslash, "api" if not given; an absolute URL
     - `show_reason`: tells clients which check failed; for development
@@ -80,6 +96,8 @@ class BearerToken(SecurityBase):
         self,
         validator: "TokenValidator",
         *,
+        optional: bool = False,
+        header: str | None = None,
         realm: str | None = None,
         resource_metadata: str | None = None,
         show_reason: bool = False,
@@ -87,30 +105,36 @@ class BearerToken(SecurityBase):
         description: str | None = None,
     ) -> None:
         self._guard = Guard(
-            "fastapi",
-            AsgiReader(),
+            _NAME,
+            asgi_reader(header),
             usable(validator),
+            optional=optional,
             realm=realm,
             resource_metadata=resource_metadata,
             show_reason=show_reason,
         )
-        self.model = HTTPBearer(description=description)
+        self.model = (
+            HTTPBearer(description=description)
+            if header is None
+            else APIKey.model_validate({"in": "header", "name": header, "description": description})
+        )
         self.scheme_name = scheme_name
 
-    async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> AccessToken:
-        """Judge one request. Called by FastAPI."""
+    async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> AccessToken | None:
+        """Judge one request. Called by FastAPI. Gives the `AccessToken`, or None where `optional` lets it pass."""
         guard, scope = self._guard, connection.scope
         asked: Requirement | None = scope.pop(_ASKED, None)
         try:
-            needed = _required(tuple(security_scopes.scopes), asked)
+            needed = _required(tuple(security_scopes.scopes), asked, guard.required is OPTIONAL)
         except ConfigurationError as error:
             rejection = guard.refuse(scope, error)
         else:
             try:
-                token = checked(await guard.judge_async(scope, needed))
+                token = await guard.judge_async(scope, needed)
             except Exception as error:  # noqa: BLE001 - anything unexpected rejects
                 rejection = guard.reject(error)
             else:
+                scope[TOKEN_KEY], scope[GUARD_KEY] = token, guard
                 if asked is not None:
                     scope[_MET] = asked, token
                 return token
@@ -137,7 +161,7 @@ class BearerToken(SecurityBase):
             if met is not None and met[0] is needed and met[1] is token:
                 return met[1]
             try:  # found for something else that the route depends on, or given by an override
-                return guard.check(scope, token, needed, name="fastapi")
+                return checked(guard.check(scope, token, needed, name=_NAME))
             except TokenGuardError as error:
                 raise await _refused(connection, guard.reject(error)) from None
 
@@ -166,14 +190,49 @@ async def _refused(connection: HTTPConnection, rejection: Rejection) -> HTTPExce
     return RefusedRequest(rejection)
 
 
-def add_error_handler(app: FastAPI) -> None:
-    """Let refusals have the same body as behind every other door. A later handler for `RefusedRequest` wins."""
-    app.add_exception_handler(RefusedRequest, _answer)
+def add_error_handler(app: FastAPI, bearer: BearerToken | None = None) -> None:
+    """Let rejections have the same body as from every other adapter, and the app's own `TokenGuardError`s as well.
+
+    What the app raises, from a `validate` of its own say, is answered as `bearer` would, by default as the
+    `BearerToken` (or middleware) that judged the request: realm, `resource_metadata`, `show_reason`. It is recorded as
+    that one's. A handler of the app for these classes, or narrower ones, wins.
+    """
+    if not (bearer is None or isinstance(bearer, BearerToken)):
+        raise ConfigurationError("bearer must be a BearerToken")
+    answers = _Answers(None if bearer is None else bearer._guard)  # noqa: SLF001 - of this very module
+    handlers: dict[type[Exception], Any] = {RefusedRequest: answers.refused, TokenGuardError: answers.raised}
+    for kind, answer in handlers.items():
+        present = app.exception_handlers.get(kind)
+        if present is None or isinstance(getattr(present, "__self__", None), _Answers):
+            app.add_exception_handler(kind, answer)
 
 
-async def _answer(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedRequest)  # noqa: S101 - registered for this class only
-    return response_of(request, error.rejection)
+class _Answers:
+    """The handlers of one app. `guard` has the settings, None: the one that judged the request."""
+
+    def __init__(self, guard: Guard[Any] | None) -> None:
+        self._guard = guard
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RefusedRequest)  # noqa: S101 - registered for this class only
+        return response_of(request, error.rejection)
+
+    async def raised(self, connection: HTTPConnection, error: Exception) -> Response | None:
+        scope = connection.scope
+        if isinstance(connection, WebSocket) and (
+            connection.application_state is not WebSocketState.CONNECTING or scope.get(_LEFT_ALONE) is error
+        ):
+            # Accepted, so it is the server's; on the way there the handler is asked again, with another object.
+            scope[_LEFT_ALONE] = error
+            raise error
+        found = scope.get(GUARD_KEY)
+        judge = found if isinstance(found, Guard) else self._guard or UNGUARDED
+        judge.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if judge is UNGUARDED else "")
+        rejection = (self._guard or judge).reject(error)
+        if isinstance(connection, WebSocket):
+            await deny(connection, rejection)
+            return None
+        return response_of(connection, rejection)
 
 
 def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:

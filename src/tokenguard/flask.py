@@ -11,23 +11,23 @@ worker thread, so that no loop is ever blocked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from inspect import isclass, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet
 
-from flask import Flask, Request, Response, current_app, has_request_context, request
+from flask import Blueprint, Flask, Request, Response, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from tokenguard._adapters.guard import Guard, checked, mark, marks, usable
-from tokenguard._adapters.request import WsgiReader
+from tokenguard._adapters.guard import TOKEN_KEY, Guard, asked_for, mark, usable
+from tokenguard._adapters.public_paths import public_paths
+from tokenguard._adapters.request import kept_apart, wsgi_reader
 from tokenguard._settings import switch
 from tokenguard.challenge import checked_realm, checked_resource_metadata
 from tokenguard.errors import ConfigurationError, TokenGuardError
-from tokenguard.requirements import NOTHING, Required, Requirement, all_of, required
+from tokenguard.requirements import Required, Requirement, all_of, required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -46,24 +46,30 @@ _decorated: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()  # functi
 _this_request = cast("LocalProxy[Request]", request)._get_current_object  # noqa: SLF001 - documented by werkzeug
 _this_app = cast("LocalProxy[Flask]", current_app)._get_current_object  # noqa: SLF001
 
-# With the request it belongs to: a view may call another app, whose views must not see this one's token.
-_current: ContextVar[tuple[Request, AccessToken] | None] = ContextVar("tokenguard_current", default=None)
+# On the request itself, so that they end with it, and a view that calls another app does not show its token there.
+_TOKEN = "tokenguard.token"
+_NOTED = "tokenguard.noted"  # the error that the guard has recorded already
+_ANSWERING = "answer_our_errors"
 
 
 class TokenGuard:
     """The extension. One may serve several apps.
 
     Give a validator, here or to `init_app`, or let it be made from `app.config["TOKENGUARD_ISSUER"]`,
-    `["TOKENGUARD_AUDIENCE"]` and so on. Without either, every guarded view answers 500: it is never open.
+    `["TOKENGUARD_AUDIENCE"]` and so on.
 
-    A refusal is raised as the exception it is and answered by this extension's handler for `TokenGuardError`; the app's
-    own handler for that class or a narrower one wins.
+    A rejection is raised as the exception it is and answered by this extension's handler for `TokenGuardError`, which
+    answers those that the app raises as well; the app's own handler for that class or a narrower one wins, one of
+    Flask-RESTX or Flask-RESTful too.
 
+    - `header`: the field that a gateway puts the token into, as its whole value; `Authorization` and the query are the
+      app's own then (default None: `Authorization`). Answers that a token decided get `Vary`, and `Cache-Control:
+      private` where the app sets none
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
       without quote and backslash, "api" if not given; an absolute URL
     - `show_reason`: tells clients which check failed; for development
 
-    Raises `ConfigurationError` for what none of these may be.
+    Raises `ConfigurationError` for what none of these may be, and in `init_app` without a validator and settings.
     """
 
     def __init__(
@@ -71,11 +77,14 @@ class TokenGuard:
         app: Flask | None = None,
         validator: TokenValidator | None = None,
         *,
+        header: str | None = None,
         realm: str | None = None,
         resource_metadata: str | None = None,
         show_reason: bool = False,
     ) -> None:
         self._validator = None if validator is None else usable(validator)
+        self._header = header
+        self._reader = wsgi_reader(header)
         self._realm = checked_realm(realm)
         self._resource_metadata = checked_resource_metadata(resource_metadata)
         self._show_reason = switch("show_reason", show_reason)
@@ -84,33 +93,57 @@ class TokenGuard:
 
     def init_app(self, app: Flask, validator: TokenValidator | None = None) -> None:
         """Guard the decorated views of `app`. `validator` is for this app alone."""
-        present = app.extensions.get(_EXTENSION)
-        if present is not None and present.validator is not None:
+        if _EXTENSION in app.extensions:
             raise ConfigurationError("this app has a TokenGuard already: call init_app once for each app")
         app.extensions[_EXTENSION] = Guard(
             "flask",
-            WsgiReader(),
+            self._reader,
             _validator_for(app, self._validator if validator is None else usable(validator)),
             realm=self._realm,
             resource_metadata=self._resource_metadata,
             show_reason=self._show_reason,
         )
-        if present is None:
-            app.before_request(_before_the_first_request)
-            # Not a hook: every request of every view would pay a microsecond for it.
-            app.make_default_options_response = _guarding(app.make_default_options_response)  # type: ignore[method-assign]
-            if TokenGuardError not in app.error_handler_spec[None][None]:
-                app.register_error_handler(TokenGuardError, _answer)
+        app.before_request_funcs.setdefault(None, []).insert(0, _before_the_first_request)
+        _answer_first(app)
+        if TokenGuardError not in app.error_handler_spec[None][None]:
+            app.register_error_handler(TokenGuardError, _answer)
+        if self._header is not None:
+            app.after_request(partial(_keep_apart, self._header))
+
+    def protect(
+        self, views: Flask | Blueprint, scope: str | Iterable[str] = (), public: str | Iterable[str] = ()
+    ) -> None:
+        """Guard every view of an app or a blueprint: those that are there and those that come.
+
+        `scope`: what every token must grant, all of it. `public`: paths that need no token, as in
+        `tokenguard.wsgi.BearerMiddleware`. Paths without a view keep Flask's own 404, 405 and redirects, and Flask's
+        automatic answer to OPTIONS is open. A view may ask for more by `require_scope`.
+        """
+        if not isinstance(views, Flask | Blueprint):
+            raise ConfigurationError("protect() takes a Flask app or a Blueprint")
+        needed, paths = required(scope), public_paths(public)
+        reader = self._reader
+
+        def guard() -> None:
+            this = _this_request()
+            if this.url_rule is not None and not _is_automatic(this) and not paths.cover(*reader.route(this.environ)):
+                _judge(needed)
+
+        mark(guard, needed)
+        views.before_request(guard)
 
 
-def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def require_scope(*scopes: str, optional: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A view that asks for every one of `scopes`, or, without any, just for a token.
 
-    Goes below the route decorator: an app with one above answers 500 to everything. The app needs a `TokenGuard`. The
-    automatic answer to OPTIONS is guarded too, CORS preflights included.
+    Goes below the route decorator: an app with one above answers 500 to everything. The app needs a `TokenGuard`. It
+    may decorate a `before_request` function as well. OPTIONS is guarded where a view answers it; Flask's automatic
+    answer, which browsers' preflights need, is open and says `Allow` alone.
+
+    `optional`: a request without credentials passes, one with bad credentials does not; not beside scopes.
+    `current_token` is falsy then: ask `if current_token`.
     """
-    needed = required(scopes)
-    return _asking_for(needed)
+    return _asking_for(asked_for(required(scopes), optional=optional))
 
 
 def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -129,22 +162,20 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
 
             @wraps(view)
             async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                bound = _current.set(await asyncio.to_thread(_judge, needed))
-                try:
-                    return await view(*args, **kwargs)
-                finally:
-                    _current.reset(bound)
+                if _is_automatic(_this_request()):
+                    return None
+                await asyncio.to_thread(_judge, needed)
+                return await view(*args, **kwargs)
 
             guarded = guarded_async
         else:
 
             @wraps(view)
-            def guarded_sync(*args: P.args, **kwargs: P.kwargs) -> R:
-                bound = _current.set(_judge(needed))
-                try:
-                    return view(*args, **kwargs)
-                finally:
-                    _current.reset(bound)
+            def guarded_sync(*args: P.args, **kwargs: P.kwargs) -> Any:
+                if _is_automatic(_this_request()):
+                    return None
+                _judge(needed)
+                return view(*args, **kwargs)
 
             guarded = guarded_sync
         mark(guarded, needed)
@@ -157,10 +188,12 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
 
 def _before_the_first_request() -> None:
     app = _this_app()
+    _answer_first(app)
     try:
         _check_views(app)
     except ConfigurationError as error:
         _guard().note(_this_request().environ, None, error)
+        vars(_this_request())[_NOTED] = error
         raise
     # Another list, as Flask is going through this one. No later request pays for the hook.
     others = [hook for hook in app.before_request_funcs[None] if hook is not _before_the_first_request]
@@ -181,10 +214,14 @@ def _check_views(app: Flask) -> None:
             raise ConfigurationError(f"the view {endpoint!r} is open: write require_scope below the route decorator")
 
 
-def _validator_for(app: Flask, given: TokenValidator | None) -> TokenValidator | None:
-    configured = any(isinstance(name, str) and name.startswith(_PREFIX) for name in app.config)
-    if given is not None or not configured:
+def _validator_for(app: Flask, given: TokenValidator | None) -> TokenValidator:
+    if given is not None:
         return given
+    if not any(isinstance(name, str) and name.startswith(_PREFIX) for name in app.config):
+        raise ConfigurationError(
+            "this app has neither a validator nor a setting: give TokenGuard one, or set TOKENGUARD_ISSUER and"
+            " TOKENGUARD_AUDIENCE in app.config before init_app"
+        )
     from tokenguard.validator import TokenValidator
 
     return TokenValidator.from_mapping(app.config, prefix=_PREFIX)
@@ -197,50 +234,77 @@ def _guard() -> Guard[Any]:
     return guard
 
 
-def _judge(needed: Requirement) -> tuple[Request, AccessToken]:
-    """This request and its token, which is good."""
+def _judge(needed: Requirement) -> None:
+    """Bind this request's token, which is good, or None where `needed` lets it pass without."""
     this = _this_request()
-    return this, checked(_guard().judge(this.environ, needed))
+    try:
+        token = _guard().judge(this.environ, needed)
+    except TokenGuardError as error:
+        vars(this)[_NOTED] = error
+        raise
+    vars(this)[_TOKEN] = this.environ[TOKEN_KEY] = token
 
 
-def _guarding(answer: Callable[..., Response]) -> Callable[..., Response]:
-    """Flask answers OPTIONS by this method in place of the view: judge that as the view would be."""
-
-    def guarded(*context: Any) -> Response:  # Flask 3.2 passes one
-        this = _this_request()
-        rule = this.url_rule
-        # A view that answers OPTIONS itself may call this method, too: it is open, or was judged already.
-        if this.method == "OPTIONS" and rule is not None and getattr(rule, "provide_automatic_options", False):
-            for needed in _requirements(_this_app().view_functions.get(rule.endpoint)):
-                _judge(needed)
-        return answer(*context)
-
-    return guarded
-
-
-def _requirements(view: Any) -> tuple[Requirement, ...]:
-    found = marks(view)
-    view_class = getattr(view, "view_class", None)
-    if not found and view_class is not None:
-        # Methods may ask for different scopes, and one may be open: then so is OPTIONS.
-        handlers = [getattr(view_class, method.lower(), None) for method in view_class.methods or ()]
-        if handlers and all(marks(handler) for handler in handlers):
-            return (NOTHING,)
-    return found  # type: ignore[return-value]
+def _is_automatic(this: Request) -> bool:
+    """Whether Flask answers this request by itself, whatever the views say: no view runs for it."""
+    return this.method == "OPTIONS" and bool(getattr(this.url_rule, "provide_automatic_options", False))
 
 
 def _answer(error: TokenGuardError) -> Response:
-    rejection = _guard().reject(error)
+    guard, this = _guard(), vars(_this_request())
+    if this.get(_NOTED) is not error:  # raised by the app
+        guard.note(_this_request().environ, this.get(_TOKEN), error)
+    rejection = guard.reject(error)
     # HEAD: werkzeug leaves the body out and keeps the length.
     return _this_app().response_class(rejection.body, rejection.status, list(rejection.headers))
 
 
-def _bound_token() -> AccessToken:
-    bound = _current.get()
-    if bound is None or not has_request_context() or _this_request() is not bound[0]:
-        raise RuntimeError("current_token is bound inside a view under require_scope() only")
-    return bound[1]
+def _answer_first(app: Flask) -> None:
+    """Answer our errors before extensions that take all errors: Flask-RESTX and Flask-RESTful make 500 of them.
+
+    They replace this method of the app by one of their own, whenever they are set up: so this is called again.
+    """
+    before = app.handle_user_exception
+    if getattr(before, "__name__", "") == _ANSWERING:
+        return
+
+    def answer_our_errors(*context: Any) -> Any:  # Flask 3.2 passes a context before the error
+        error = context[-1]
+        if isinstance(error, TokenGuardError) and not _is_handled_by_an_api(before, error):
+            return type(app).handle_user_exception(app, *context)  # with all handlers of the app
+        return before(*context)
+
+    app.handle_user_exception = answer_our_errors  # type: ignore[assignment,method-assign]
 
 
-# For the view that is running only: unbound before and after it, so in hooks, error handlers and streams too.
+def _is_handled_by_an_api(handler: Any, error: TokenGuardError) -> bool:
+    """Whether an `Api` that serves this request has a handler of its own for `error` or a class of ours above it."""
+    while isinstance(handler, partial):  # `error_router` of one Api around the next
+        api = getattr(handler.func, "__self__", None)
+        serves = getattr(api, "_has_fr_route", None)  # what both libraries ask themselves
+        if callable(serves) and serves():
+            classes = getattr(api, "_own_and_child_error_handlers", None) or {}
+            names = getattr(api, "errors", None) or {}
+            ours = [kind for kind in classes if issubclass(kind, TokenGuardError)]
+            return isinstance(error, tuple(ours)) or type(error).__name__ in names
+        handler = handler.args[0] if handler.args else None
+    return False
+
+
+def _keep_apart(header: str, response: Response) -> Response:
+    if _TOKEN in vars(_this_request()) or _NOTED in vars(_this_request()):
+        for name, value in kept_apart(header, response.headers.keys()):
+            response.headers.add(name, value)
+    return response
+
+
+def _bound_token() -> AccessToken | None:
+    found = vars(_this_request()) if has_request_context() else {}
+    if _TOKEN not in found:
+        raise RuntimeError("current_token is bound in a request that passed require_scope() or protect(), from then on")
+    token: AccessToken | None = found[_TOKEN]
+    return token
+
+
+# From the guard on to the end of the request, `after_request` functions, error handlers and streams included.
 current_token = cast("AccessToken", LocalProxy(_bound_token))

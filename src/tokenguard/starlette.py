@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Guard, mark
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Guard, asked_for, mark
 from tokenguard._adapters.request import takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def require_scope(*scopes: str, optional: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """An endpoint that asks for every one of `scopes`, or, without any, just for a token.
 
     For functions and for methods of endpoint classes, async and sync, http and websocket. It needs
@@ -35,10 +35,12 @@ def require_scope(*scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     answer is 500: an endpoint that is meant to be guarded is never open. Where a public path or `optional` let a
     request through without a token, the answer is 401.
 
+    `optional`: a request without credentials passes, one with bad credentials does not; not beside scopes. The
+    middleware has to let it through as well. The token is at `request.scope["tokenguard.access_token"]`.
+
     A websocket is refused by a denial response where the server offers it, else by closing with 1008.
     """
-    needed = required(scopes)
-    return _asking_for(needed)
+    return _asking_for(asked_for(required(scopes), optional=optional))
 
 
 def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -6,17 +6,21 @@ Owns: the WSGI protocol of the guard (PEP 3333). Must not know: any framework, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenguard._adapters.guard import TOKEN_KEY, Guard, usable
-from tokenguard._adapters.request import WsgiReader
+from tokenguard._adapters.request import kept_apart, wsgi_reader
+from tokenguard.errors import TokenGuardError
 from tokenguard.requirements import Required
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from tokenguard.challenge import Rejection
+    from tokenguard.token import AccessToken
     from tokenguard.validator import TokenValidator
 
 __all__ = ["BearerMiddleware"]
@@ -29,7 +33,9 @@ class BearerMiddleware:
     let a request through. Only `HTTP_AUTHORIZATION` is read: no other header, and no variable that a rewriting server
     adds, decides anything. No method is exempt.
 
-    Whatever goes wrong in the guard is a refusal; what the app itself raises passes untouched.
+    Whatever goes wrong in the guard is a rejection. A `TokenGuardError` that reaches this from the app before the first
+    octet of the body is answered as one of the guard's; everything else that the app raises passes untouched. With
+    `header`, answers get `Vary`, and `Cache-Control: private` where the app sets none.
     """
 
     def __init__(
@@ -41,14 +47,16 @@ class BearerMiddleware:
         require: Required | None = None,
         public: str | Iterable[str] = (),
         optional: bool = False,
+        header: str | None = None,
         realm: str | None = None,
         resource_metadata: str | None = None,
         show_reason: bool = False,
     ) -> None:
         self.app = app
+        self._header = header
         self._guard = Guard(
             "wsgi",
-            WsgiReader(),
+            wsgi_reader(header),
             usable(validator),
             scope=scope,
             require=require,
@@ -62,12 +70,87 @@ class BearerMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
         guard = self._guard
-        method: str = environ.get("REQUEST_METHOD", "")
+        if self._header is not None:
+            start_response = _kept_apart(self._header, start_response)
         try:
-            environ[TOKEN_KEY] = guard.judge(environ, guard.required)
+            token = environ[TOKEN_KEY] = guard.judge(environ, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            rejection = guard.reject(error)
+            return _answer(guard.reject(error), environ, start_response)
+        try:
+            result = self.app(environ, start_response)
+        except TokenGuardError as error:
+            return _answer_late(guard, error, token, environ, start_response)
+        # Nothing of the application's runs while these are sent.
+        if isinstance(result, list | tuple) or _is_file(result, environ):
+            return result
+        return _Body(guard, result, token, environ, start_response)
+
+
+class _Body:
+    """An application's body, whose first octet the application may still fail to make."""
+
+    __slots__ = ("_answer", "_result")
+
+    def __init__(
+        self,
+        guard: Guard[Any],
+        result: Iterable[bytes],
+        token: AccessToken | None,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> None:
+        self._result = result
+        self._answer = partial(_answer_late, guard, token=token, environ=environ, start_response=start_response)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            chunks = iter(self._result)
+            for chunk in chunks:
+                yield chunk
+                if chunk:
+                    break
+        except TokenGuardError as error:
+            yield from self._answer(error)
         else:
-            return self.app(environ, start_response)
-        start_response(f"{rejection.status} {HTTPStatus(rejection.status).phrase}", list(rejection.headers))
-        return [] if method == "HEAD" else [rejection.body]
+            yield from chunks
+
+    def close(self) -> None:
+        """Called by the server at the end (PEP 3333)."""
+        close = getattr(self._result, "close", None)
+        if close is not None:
+            close()
+
+
+def _answer_late(
+    guard: Guard[Any],
+    error: TokenGuardError,
+    token: AccessToken | None,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+) -> list[bytes]:
+    """Answer in the application's place. Where its answer has left already, the server raises `error` again."""
+    body = _answer(guard.reject(error), environ, start_response, (type(error), error, error.__traceback__))
+    guard.note(environ, token, error)
+    return body
+
+
+def _answer(
+    rejection: Rejection,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+    *failed: Any,
+) -> list[bytes]:
+    start_response(f"{rejection.status} {HTTPStatus(rejection.status).phrase}", list(rejection.headers), *failed)
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]
+
+
+def _is_file(result: object, environ: WSGIEnvironment) -> bool:
+    wrapper = environ.get("wsgi.file_wrapper")  # the server sends what it made of a file by ways of its own
+    return isinstance(wrapper, type) and isinstance(result, wrapper)
+
+
+def _kept_apart(header: str, start_response: StartResponse) -> StartResponse:
+    def starting(status: str, headers: list[tuple[str, str]], *failed: Any) -> Callable[[bytes], object]:
+        return start_response(status, [*headers, *kept_apart(header, [name for name, _ in headers])], *failed)
+
+    return starting

@@ -32,7 +32,7 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.request import ResourceRequest
-from tokenguard.requirements import NOTHING, Required, Requirement, both
+from tokenguard.requirements import NOTHING, OPTIONAL, Required, Requirement, both
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ class Guard(Generic[R]):
         "_validate",
         "_validate_async",
         "name",
-        "optional",
         "public",
         "reader",
         "realm",
@@ -107,9 +106,8 @@ class Guard(Generic[R]):
         self._log = BoundedLog()
         with suppress(Exception):  # a validator's stand-in need not flush it
             validator.logs.add(self._log)  # type: ignore[union-attr]
-        self.required = both(scope, require)
+        self.required = asked_for(both(scope, require), optional=optional)
         self.public = public_paths(public) or None
-        self.optional = switch("optional", optional)
         self.realm = checked_realm(realm)
         self.resource_metadata = checked_resource_metadata(resource_metadata)
         self.show_reason = switch("show_reason", show_reason)
@@ -117,7 +115,8 @@ class Guard(Generic[R]):
     # ------------------------------------------------------------------------------------------------------ judging
 
     def judge(self, request: R, required: Requirement) -> AccessToken | None:
-        """The token of `request`, which is good; None where none is needed or `optional` lets the request pass.
+        """The token of `request`, which is good; None on a public path, and without credentials where `required` is
+        `OPTIONAL`.
 
         Every outcome but None is noted. Raises nothing but `TokenGuardError`.
         """
@@ -182,8 +181,10 @@ class Guard(Generic[R]):
             raise ConfigurationError(_FAILED) from None
         return self._passed(request, found, required, run)
 
-    def check(self, request: R, token: AccessToken | None, required: Requirement, *, name: str) -> AccessToken:
+    def check(self, request: R, token: AccessToken | None, required: Requirement, *, name: str) -> AccessToken | None:
         """A token that was judged before, asked for `required` by the adapter `name`. Noted, and raises, as `judge`."""
+        if token is None and required is OPTIONAL:
+            return None
         try:
             if token is None:
                 raise MissingTokenError
@@ -225,7 +226,7 @@ class Guard(Generic[R]):
         try:
             raw = credential([value.decode("latin-1") for value in values], query)
         except MissingTokenError:  # only this one may let a request pass: one out of a check must not
-            if self.optional:
+            if required is OPTIONAL:
                 return None
             raise
         if known is None:
@@ -274,7 +275,8 @@ class Guard(Generic[R]):
     ) -> None:
         """Every request that ended in `error` passes here, once, and every good `token` that somebody watches.
 
-        `required`: what was asked of the token. `name` is the adapter's, where one works behind another's guard. Never
+        A `token` beside an `error` is the good token of a request that the application rejected. `required`: what was
+        asked of the token. `name` is the adapter's, where one works behind another's guard. Never
         raises.
         """
         if error is not None:
@@ -321,17 +323,32 @@ def _observer_of(validator: object) -> Observers | None:
         return None
 
 
-def mark(view: object, required: Requirement | None) -> None:
-    """Say of a decorated view what it asks for: None where a request without a token passes.
+def asked_for(required: Requirement, *, optional: bool) -> Requirement:
+    """What an adapter or a route asks for, `OPTIONAL` where a request without credentials passes.
+
+    Raises `ConfigurationError` for `optional` beside a requirement.
+    """
+    if not switch("optional", optional):
+        return required
+    if required is not NOTHING:
+        raise ConfigurationError(
+            "optional and a scope or requirement exclude each other: what needs no token has none; ask the token that"
+            " came"
+        )
+    return OPTIONAL
+
+
+def mark(view: object, required: Requirement) -> None:
+    """Say of a decorated view what it asks for, `OPTIONAL` where a request without a token passes.
 
     Set by every decorator, beside what the view is marked with already; read by `marks`, however often it is wrapped.
     """
     setattr(view, _MARK, (*marks(view), required))
 
 
-def marks(view: object) -> tuple[Requirement | None, ...]:
+def marks(view: object) -> tuple[Requirement, ...]:
     """What `view` asks for, one entry for each decorator, the innermost first; () where nothing guards it."""
-    found: tuple[Requirement | None, ...] = getattr(view, _MARK, ())
+    found: tuple[Requirement, ...] = getattr(view, _MARK, ())
     return found
 
 

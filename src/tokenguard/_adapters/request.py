@@ -14,8 +14,20 @@ from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from tokenguard._adapters.public_paths import route_path
+from tokenguard._oauth.credential import PREFIX
+from tokenguard._settings import is_field_name
+from tokenguard.errors import ConfigurationError
 
-__all__ = ["AsgiReader", "Described", "Reader", "WsgiReader", "takes_denials"]
+__all__ = [
+    "AsgiReader",
+    "Described",
+    "Reader",
+    "SubprotocolReader",
+    "WsgiReader",
+    "asgi_reader",
+    "takes_denials",
+    "wsgi_reader",
+]
 
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -28,6 +40,9 @@ _MOST_CREDENTIALS = 4
 
 _AUTHORIZATION = "Authorization"
 _FIELDS_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")  # PEP 3333
+_BEARER = PREFIX.encode()
+_SUBPROTOCOLS = b"sec-websocket-protocol"
+_TAKEN = {"authorization", "cookie", "dpop", "host"}
 # The path as it was sent is no part of WSGI; servers that give it use one of these names.
 _SENT_PATHS = ("RAW_URI", "REQUEST_URI")
 
@@ -82,7 +97,7 @@ class AsgiReader:
         self._name = _AUTHORIZATION.lower().encode()
         self._length = len(self._name)
 
-    def credentials(self, scope: Mapping[str, Any], /) -> tuple[list[bytes], str]:
+    def credentials(self, scope: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
         """See `Reader`."""
         values: list[bytes] = []  # by a loop: a comprehension is one call more
         wanted, length = self._name, self._length
@@ -129,6 +144,65 @@ class AsgiReader:
         """See `Reader`."""
         values, _ = self.credentials({"headers": _first_fields(scope)})
         return b",".join([value[:longest] for value in values[:_MOST_CREDENTIALS]]).decode("latin-1")
+
+
+class AsgiFieldReader(AsgiReader):
+    """The same where a field of its own holds the token and nothing else; the query decides nothing then."""
+
+    __slots__ = ()
+
+    def __init__(self, field: str) -> None:
+        self._name = field.lower().encode()
+        self._length = len(self._name)
+
+    def credentials(self, scope: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
+        """See `Reader`."""
+        return _whole_values(super().credentials(scope)[0]), ""
+
+
+class SubprotocolReader(AsgiReader):
+    """The same where a websocket may offer the token behind a subprotocol, as browsers can send nothing else."""
+
+    __slots__ = ("_inner", "subprotocol")
+
+    def __init__(self, inner: AsgiReader, subprotocol: str) -> None:
+        if not is_field_name(subprotocol):
+            raise ConfigurationError('subprotocol must be the name of one subprotocol, such as "bearer"')
+        self._inner = inner
+        self.subprotocol = subprotocol
+
+    def credentials(self, scope: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
+        """See `Reader`. The name twice, or beside another credential, counts as several."""
+        values, query = self._inner.credentials(scope)
+        if not self.is_offered(scope):
+            return values, query
+        offered = list(scope["subprotocols"])
+        if values or offered.count(self.subprotocol) > 1:
+            return (_BEARER, _BEARER), query
+        behind = offered[offered.index(self.subprotocol) + 1 :]
+        return (_BEARER + "".join(behind[:1]).encode("latin-1", "replace"),), query
+
+    def sent(self, scope: Mapping[str, Any], longest: int, /) -> str:
+        """See `Reader`."""
+        if not self.is_offered(scope):
+            return self._inner.sent(scope, longest)
+        values, _ = self.credentials(scope)
+        return b",".join([value[:longest] for value in values]).decode("latin-1")
+
+    def is_offered(self, scope: Mapping[str, Any]) -> bool:
+        """Whether a websocket offers the subprotocol that a token follows."""
+        return scope["type"] == "websocket" and self.subprotocol in (scope.get("subprotocols") or ())
+
+    def without_token(self, scope: Mapping[str, Any]) -> dict[str, Any]:
+        """The parts of an accepted scope that change where the token is taken out: applications log these, and send
+        them back."""
+        offered = list(scope["subprotocols"])
+        at = offered.index(self.subprotocol)
+        del offered[at : at + 2]
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() != _SUBPROTOCOLS]
+        if offered:
+            headers.append((_SUBPROTOCOLS, ", ".join(offered).encode("latin-1", "replace")))
+        return {"subprotocols": offered, "headers": headers}
 
 
 class WsgiReader:
@@ -182,6 +256,68 @@ class WsgiReader:
             for name, value in environ.items()
             if name.startswith("HTTP_") or name in _FIELDS_WITHOUT_PREFIX
         ]
+
+
+class WsgiFieldReader(WsgiReader):
+    """The same where a field of its own holds the token and nothing else; the query decides nothing then."""
+
+    __slots__ = ()
+
+    def __init__(self, field: str) -> None:
+        self._key = _variable(field)
+
+    def credentials(self, environ: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
+        """See `Reader`."""
+        return _whole_values(super().credentials(environ)[0]), ""
+
+    def sent(self, environ: Mapping[str, Any], longest: int, /) -> str:
+        """See `Reader`."""
+        value = super().sent(environ, longest).strip(" \t")
+        return f"{PREFIX}{value}" if value else ""
+
+
+def asgi_reader(header: str | None) -> AsgiReader:
+    """The reader for a setting `header`. Raises `ConfigurationError` as `checked_header` does."""
+    return AsgiReader() if header is None else AsgiFieldReader(checked_header(header))
+
+
+def wsgi_reader(header: str | None) -> WsgiReader:
+    """The reader for a setting `header`. Raises `ConfigurationError` as `checked_header` does."""
+    return WsgiReader() if header is None else WsgiFieldReader(checked_header(header))
+
+
+def checked_header(header: str) -> str:
+    """The name of a field that a gateway puts the token into.
+
+    Raises `ConfigurationError` where it is no field name, or one whose value means something else.
+    """
+    if not is_field_name(header):
+        raise ConfigurationError('header must be the name of one field, such as "Cf-Access-Jwt-Assertion"')
+    if header.lower() in _TAKEN or header.lower().startswith("proxy-"):
+        raise ConfigurationError(
+            "header must not be Authorization, Cookie, DPoP, Host or Proxy-...: leave it out where the token is in"
+            " Authorization, else name the gateway's own field"
+        )
+    return header
+
+
+def kept_apart(header: str, present: Iterable[str]) -> list[tuple[str, str]]:
+    """What an answer needs besides the fields that are `present` where `header` holds the token.
+
+    Caches keep answers to requests with `Authorization` apart by themselves, no others (RFC 9111 section 3.5).
+    """
+    private = [] if any(name.lower() == "cache-control" for name in present) else [("Cache-Control", "private")]
+    return [("Vary", header), *private]
+
+
+def _whole_values(values: Sequence[bytes]) -> Sequence[bytes]:
+    """Values of a field that holds a token without a scheme, as credentials. A comma joins two fields (RFC 9110
+    section 5.3), an empty field holds none."""
+    if len(values) == 1:
+        values = values[0].strip(b" \t").split(b",")
+        if values == [b""]:
+            return []
+    return [_BEARER + value for value in values]
 
 
 def takes_denials(scope: Mapping[str, Any]) -> bool:

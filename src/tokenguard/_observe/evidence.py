@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tokenguard.errors import TokenGuardError
+from tokenguard.errors import InsufficientScopeError, TokenGuardError
 from tokenguard.token import AccessToken
 
 
@@ -60,10 +60,16 @@ def clear(error: TokenGuardError) -> None:
 
 
 def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence:
-    """What is known about a token that was accepted, or that ended in `error`."""
+    """What is known about a token that was accepted, or that ended in `error`.
+
+    `token` beside an `error`: the request's token, which an application found to be not enough.
+    """
     if error is not None:
         found = vars(error).get(_KEY) if isinstance(error, TokenGuardError) else None
-        return found if isinstance(found, Evidence) else _NOTHING
+        if isinstance(found, Evidence):
+            return found
+        if not isinstance(error, InsufficientScopeError):
+            return _NOTHING  # of which token it speaks is not known
     return _NOTHING if token is None else _of(token)
 
 

@@ -466,3 +466,22 @@ def test_scope_and_require_of_a_middleware_are_both_asked():
         check("", send(app, mint()), None)
         check("", send(app, mint(scope="b")), InsufficientScopeError(("a",)))
         check("", send(app, mint(acr="x")), step_up(("phr",), None, ("a",)))
+
+
+# -- clocks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "broken_clock", [lambda: 1 / 0, lambda: float("nan"), lambda: "now"], ids=["raises", "nan", "text"]
+)
+def test_a_clock_that_fails_before_a_further_requirement_is_an_error(broken_clock):
+    """The middleware has let the token in; what the endpoint asks for is decided by the validator's clock again."""
+    times = [lambda: NOW, broken_clock]
+
+    def clock():
+        return times.pop(0)()
+
+    one = ISSUER.validator(ISSUER.as_issuer(role_claims=["roles"]), clock=clock)
+    send = adapters(one, MaxAge(300))["starlette async"]
+    check("", send(fields(mint())), ConfigurationError())
+    assert not times

@@ -2,6 +2,7 @@
 
 import re
 from hashlib import sha256
+from operator import and_, or_
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from tokenguard._jose.jwk import Key, KeySet
 from tokenguard._oauth import claims as rules
 from tokenguard._oauth import credential
 from tokenguard._oauth.claims import CHECKS, Expected, usual_claims
-from tokenguard.requirements import required
+from tokenguard.requirements import Bound, Role, Scope, required
 from tokenguard.testing import FakeIssuer
 from tokenguard.token import AccessToken
 
@@ -96,12 +97,19 @@ def the_one_key_that_fits(keys, kid, alg):
 # -- requirements ------------------------------------------------------------------------------------------------------
 
 
-@given(SCOPES, SCOPES)
-def scopes_without_a_call(asked, granted):
-    requirement, token = required(sorted(asked)), AccessToken(issuer="i", scopes=frozenset(granted))
+REQUIREMENTS = st.recursive(
+    st.sampled_from(["a", "b", "a b"]).map(Scope) | st.just(Role("r")) | st.just(Bound()) | st.just(required(())),
+    lambda parts: st.builds(and_, parts, parts) | st.builds(or_, parts, parts),
+    max_leaves=4,
+)
+
+
+@given(REQUIREMENTS, SCOPES, st.sampled_from([frozenset(), frozenset("r")]))
+def scopes_without_a_call(requirement, granted, roles):
+    token = AccessToken(issuer="i", scopes=frozenset(granted), roles=roles)
     if requirement.usual_scopes <= token.scopes:
         assert outcome(requirement.check, token, None, NOW) is None
-    else:
+    elif requirement.is_scope_only:
         with pytest.raises(InsufficientScopeError):
             requirement.check(token, None, NOW)
 

@@ -457,6 +457,23 @@ def test_without_requirements_any_good_token_passes(bearer):
     check("fastapi", asyncio.run(ask(app, "GET", "/", "", [])), MissingTokenError())
 
 
+def test_what_is_optional_requires_nothing(bearer):
+    for make in (
+        lambda: asgi.BearerMiddleware(plain_asgi, validator(), optional=True, require=Role("r")),
+        lambda: wsgi.BearerMiddleware(plain_wsgi, validator(), optional=True, require=own_path),
+        lambda: fastapi.BearerToken(validator(), optional=True).require("a"),
+        lambda: fastapi.BearerToken(validator(), optional=True).require(),
+    ):
+        with pytest.raises(ConfigurationError, match="optional"):
+            make()
+
+
+def test_an_optional_dependency_in_the_place_of_another_leaves_its_requirements(bearer, app):
+    app.dependency_overrides[bearer] = fastapi.BearerToken(validator(), optional=True, **SETTINGS)
+    check("fastapi", asyncio.run(ask(app, "GET", "/either", "", [])), MissingTokenError())
+    check("fastapi", get(app, "/either", mint()), None)
+
+
 def test_scope_and_require_of_a_middleware_are_both_asked():
     for make, send in (
         (partial(asgi.BearerMiddleware, plain_asgi), lambda app, token: asyncio.run(ask(app, fields=fields(token)))),

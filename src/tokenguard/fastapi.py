@@ -125,7 +125,8 @@ class BearerToken(SecurityBase):
         guard, scope = self._guard, connection.scope
         asked: Requirement | None = scope.pop(_ASKED, None)
         try:
-            needed = _required(tuple(security_scopes.scopes), asked, guard.required is OPTIONAL)
+            optional = guard.required is OPTIONAL and asked is None
+            needed = _required(tuple(security_scopes.scopes), asked, optional)
         except ConfigurationError as error:
             rejection = guard.refuse(scope, error)
         else:
@@ -146,9 +147,12 @@ class BearerToken(SecurityBase):
         Its scopes are in OpenAPI, those of all alternatives. It depends on this `BearerToken`, so what stands for that
         in `dependency_overrides` stands for it here.
         """
-        needed = all_of(requirements)
+        needed, guard = all_of(requirements), self._guard
+        if guard.required is OPTIONAL:
+            raise ConfigurationError(
+                "optional and require() exclude each other: use a BearerToken that is not optional"
+            )
         asking = _Asking(self, needed)
-        guard = self._guard
 
         async def required_token(
             connection: HTTPConnection,

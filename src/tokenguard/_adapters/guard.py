@@ -18,7 +18,7 @@ from urllib.parse import quote
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
 from tokenguard._flow.effects import Flow
-from tokenguard._oauth.credential import PREFIX, SCHEME, credential, has_token, is_plain
+from tokenguard._oauth.credential import PREFIX, SCHEME, credential, has_token, is_usual_token
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import judged, outcome_of
 from tokenguard._observe.observers import Observers, at_a_door
@@ -218,7 +218,7 @@ class Guard(Generic[R]):
             if run is not None:
                 run.start()
             asked = self._resource(request, required) if required.needs_request else None
-            begun = known._begin(value[_SKIPPED:], required, is_plain, run, asked)
+            begun = known._begin(value[_SKIPPED:], required, is_usual_token, run, asked)
             if begun is not None:
                 return begun
             if run is not None:

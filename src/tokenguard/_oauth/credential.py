@@ -52,8 +52,8 @@ def credential(authorization: Sequence[str], query: str) -> str:
     value = authorization[0].strip(" \t")
     rest = value[len(PREFIX) :]
     # Nearly all are spelled so, and are read in two thirds of the time that the pattern takes.
-    plain = value.startswith(PREFIX) and is_plain(rest.encode(errors="replace"))
-    token = rest if plain else _spelled_otherwise(value)
+    usual = value.startswith(PREFIX) and is_usual_token(rest.encode(errors="replace"))
+    token = rest if usual else _spelled_otherwise(value)
     if query and has_token(query):
         raise InvalidRequestError(reason=Reason.MULTIPLE)
     if token is None:
@@ -61,7 +61,7 @@ def credential(authorization: Sequence[str], query: str) -> str:
     return token
 
 
-def is_plain(token: bytes) -> bool:
+def is_usual_token(token: bytes) -> bool:
     """Whether what follows `Bearer` and one space is a token68 as it stands, without padding."""
     return bool(token) and not token.translate(None, _LETTERS)
 

@@ -290,6 +290,8 @@ def test_a_wsgi_body_may_fail_until_its_first_octet():
     body, app = chunked(b"", b"")
     assert Server(eager=False).run(app)[0] == "403"
     assert body.closed == 1
+    body, app = chunked(b"", error=None)
+    assert Server(eager=False).run(app) == ("200", b"")
     body, app = chunked(b"a", b"b", error=None)
     assert Server(eager=False).run(app) == ("200", b"ab")
     assert body.closed == 1
@@ -303,6 +305,15 @@ def test_a_wsgi_body_that_has_left_is_not_answered_again(chunks, eager, caplog):
         Server(eager=eager).run(app)
     assert body.closed == 1
     assert not [record for record in caplog.records if record.name == "tokenguard"]
+
+
+def test_a_wsgi_body_need_not_be_one_that_can_be_closed():
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return iter([b"a", b"b"])
+
+    guarded = wsgi.BearerMiddleware(app, ISSUER.validator())
+    assert Server(eager=False).run(guarded) == ("200", b"ab")
 
 
 def test_a_wsgi_app_that_writes_before_it_fails_is_not_answered_again():

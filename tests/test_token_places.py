@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+from hashlib import sha256
 from typing import Annotated
 
 import pytest
@@ -14,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from test_front_doors import plain_asgi, plain_wsgi
 from ways import WAYS
 
-from tokenguard import ConfigurationError, asgi, fastapi, flask, wsgi
+from tokenguard import ConfigurationError, asgi, audit, fastapi, flask, wsgi
 from tokenguard.testing import FakeIssuer
 from tokenguard.token import AccessToken
 
@@ -300,3 +302,37 @@ async def test_a_server_that_leaves_subprotocols_out_is_no_error():
 def test_a_name_that_can_be_no_subprotocol_is_an_error(name):
     with pytest.raises(ConfigurationError, match="subprotocol must"):
         asgi.BearerMiddleware(plain_asgi, ISSUER.validator(), subprotocol=name)
+
+
+# -------------------------------------------------------------------------------------------------------------- records
+
+
+@pytest.mark.parametrize("token", [GOOD, BAD])
+def test_records_tell_tokens_apart_wherever_they_stood(token, caplog):
+    """The fingerprint is that of the token in `Authorization`, and the token is in no record."""
+    caplog.set_level(logging.INFO)
+    validator = ISSUER.validator()
+    audit.enable(validator, accepted=True)
+    both = [("Sec-WebSocket-Protocol", f"bearer, {token}")]
+    asyncio.run(ask(asgi.BearerMiddleware(plain_asgi, validator), fields=[("Authorization", f"Bearer {token}")]))
+    asyncio.run(ask(asgi.BearerMiddleware(plain_asgi, validator, header=NAME), fields=[(NAME, f" {token} ")]))
+    ask_wsgi(wsgi.BearerMiddleware(plain_wsgi, validator, header=NAME), fields=[(NAME, f" {token} ")])
+    guarded = asgi.BearerMiddleware(plain_asgi, validator, subprotocol="bearer")
+    asyncio.run(connect(guarded, fields=both, subprotocols=["bearer", token]))
+    asyncio.run(connect(guarded, fields=[("Authorization", f"Bearer {token}")]))
+    records = [record.audit for record in caplog.records if record.name == "tokenguard.audit"]
+    assert len(records) == 5
+    assert {one["token_sha256"] for one in records} == {sha256(token.encode()).hexdigest()[:16]}
+    assert token not in caplog.text
+
+
+@pytest.mark.parametrize("offered", [[], ["bearer"], ["bearer", GOOD, "bearer", GOOD]])
+def test_records_of_no_or_several_tokens_have_no_fingerprint(offered, caplog):
+    caplog.set_level(logging.INFO)
+    validator = ISSUER.validator()
+    audit.enable(validator)
+    asyncio.run(connect(asgi.BearerMiddleware(plain_asgi, validator, subprotocol="bearer"), subprotocols=offered))
+    ask_wsgi(wsgi.BearerMiddleware(plain_wsgi, validator, header=NAME), fields=[(NAME, "")])
+    records = [record.audit for record in caplog.records if record.name == "tokenguard.audit"]
+    assert [one["token_sha256"] for one in records] == [None, None]
+    assert GOOD not in caplog.text

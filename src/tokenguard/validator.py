@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tokenguard._flow.effects import Flow
 from tokenguard._flow.wall_time import wall_time
@@ -239,12 +239,15 @@ class TokenValidator(Runtime):
             requirement = scope if require is None and isinstance(scope, Requirement) else both(scope, require)
             if request is not None and not isinstance(request, ResourceRequest):
                 raise ConfigurationError("request must be a ResourceRequest(method, url)")
+            if type(raw) is not str:
+                if not isinstance(raw, str):
+                    raise InvalidTokenError(reason=Reason.MALFORMED)
+                raw = str.__str__(raw)  # a subclass may say anything of its length and characters
             # The cap comes before anything whose cost grows with the size.
-            if not isinstance(raw, str) or not 0 < str.__len__(raw) <= self._max_token_bytes or not str.isascii(raw):
+            if not 0 < len(raw) <= self._max_token_bytes or not raw.isascii():
                 raise InvalidTokenError(reason=Reason.MALFORMED)
-            return cast(
-                "AccessToken | Flow[AccessToken]", self._begin(str.encode(raw), requirement, None, run, request)
-            )
+            # None is for adapters alone. Not by `cast`, which is a call.
+            return self._begin(raw.encode(), requirement, None, run, request)  # type: ignore[return-value]
         except (TokenGuardError, RecursionError):
             raise
         except Exception as error:

@@ -558,3 +558,12 @@ async def test_a_websocket_route_of_starlette_is_answered_by_the_middleware():
         middleware=[Middleware(asgi.BearerMiddleware, validator=ISSUER.validator(), **SETTINGS)],
     )
     assert (await connect(app, fields=GOOD)).verdict == expected(ERRORS[0])
+
+
+async def test_a_mounted_fastapi_app_answers_by_its_own_handler():
+    inner, outer = FastAPI(), FastAPI()
+    inner.get("/x")(Raising(ERRORS[0]).view)
+    fastapi.add_error_handler(inner)
+    outer.add_middleware(asgi.BearerMiddleware, validator=ISSUER.validator(), **SETTINGS)
+    outer.mount("/inner", inner)
+    assert (await ask(outer, path="/inner/x", fields=GOOD)).verdict == expected(ERRORS[0])

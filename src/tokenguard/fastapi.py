@@ -1,7 +1,7 @@
 """FastAPI: the validator as a security dependency.
 
 Owns: `BearerToken`, its exception and the handler that answers it. Must not know: status codes and challenges (see
-`challenge`), what makes a token good.
+`challenge`), what OpenAPI says of it (see `_adapters.openapi`), what makes a token good.
 """
 
 # No `from __future__ import annotations` here: FastAPI resolves the annotations of a dependency through its
@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException, Security, WebSocketException
-from fastapi.openapi.models import APIKey, HTTPBearer
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection, Request
@@ -30,6 +29,7 @@ from tokenguard._adapters.guard import (
     mark,
     usable,
 )
+from tokenguard._adapters.openapi import REFUSALS, OpenAPI, security_scheme
 from tokenguard._adapters.request import asgi_reader, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
@@ -40,7 +40,7 @@ from tokenguard.token import AccessToken
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
-__all__ = ["BearerToken", "RefusedRequest", "add_error_handler"]
+__all__ = ["REFUSALS", "BearerToken", "RefusedRequest", "add_error_handler"]
 
 _NAME = "fastapi"
 _LEFT_ALONE = "tokenguard.left_alone"
@@ -78,8 +78,7 @@ class BearerToken(SecurityBase):
     before it is accepted: by the same answer where the server offers denial responses, else by closing with 1008.
 
     FastAPI reads the request's body before it runs dependencies; where the body must not be touched before the token is
-    judged, put `tokenguard.asgi.BearerMiddleware` in front. In OpenAPI `scheme_name` tells several of them apart, and
-    `description` is for who reads it.
+    judged, put `tokenguard.asgi.BearerMiddleware` in front.
 
     - `optional`: a request without credentials passes and gives the route None, one with bad credentials does not pass;
       not beside scopes, which would be a `ConfigurationError` at the route's first request
@@ -88,6 +87,10 @@ class BearerToken(SecurityBase):
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
       without quote and backslash, "api" if not given; an absolute URL
     - `show_reason`: tells clients which check failed; for development
+    - `openapi`: what Swagger's *Authorize* offers: "bearer" (default: a field to paste a token into), "openid_connect"
+      (what the metadata of the validator's only issuer names), or a model of `fastapi.openapi.models`, such as
+      `OAuth2(flows=...)`, whose scopes come with their texts
+    - `scheme_name`, `description`: the name of this scheme in OpenAPI, which tells several of them apart, and a text
 
     Raises `ConfigurationError` for what none of these may be, and where `validator` is none.
     """
@@ -101,6 +104,7 @@ class BearerToken(SecurityBase):
         realm: str | None = None,
         resource_metadata: str | None = None,
         show_reason: bool = False,
+        openapi: OpenAPI = "bearer",
         scheme_name: str = "BearerToken",
         description: str | None = None,
     ) -> None:
@@ -113,11 +117,7 @@ class BearerToken(SecurityBase):
             resource_metadata=resource_metadata,
             show_reason=show_reason,
         )
-        self.model = (
-            HTTPBearer(description=description)
-            if header is None
-            else APIKey.model_validate({"in": "header", "name": header, "description": description})
-        )
+        self.model = security_scheme(openapi, validator, header=header, description=description)
         self.scheme_name = scheme_name
 
     async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> AccessToken | None:

@@ -167,10 +167,17 @@ def test_forced_automatic_options_reach_no_view():
     def view():
         raise AssertionError
 
-    for fields in ((), good()):
-        assert ask_wsgi(app, "OPTIONS", "/x", fields=fields).status == 200
-    with app.test_request_context("/x", method="OPTIONS"):  # whoever calls it by hand gets nothing out of it
+    @app.route("/y", provide_automatic_options=True, methods=["GET", "OPTIONS"])
+    @require_scope("a")
+    async def async_view():
+        raise AssertionError
+
+    for path in ("/x", "/y"):
+        for fields in ((), good()):
+            assert ask_wsgi(app, "OPTIONS", path, fields=fields).status == 200
+    with app.test_request_context("/x", method="OPTIONS"):  # whoever calls one by hand gets nothing out of it
         assert app.view_functions["view"]() is None
+        assert asyncio.run(app.view_functions["async_view"]()) is None
 
 
 class OwnAutomaticOptions(Flask):

@@ -85,6 +85,14 @@ def test_another_protocol_needs_a_reader_and_nothing_else(seen, way):
     assert outcome(guard, Call("/orders", (("authorization", None),)), way) is ConfigurationError
 
 
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("settings", [{}, {"optional": True}, {"public": "/orders"}])
+def test_a_guard_without_a_validator_is_never_open(way, settings):
+    guard = Guard("calls", CallReader(), None, **settings)
+    for metadata in ((), (("authorization", f"Bearer {GOOD}".encode()),)):
+        assert outcome(guard, Call("/orders", metadata), way) is ConfigurationError
+
+
 def test_the_audit_describes_a_request_by_its_reader(caplog):
     caplog.set_level(logging.INFO, "tokenguard.audit")
     validator = ISSUER.validator()

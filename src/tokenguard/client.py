@@ -134,6 +134,7 @@ class TokenSource(Runtime):
                 'client_auth="tls_client_auth" needs a client certificate: give an ssl_context that holds one'
             )
         self.client_id = client_id
+        self._token_endpoint = token_endpoint
         self._needs_subject = client_auth == "none"
         self._subject = subject_token
         check_plain("subject_token", subject_token)
@@ -335,6 +336,11 @@ class TokenSource(Runtime):
     def state(self) -> tuple[TokenState, ...]:
         """A snapshot of every key that was asked for, the least recently used first. Cheap, and never waits."""
         return self._tokens.state()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs that settings name."""
+        return self.issuer, *(() if self._token_endpoint is None else (self._token_endpoint,))
 
     @property
     def allows_http(self) -> bool:

@@ -13,6 +13,7 @@ from tokenguard.cli.check import check
 from tokenguard.cli.demo import demo
 from tokenguard.cli.doctor import doctor
 from tokenguard.cli.issuer import issuer
+from tokenguard.cli.token import token
 
 __all__ = ["app"]
 
@@ -25,7 +26,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
 
 app = typer.Typer(
     name="tokenguard",
-    help="Check OAuth 2.0 access tokens, and what checks them.",
+    help="Check OAuth 2.0 access tokens, and what checks them; get one.",
     epilog="Exit codes: 0 accepted or well, 1 rejected or a fault, 2 a bad setting or wrong use, 3 could not tell.",
     no_args_is_help=True,
     add_completion=False,
@@ -44,7 +45,7 @@ def options(
     """What stands before a command."""
 
 
-for command in (check, doctor, issuer, demo):
+for command in (check, doctor, token, issuer, demo):
     app.command()(command)
 
 # What the library logs is said by the commands, in order; printed beside them it would be said twice.

@@ -29,6 +29,9 @@ _VARIABLE = "TOKENGUARD_TOKEN"
 
 
 def check(
+    source: Annotated[
+        str | None, typer.Argument(metavar="[-]", help="- reads the token from standard input, whatever else is set.")
+    ] = None,
     *,
     token_file: Annotated[
         Path | None,
@@ -76,6 +79,12 @@ def check(
         env_file,
     )
     with wording.settings_errors():
+        if source is not None:
+            if source != "-" or token_file is not None:  # a token as an argument would be in every process list
+                raise ConfigurationError(
+                    "give the token on standard input (-), in a file (--token-file), or in a variable"
+                )
+            token_file = Path("-")
         now = time.time() if at is None else options.moment(at)
         if str(jwks) == "-" and str(token_file or "-") == "-":
             raise ConfigurationError("only one of the token and --jwks can come from standard input")

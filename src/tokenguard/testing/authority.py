@@ -60,16 +60,19 @@ class AuthorizationServer(MalformingMint):
         scopes: Iterable[str] | None = None,
         key_algorithm: str | None = None,
         token_format: TokenFormat = "jwt",
+        previous_secret: str | None = None,
+        public: bool = False,
     ) -> Client:
         """Register a client, or replace it. `secret` defaults to a random one. `scopes` None: any scope is granted.
 
+        `previous_secret` is accepted too, as while a secret is rotated. `public`: no credentials, token exchange only.
         `key_algorithm` (RS, PS, ES or EdDSA) gives it a key for `private_key_jwt` instead: `client.key.private_pem()`.
         """
         key = self.unpublished_key(key_algorithm, kid=f"{client_id}-key") if key_algorithm else None
-        if key is None and secret is None:
+        if key is None and secret is None and not public:
             secret = b64url(self._random_bytes(24))
         granted = None if scopes is None else frozenset(scopes)
-        return self.clients.add(Client(client_id, secret, granted, key, token_format))
+        return self.clients.add(Client(client_id, secret, granted, key, token_format, previous_secret, public))
 
     @property
     def client_secret(self) -> str:

@@ -28,10 +28,11 @@ _LONGEST_ASSERTION = 600  # seconds; RFC 7523 section 3 (4): an unreasonably far
 
 
 class OAuthError(Exception):
-    """An error answer (RFC 6749 section 5.2): status, code, and for a failed Basic attempt a challenge."""
+    """An error answer (RFC 6749 section 5.2): status, code, for a failed Basic attempt a challenge, a DPoP nonce."""
 
-    def __init__(self, code: str, status: int = 400, *, challenge: bool = False) -> None:
+    def __init__(self, code: str, status: int = 400, *, challenge: bool = False, nonce: str | None = None) -> None:
         super().__init__(code)
+        self.nonce = nonce
         self.code = code
         self.status = status
         self.challenge = challenge
@@ -39,13 +40,19 @@ class OAuthError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Client:
-    """A registered client. `scopes` None: any scope. `key` signs its assertions. `repr` hides secrets."""
+    """A registered client. `scopes` None: any scope. `key` signs its assertions. `repr` hides secrets.
+
+    `previous_secret` is good as well, as while a secret is rotated. `public`: it has no credentials, and may exchange
+    tokens only.
+    """
 
     client_id: str
     secret: str | None = None
     scopes: frozenset[str] | None = None
     key: SigningKey | None = None
     token_format: TokenFormat = "jwt"
+    previous_secret: str | None = None
+    public: bool = False
 
     def __repr__(self) -> str:
         return f"Client(client_id={self.client_id!r})"
@@ -104,12 +111,16 @@ class Clients:
             return self._by_secret(parameters.get("client_id", ""), parameters["client_secret"])
         if parameters.get("client_assertion_type") == _ASSERTION and "client_assertion" in parameters:
             return self._by_assertion(parameters, list(audiences))
+        client = self._known.get(parameters.get("client_id", ""))
+        if client is not None and client.public:
+            return client
         raise OAuthError("invalid_client", 401)
 
     def _by_secret(self, client_id: str, secret: str, *, challenge: bool = False) -> Client:
         client = self._known.get(client_id)
-        expected = client.secret if client is not None else None
-        if client is None or expected is None or not hmac.compare_digest(expected.encode(), secret.encode()):
+        expected = () if client is None else (client.secret, client.previous_secret)
+        good = [hmac.compare_digest(one.encode(), secret.encode()) for one in expected if one is not None]
+        if client is None or not any(good):
             raise OAuthError("invalid_client", 401, challenge=challenge)
         return client
 

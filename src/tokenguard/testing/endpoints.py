@@ -1,6 +1,6 @@
 """What each endpoint answers: a request in, a response out.
 
-Owns: metadata (RFC 8414, OpenID Connect Discovery 1.0), the key set, the token endpoint (RFC 6749 section 4.4),
+Owns: metadata (RFC 8414, OpenID Connect Discovery 1.0), the key set, the token endpoint,
 introspection (RFC 7662), revocation (RFC 7009). Must not know: httpx, sockets, outages, counters.
 """
 
@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 from tokenguard.testing.clients import AUTH_METHODS, Client, Clients, OAuthError, form
+from tokenguard.testing.grants import GRANTS, issue
 from tokenguard.testing.minting import Mint
-from tokenguard.testing.tokens import ABSENT, changed
+from tokenguard.testing.proofs import PROOF_ALGORITHMS, proven
+from tokenguard.testing.tokens import changed
 from tokenguard.testing.traffic import Endpoint, Request, Response
 
 __all__ = ["PLACES", "Endpoints", "Published"]
@@ -48,7 +49,7 @@ class Endpoints:
     `places`: where metadata is found. `metadata_changes`, `introspection_changes`: members to replace or drop
     (`ABSENT`) in those answers. `jwks_uri`: another place for the key set. `jwks_headers`: for example `Cache-Control`,
     `Age`, `ETag`. `jwks_etag`: send an `ETag` of the content. Either tag makes `If-None-Match` answer 304 (RFC 9110
-    section 13.1.2).
+    section 13.1.2). `dpop_nonce`: what a DPoP proof at the token endpoint must carry (RFC 9449 section 8).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Endpoints:
         self.jwks_etag = False
         self.metadata_changes: dict[str, object] = {}
         self.introspection_changes: dict[str, object] = {}
+        self.dpop_nonce: str | None = None
 
     # Places
 
@@ -117,7 +119,8 @@ class Endpoints:
             return handler(request)
         except OAuthError as error:
             challenge = (("WWW-Authenticate", 'Basic realm="development issuer"'),) if error.challenge else ()
-            return _json(error.status, {"error": error.code}, (*_NO_STORE, *challenge))
+            nonce = () if error.nonce is None else (("DPoP-Nonce", error.nonce),)
+            return _json(error.status, {"error": error.code}, (*_NO_STORE, *challenge, *nonce))
 
     def metadata(self) -> dict[str, object]:
         """The authorization server's metadata (RFC 8414 section 2), `metadata_changes` applied."""
@@ -127,7 +130,8 @@ class Endpoints:
             "token_endpoint": self.url("token"),
             "introspection_endpoint": self.url("introspection"),
             "revocation_endpoint": self.url("revocation"),
-            "grant_types_supported": ["client_credentials"],
+            "grant_types_supported": list(GRANTS),
+            "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [self.mint.algorithm],
@@ -153,24 +157,16 @@ class Endpoints:
     def _token(self, request: Request) -> Response:
         parameters = form(request, repeatable=("resource",))
         client = self._client(request, parameters)
-        if "grant_type" not in parameters:
-            raise OAuthError("invalid_request")
-        if parameters["grant_type"] != "client_credentials":
-            raise OAuthError("unsupported_grant_type")
-        scope = _granted(client, parameters.get("scope", ""))
-        target = parameters.get("resource", parameters.get("audience"))  # RFC 8707 section 2, or the habit before it
-        claims: dict[str, Any] = {"sub": client.client_id, "client_id": client.client_id}
-        if target is not None:
-            claims["aud"] = target
-        make = self.mint.mint if client.token_format == "jwt" else self.mint.mint_opaque
-        answer: dict[str, object] = {
-            "access_token": make(scope or ABSENT, expires_in=300, **claims),
-            "token_type": "Bearer",
-            "expires_in": 300,
-        }
-        if scope:
-            answer["scope"] = scope
-        return _json(200, answer, _NO_STORE)
+        thumbprint = self._thumbprint(request)
+        answer = issue(self.mint, client, parameters, thumbprint)
+        nonce = () if thumbprint is None or self.dpop_nonce is None else (("DPoP-Nonce", self.dpop_nonce),)
+        return _json(200, answer, (*_NO_STORE, *nonce))
+
+    def _thumbprint(self, request: Request) -> str | None:
+        proofs = [value for name, value in request.headers if name == "dpop"]
+        if not proofs:
+            return None
+        return proven(proofs, request, now=self.mint.clock(), nonce=self.dpop_nonce)
 
     def _introspection(self, request: Request) -> Response:
         parameters = form(request)
@@ -199,16 +195,6 @@ class Endpoints:
 
     def _client(self, request: Request, parameters: dict[str, str]) -> Client:
         return self.clients.authenticate(request, parameters, (self.mint.url, self.url("token"), request.url))
-
-
-def _granted(client: Client, asked: str) -> str:
-    """The scope to grant (RFC 6749 section 3.3): what was asked; asked for nothing, all that the client may have."""
-    wanted = [scope for scope in asked.split(" ") if scope]
-    if client.scopes is None:
-        return " ".join(wanted)
-    if not client.scopes.issuperset(wanted):
-        raise OAuthError("invalid_scope")
-    return " ".join(wanted or sorted(client.scopes))
 
 
 def _json(status: int, document: Mapping[str, object], headers: tuple[tuple[str, str], ...] = ()) -> Response:

@@ -68,6 +68,11 @@ coverage: .coverage ## Fail unless every branch of src is covered; runs the test
 test-all: ## Run the tests on every Python from 3.11 that is here, pyenv's included
 	@sh tools/test_all.sh
 
+.PHONY: test-httpx
+test-httpx: $(STAMP) ## Run the tests of outbound calls as where httpx2 is not installed
+	@$(BIN)/python -m pytest -p without_httpx2 tests/test_io_bounds.py tests/test_io_drivers.py tests/test_io_reuse.py tests/test_proxies.py \
+	  tests/test_lifecycle.py tests/test_token_source.py
+
 .PHONY: test-floor
 test-floor: ## Run the tests with the oldest dependencies that pyproject.toml allows
 	@sh tools/test_floor.sh

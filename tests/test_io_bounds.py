@@ -4,6 +4,8 @@ import asyncio
 import gzip
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -13,6 +15,7 @@ from contextlib import suppress
 import httpx
 import pytest
 from over_time import descriptors, until
+from serving import clean
 from wire import DRIVERS, Wire, certificate, exchange, failed, in_flight, says, send, whole
 
 from tokenguard import (
@@ -503,11 +506,26 @@ def test_a_stream_without_a_socket_cannot_be_cut_and_does_no_harm():
     line.close()
 
 
-def test_the_http_client_is_loaded_with_the_validator_not_on_the_loop():
-    import sys
+LOADED = """
+import sys
+from tokenguard import Issuer, TokenValidator
+TokenValidator(Issuer("https://issuer.example", jwks_uri="https://issuer.example/jwks"), "x")
+before = set(sys.modules)
+import asyncio
+from tokenguard._io.http import Line, async_client
+Line(None, None).close()
+async def on_a_loop():
+    await async_client(None, None, 1).aclose()
+asyncio.run(on_a_loop())
+print(sorted(name for name in set(sys.modules) - before if "http" in name or "anyio" in name))
+"""
 
-    assert http.httpx is httpx
-    assert "anyio._backends._asyncio" in sys.modules
+
+def test_the_http_client_is_loaded_with_the_validator_not_on_the_loop():
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], env=clean({}), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_an_exchange_outside_a_flight_is_a_fault():

@@ -152,9 +152,10 @@ def test_a_host_that_is_learned_of_later_is_not_reached_past_the_proxy(environme
 async def test_a_client_for_a_loop_stops_there_too(environment):
     environment(ALL_PROXY=SOCKS)
     mounted = proxies.read().mounts(httpx.AsyncHTTPTransport)
-    async with httpx.AsyncClient(mounts=mounted, trust_env=False) as client:
-        with pytest.raises(Exception, match="proxy_setting"):
-            await client.get("http://127.0.0.1:9/")
+    client = httpx.AsyncClient(mounts=mounted, trust_env=False)
+    with pytest.raises(Exception, match="proxy_setting"):
+        await client.get("http://127.0.0.1:9/")
+    await client.aclose()
 
 
 def test_a_proxy_is_used(environment):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._adapters.outgoing import Origin, Outgoing, Verdict, is_another
+from tokenguard._io.libraries import preferred
 from tokenguard.client import IssuedToken, TokenSource
 from tokenguard.errors import TokenGuardError
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     class _Auth(httpx.Auth, httpx2.Auth): ...  # type: ignore[misc] # each speaks of its own requests
 
 else:
-    _LIBRARIES = [import_module(name) for name in ("httpx", "httpx2") if find_spec(name) is not None]
-    _Auth = type("_Auth", tuple(library.Auth for library in _LIBRARIES), {})
+    _Auth = type("_Auth", tuple({library.Auth for library in (preferred(), import_module("httpx"))}), {})
 
 
 class AccessTokenAuth(_Auth):

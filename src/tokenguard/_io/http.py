@@ -1,8 +1,8 @@
-"""httpx, and nothing but httpx: clients, a request in, a bounded answer out.
+"""Clients of httpx2 or httpx, and nothing else of them: a request in, a bounded answer out.
 
-Owns: how clients are made and closed, the mapping of httpx's errors, the two readers, which connection may be used
+Owns: how clients are made and closed, the mapping of their errors, the two readers, which connection may be used
 again. Must not know: flows, what is fetched. Loaded only where something is fetched: `import tokenguard` loads no HTTP
-client.
+client. "httpx" below means either of them: `libraries` says which.
 
 A connection is used again only if exactly one answer came on it. What follows an answer belongs to nobody: httpx would
 read it as the answer to the next request. So each read of a connection is noted where httpx tells of the connection
@@ -21,27 +21,23 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
-from importlib import import_module
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import httpx
+import certifi  # of httpx
 
 from tokenguard._flow.effects import CERTIFICATE, ExchangeError, Request, Response
-from tokenguard._io import proxies
+from tokenguard._io import libraries, proxies
 from tokenguard._io.body import MAX_BODY, USER_AGENT, Body
 from tokenguard._io.framing import MAX_HEARD, is_one_answer
 from tokenguard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import httpx
 
 _HEADERS = {"user-agent": USER_AGENT, "accept-encoding": "gzip"}
 _LONGEST_CHAIN = 16  # of causes; an error may be its own cause
 _OPENED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 _OPENING = ("connect_tcp.started", "connect_unix_socket.started")
-
-# What httpx and the standard library load at the first connection. That takes 15 to 100 ms, which belong on no event
-# loop; and a process that forks while a thread holds a module's import lock has a child that waits for ever.
-for _name in ("httpcore", "httpcore._backends.anyio", "anyio._backends._asyncio", "encodings.idna"):
-    with suppress(ImportError):
-        import_module(_name)
 
 
 def default_ssl_context() -> ssl.SSLContext:
@@ -56,26 +52,28 @@ def default_ssl_context() -> ssl.SSLContext:
 
 
 @lru_cache(maxsize=4)
-def _context_of(_file: str | None, _directory: str | None) -> ssl.SSLContext:
-    return httpx.create_ssl_context()  # it reads these two itself
+def _context_of(file: str | None, directory: str | None) -> ssl.SSLContext:
+    """As httpx makes it; httpx2 would ask the system's own store, which is another one on each host."""
+    if file or directory:
+        return ssl.create_default_context(cafile=file or None, capath=None if file else directory)
+    return ssl.create_default_context(cafile=certifi.where())
 
 
-class _Borrowed(httpx.BaseTransport):
+class _Borrowed:
     """A transport that belongs to the caller: closing our client must not close it."""
 
-    def __init__(self, transport: httpx.BaseTransport) -> None:
+    def __init__(self, transport: Any) -> None:
         self._transport = transport
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: Any) -> Any:
         return self._transport.handle_request(request)
 
-
-class _BorrowedAsync(httpx.AsyncBaseTransport):
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         return await self._transport.handle_async_request(request)
+
+    def close(self) -> None: ...
+
+    async def aclose(self) -> None: ...
 
 
 def _settings(ssl_context: ssl.SSLContext | None, borrowed: object, transport: Callable[..., Any]) -> dict[str, Any]:
@@ -190,8 +188,9 @@ class Line:
     """
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
+        library = libraries.library_of(transport)
         borrowed = None if transport is None else _Borrowed(transport)
-        self._client = httpx.Client(**_settings(ssl_context, borrowed, httpx.HTTPTransport))
+        self._client: httpx.Client = library.Client(**_settings(ssl_context, borrowed, library.HTTPTransport))
         _forget_cookies(self._client)
         self._is_borrowed = self._may_keep = transport is not None
         self._now = _Attempt()
@@ -301,10 +300,11 @@ def async_client(
     transport: httpx.AsyncBaseTransport | None, ssl_context: ssl.SSLContext | None, connections: int
 ) -> httpx.AsyncClient:
     """A client for one event loop."""
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    borrowed = None if transport is None else _BorrowedAsync(transport)
-    settings = _settings(ssl_context, borrowed, partial(httpx.AsyncHTTPTransport, limits=limits))
-    client = httpx.AsyncClient(limits=limits, **settings)
+    library = libraries.library_of(transport)
+    limits = library.Limits(max_connections=connections, max_keepalive_connections=connections)
+    borrowed = None if transport is None else _Borrowed(transport)
+    settings = _settings(ssl_context, borrowed, partial(library.AsyncHTTPTransport, limits=limits))
+    client: httpx.AsyncClient = library.AsyncClient(limits=limits, **settings)
     _forget_cookies(client)
     return client
 
@@ -416,15 +416,20 @@ def _response(answer: httpx.Response, body: bytes) -> Response:
 
 
 def _exchange_error(error: Exception) -> ExchangeError:
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
+    if isinstance(error, (TimeoutError, *_named("TimeoutException"))):
         return ExchangeError("timeout", ends_attempt=True)
     if _is_certificate_fault(error):
         return ExchangeError(CERTIFICATE, ends_attempt=True)
-    if isinstance(error, httpx.NetworkError | httpx.ProxyError | OSError):
+    if isinstance(error, (OSError, *_named("NetworkError"), *_named("ProxyError"))):
         return ExchangeError("unreachable", ends_attempt=True)
-    if isinstance(error, httpx.HTTPError):
+    if isinstance(error, _named("HTTPError")):
         return ExchangeError("protocol_error")
     return ExchangeError(type(error).__name__, ends_attempt=True)
+
+
+def _named(name: str) -> tuple[type[Exception], ...]:
+    """The error of this name, of each library that is in use."""
+    return tuple(getattr(library, name) for library in libraries.loaded())
 
 
 def _is_certificate_fault(error: BaseException | None) -> bool:

@@ -16,9 +16,8 @@ from ipaddress import ip_address
 from typing import Any, Final, NoReturn
 from urllib.request import getproxies
 
-import httpx
-
 from tokenguard._flow.effects import PROXY_SETTING, ExchangeError
+from tokenguard._io.libraries import preferred
 from tokenguard.errors import ConfigurationError
 
 _log = logging.getLogger("tokenguard")
@@ -27,16 +26,18 @@ _EXAMPLE: Final = "write a URL such as http://proxy.example.com:3128"
 _NO_SOCKS: Final = "a SOCKS proxy needs the package socksio: pip install 'httpx[socks]'"
 
 
-class _Unusable(httpx.BaseTransport, httpx.AsyncBaseTransport):
+class _Unusable:
     """Stands where a proxy cannot be used, for hosts that are learned of after the start. Nothing goes past it."""
 
-    def _fail(self, request: httpx.Request) -> NoReturn:  # noqa: ARG002 - whatever is asked
+    def handle_request(self, request: Any) -> NoReturn:  # noqa: ARG002 - whatever is asked
         raise ExchangeError(PROXY_SETTING, ends_attempt=True)
 
-    handle_request = _fail
+    async def handle_async_request(self, request: Any) -> NoReturn:
+        self.handle_request(request)
 
-    async def handle_async_request(self, request: httpx.Request) -> NoReturn:
-        self._fail(request)
+    def close(self) -> None: ...
+
+    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,12 @@ class Proxies:
 
     def exempts(self, url: str) -> bool:
         """Whether `NO_PROXY` lets `url` be reached without a proxy; httpx itself is asked."""
-        elsewhere = httpx.MockTransport(lambda _: httpx.Response(407))
-        here = httpx.MockTransport(lambda _: httpx.Response(204))
+        library = preferred()
+        elsewhere = library.MockTransport(lambda _: library.Response(407))
+        here = library.MockTransport(lambda _: library.Response(204))
         mounts = {"all://": elsewhere, **dict.fromkeys(self.exempt)}
-        with httpx.Client(transport=here, mounts=mounts, trust_env=False) as client:
-            return client.get(url).status_code == 204
+        with library.Client(transport=here, mounts=mounts, trust_env=False) as client:
+            return bool(client.get(url).status_code == 204)
 
 
 def read() -> Proxies:
@@ -102,7 +104,7 @@ def _read(http: str | None, https: str | None, any_scheme: str | None, none: str
     for entry in entries:
         pattern = _pattern(entry)
         try:
-            httpx.Client(transport=_Unusable(), mounts={pattern: None}, trust_env=False).close()
+            preferred().Client(transport=_Unusable(), mounts={pattern: None}, trust_env=False).close()
         except Exception:  # noqa: BLE001 - httpx raises several, and any of them would stop a client
             unread[entry] = None
         else:
@@ -125,8 +127,8 @@ def _pattern(entry: str) -> str:
 def _fault(url: str) -> str:
     """What to do about a proxy that cannot be used; empty for one that can."""
     try:
-        proxy = httpx.Proxy(url)
-        httpx.HTTPTransport(verify=False, proxy=proxy).close()
+        proxy = preferred().Proxy(url)
+        preferred().HTTPTransport(verify=False, proxy=proxy).close()
     except ImportError:
         return _NO_SOCKS
     except Exception:  # noqa: BLE001 - httpx raises several

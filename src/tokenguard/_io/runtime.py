@@ -50,9 +50,10 @@ class Runtime:
     ) -> None:
         self._sync_only, self._async_only = _worlds_of(transport)
         if fetches:
-            from tokenguard._io import proxies
+            from tokenguard._io import libraries, proxies
             from tokenguard._io.http import default_ssl_context
 
+            libraries.library_of(transport)  # loaded now: that would stop an event loop for a tenth of a second
             if transport is None:
                 proxies.check(asked)
                 ssl_context = ssl_context or default_ssl_context()

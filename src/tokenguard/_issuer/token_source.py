@@ -212,7 +212,7 @@ class Tokens:
                 return step.token
             if flight is None:
                 raise self._error(step)
-            landing = yield Join(flight)
+            landing = yield Join(flight, max(0.0, patience - time.monotonic()))
             if noted is not None:
                 noted(way)
             if isinstance(landing, IssuedToken):

@@ -53,9 +53,12 @@ def _bounded(value: Any, max_members: int | None) -> bool:
 
 
 def bearer_token(values: list[str]) -> str | None:
-    """The token of the only request that may be accepted: one field, the scheme in any case, spaces, a token68."""
+    """The token of the only request that may be accepted: one field, the scheme in any case, spaces, a token68.
+
+    White space around the value is no part of it (RFC 9110 section 5.5).
+    """
     if len(values) != 1:
         return None
-    scheme, space, rest = values[0].partition(" ")
+    scheme, space, rest = values[0].strip(" \t").partition(" ")
     token = rest.lstrip(" ")
     return token if scheme.isascii() and scheme.lower() == "bearer" and space and _TOKEN68.fullmatch(token) else None

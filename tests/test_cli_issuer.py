@@ -1,11 +1,13 @@
 """`tokenguard issuer` and `demo`, and the command without its extra: real processes."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -13,7 +15,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
+import jwt
 import pytest
 from commands import run
 from serving import ROOT, clean
@@ -22,6 +27,7 @@ from typer.main import get_command
 from tokenguard import cli
 from tokenguard.cli import demo as demo_module
 from tokenguard.cli.app import app
+from tokenguard.testing.tokens import b64url
 
 COMMAND = [sys.executable, "-m", "tokenguard.cli"]
 
@@ -108,6 +114,107 @@ def test_people_read_the_same_and_ctrl_c_is_a_clean_end():
         assert "as in $TOKENGUARD_CLIENT_SECRET" in said
         assert "export TOKENGUARD_ALLOW_INSECURE_HTTP=true" in said
         assert "hush-hush" not in said
+
+
+def token(facts):
+    form = {"grant_type": "client_credentials", "scope": "orders:read"}
+    answer = httpx.post(
+        facts["token_endpoint"], data=form, auth=(facts["client_id"], facts["client_secret"]), trust_env=False
+    )
+    return answer.json()["access_token"]
+
+
+def test_roles_claims_and_people():
+    claims = ("--claim", 'tenant="north=1"', "--claim", "levels=[1, {}]", "--role", "staff", "--role", "staff")
+    people = ("--person", "carol", "--person", 'dave={"roles": ["admin"], "key": "dave"}')
+    with issuer("--json", *claims, *people) as process:
+        facts = document(process)
+        assert facts["people"] == ["carol", "dave"]
+        decoded = jwt.decode(token(facts), options={"verify_signature": False})
+        assert (decoded["tenant"], decoded["levels"], decoded["roles"]) == ("north=1", [1, {}], ["staff"])
+        init = facts["swagger_ui_init_oauth"]
+        assert init == {"clientId": "client", "scopes": "orders:read", "usePkceWithAuthorizationCodeGrant": True}
+        asked = {
+            "response_type": "code",
+            "client_id": init["clientId"],
+            "redirect_uri": "http://localhost:8000/docs/oauth2-redirect",
+            "scope": init["scopes"],
+            "code_challenge": b64url(hashlib.sha256(b"v" * 43).digest()),
+            "code_challenge_method": "S256",
+        }
+        back = httpx.post(facts["authorization_endpoint"], data={**asked, "person": "dave"}, trust_env=False)
+        [code] = parse_qs(urlsplit(back.headers["location"]).query)["code"]
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": "v" * 43}
+        form |= {name: asked[name] for name in ("client_id", "redirect_uri")}
+        raw = httpx.post(facts["token_endpoint"], data=form, trust_env=False).json()["access_token"]
+        decoded = jwt.decode(raw, options={"verify_signature": False})
+        assert (decoded["sub"], decoded["roles"], decoded["tenant"]) == ("dave", ["admin"], "north=1")
+        ran = run("check", "--scope", "orders:read", token=raw, environment=facts["environment"])
+        assert ran.code == 0, ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--claim", "tenant"], "NAME=JSON"),
+        (["--claim", '="x"'], "NAME=JSON"),
+        (["--claim", "tenant=north"], "quotes"),
+        (["--claim", "tenant="], "quotes"),
+        (["--claim", 'tenant="a","b":1'], "quotes"),
+        (["--claim", "tenant=NaN"], "quotes"),
+        (["--claim", "tenant=1}"], "quotes"),
+        (["--claim", "tenant=\udcff"], "quotes"),
+        (["--claim", "tenant=1", "--claim", "tenant=2"], "once"),
+        (["--claim", "exp=1"], "exp, which the issuer sets itself: leave it out"),
+        (["--claim", 'aud="x"'], "--audience"),
+        (["--claim", 'roles=["a"]', "--role", "b"], "exclude each other"),
+        (["--role", ""], "--role"),
+        (["--person", ""], "--person"),
+        (["--person", "={}"], "--person"),
+        (["--person", "al\nice"], "--person"),
+        (["--person", "alice", "--person", "alice={}"], "--person"),
+        (["--person", 'alice="x"'], "JSON object"),
+        (["--person", 'alice={"sub": "x"}'], "--person"),
+    ],
+)
+def test_people_and_claims_that_cannot_be(arguments, text):
+    ran = run("issuer", *arguments)
+    assert ran.code == 2
+    assert text in ran.err
+
+
+def test_keys_stay_the_same_after_a_restart(tmp_path):
+    path = tmp_path / "keys.json"
+    seen = []
+    raw = ""
+    for _ in range(2):
+        with issuer("--json", "--keys", path, "--algorithm", "ES256") as process:
+            facts = document(process)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            seen.append(httpx.get(facts["jwks_uri"], trust_env=False).json())
+            assert "d" not in seen[-1]["keys"][0]
+            raw = raw or token(facts)
+            claims = jwt.decode(raw, jwt.PyJWK(seen[-1]["keys"][0]), ["ES256"], audience=facts["audience"])
+            assert claims["client_id"] == "client"
+    assert seen[0] == seen[1]
+
+
+def test_without_a_file_each_key_has_a_name_of_its_own():
+    """An API that kept the key of an issuer before must see that it is another one."""
+    seen = set()
+    for _ in range(2):
+        with issuer("--json") as process:
+            [key] = httpx.get(document(process)["jwks_uri"], trust_env=False).json()["keys"]
+            seen.add(key["kid"])
+    assert len(seen) == 2
+
+
+def test_a_key_file_that_cannot_be_used(tmp_path):
+    path = tmp_path / "keys.json"
+    path.write_text("{}")
+    path.chmod(0o644)
+    ran = run("issuer", "--keys", path)
+    assert (ran.code, "the file of --keys can be read by others" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "none"])

@@ -10,16 +10,21 @@ import shlex
 import signal
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tokenguard.cli import output
 from tokenguard.cli.options import JsonOption
+from tokenguard.cli.people import common_claims, people
+from tokenguard.errors import ConfigurationError
 from tokenguard.testing.issuer import FakeIssuer
-from tokenguard.testing.keys import ALGORITHMS, SYMMETRIC
+from tokenguard.testing.key_file import KeyFileError, keys_in
+from tokenguard.testing.keys import ALGORITHMS, SYMMETRIC, named_key
 
 _SECRET = "TOKENGUARD_CLIENT_SECRET"
+_PEOPLE = ("alice", "bob")
 
 
 def issuer(
@@ -28,18 +33,39 @@ def issuer(
     audience: Annotated[list[str] | None, typer.Option("--audience", "-a", help="The tokens' aud.")] = None,
     client_id: Annotated[str, typer.Option("--client-id", help=f"Its secret is {_SECRET}, or a new one.")] = "client",
     scope: Annotated[list[str] | None, typer.Option("--scope", "-s", help="What it may ask for; default any.")] = None,
-    algorithm: Annotated[str, typer.Option("--algorithm", help="What signs.")] = "RS256",
+    person: Annotated[
+        list[str] | None,
+        typer.Option("--person", help="Who may log in: NAME, or NAME={claims}. May be repeated; default alice, bob."),
+    ] = None,
+    role: Annotated[list[str] | None, typer.Option("--role", help="In every token's roles. May be repeated.")] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", help="NAME=JSON, in every token. May be repeated.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="Keep the signing keys in this file; it is made if it is not there.")
+    ] = None,
+    algorithm: Annotated[str | None, typer.Option("--algorithm", help="What signs; default RS256.")] = None,
     opaque: Annotated[bool, typer.Option("--opaque", help="Give out opaque tokens, for introspection.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Run the embedded development issuer until it is stopped with Ctrl-C or a signal.
 
-    It prints its endpoints, a client, and curl lines to paste. It listens on loopback only, grants what it is asked
-    for, and forgets everything at its end: never use it in production.
+    It prints its endpoints, a client, and curl lines to paste. People log in on a page without a password: by
+    authorization code and PKCE, from pages on loopback. It listens on loopback only, grants what it is asked for, and
+    forgets everything but `--keys` at its end: never use it in production.
     """
-    if algorithm not in ALGORITHMS or algorithm in SYMMETRIC:
+    if algorithm is not None and (algorithm not in ALGORITHMS or algorithm in SYMMETRIC):
         output.complain("--algorithm must be an asymmetric one, such as RS256, ES256 or EdDSA: HS* publishes no key")
-    fake = FakeIssuer(audience=audience or "https://api.example.com", algorithm=algorithm, client_id=client_id)
+    fake = FakeIssuer(audience=audience or "https://api.example.com", client_id=client_id)
+    try:
+        fake.common_claims = common_claims(claim or (), role or ())
+        for name, claims in people(person or _PEOPLE).items():
+            fake.add_person(name, **claims)
+        fake.sign_with([named_key(algorithm or "RS256")] if keys is None else keys_in(keys, algorithm))
+    except ConfigurationError as error:
+        output.complain(str(error))
+    except KeyFileError as error:
+        output.complain(f"the file of --keys {error}")
     secret = os.environ.get(_SECRET) or None
     fake.add_client(client_id, secret, scopes=scope, token_format="opaque" if opaque else "jwt")
     ending = threading.Event()
@@ -74,12 +100,19 @@ class Facts:
             "issuer": fake.url,
             "metadata": fake.endpoints.url("discovery"),
             "jwks_uri": fake.jwks_uri,
+            "authorization_endpoint": fake.authorization_endpoint,
             "token_endpoint": fake.token_endpoint,
             "introspection_endpoint": fake.introspection_endpoint,
             "revocation_endpoint": fake.revocation_endpoint,
             "audience": fake.audience,
             "client_id": self.client_id,
             "client_secret": None if self.given_secret else fake.client_secret,
+            "people": list(fake.people),
+            "swagger_ui_init_oauth": {
+                "clientId": self.client_id,
+                "scopes": " ".join(self.scope),
+                "usePkceWithAuthorizationCodeGrant": True,
+            },
             "environment": self.environment(),
             "curl": self.curl(),
         }
@@ -118,6 +151,7 @@ class Facts:
             "issuer",
             "metadata",
             "jwks_uri",
+            "authorization_endpoint",
             "token_endpoint",
             "introspection_endpoint",
             "revocation_endpoint",
@@ -126,8 +160,11 @@ class Facts:
         output.line(f"{'audience':23} {self.environment()['TOKENGUARD_AUDIENCE']}")
         output.line(f"{'client_id':23} {self.client_id}")
         output.line(f"{'client_secret':23} {document['client_secret'] or 'as in $' + _SECRET}")
+        output.line(f"{'people':23} {', '.join(self.fake.people)} (no passwords)")
         output.line("\n# for the API")
         for name, value in self.environment().items():
             output.line(f"export {name}={shlex.quote(value)}")
+        output.line("\n# for people, in Swagger")
+        output.line(f"FastAPI(swagger_ui_init_oauth={document['swagger_ui_init_oauth']})")
         for name, command in self.curl().items():
             output.line(f"\n# {name}\n{command}")

@@ -42,7 +42,10 @@ class AuthorizationServer(MalformingMint):
             url, audience=audience, algorithm=algorithm, clock=clock, random_bytes=random_bytes, client_id=client_id
         )
         self.clients = Clients(clock)
-        self.endpoints = Endpoints(self, self.clients, places=discovery, jwks_uri=jwks_uri)
+        self.people: dict[str, dict[str, object]] = {}
+        self.endpoints = Endpoints(
+            self, self.clients, self.people, random_bytes=random_bytes, places=discovery, jwks_uri=jwks_uri
+        )
         self.counters = Counters()
         self.requests: deque[Request] = deque(maxlen=_RECORDED)
         self.serving = False
@@ -65,14 +68,20 @@ class AuthorizationServer(MalformingMint):
     ) -> Client:
         """Register a client, or replace it. `secret` defaults to a random one. `scopes` None: any scope is granted.
 
-        `previous_secret` is accepted too, as while a secret is rotated. `public`: no credentials, token exchange only.
-        `key_algorithm` (RS, PS, ES or EdDSA) gives it a key for `private_key_jwt` instead: `client.key.private_pem()`.
+        `previous_secret` is accepted too, as while a secret is rotated. `public`: no credentials; token exchange and
+        codes only. `key_algorithm` (RS, PS, ES or EdDSA) gives it a key for `private_key_jwt` instead:
+        `client.key.private_pem()`.
         """
         key = self.unpublished_key(key_algorithm, kid=f"{client_id}-key") if key_algorithm else None
         if key is None and secret is None and not public:
             secret = b64url(self._random_bytes(24))
         granted = None if scopes is None else frozenset(scopes)
         return self.clients.add(Client(client_id, secret, granted, key, token_format, previous_secret, public))
+
+    def add_person(self, subject: str, **claims: object) -> None:
+        """Let `subject` log in, by authorization code and PKCE, without a password: the token is about them, `claims`
+        beside or instead of its own. The first person adds the authorization endpoint and its metadata."""
+        self.people[subject] = claims
 
     @property
     def client_secret(self) -> str:
@@ -88,6 +97,11 @@ class AuthorizationServer(MalformingMint):
     def jwks_uri(self) -> str:
         """The URL of the key set."""
         return self.endpoints.url("jwks")
+
+    @property
+    def authorization_endpoint(self) -> str:
+        """The URL of the authorization endpoint, which is there once there is a person."""
+        return self.endpoints.url("authorization")
 
     @property
     def token_endpoint(self) -> str:

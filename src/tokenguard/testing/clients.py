@@ -19,7 +19,7 @@ import jwt
 from tokenguard.testing.keys import SigningKey, sign_algorithm
 from tokenguard.testing.traffic import Request
 
-__all__ = ["AUTH_METHODS", "Client", "Clients", "OAuthError", "TokenFormat", "form"]
+__all__ = ["AUTH_METHODS", "Client", "Clients", "OAuthError", "TokenFormat", "form", "granted_scope"]
 
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 TokenFormat = Literal["jwt", "opaque"]
@@ -42,8 +42,8 @@ class OAuthError(Exception):
 class Client:
     """A registered client. `scopes` None: any scope. `key` signs its assertions. `repr` hides secrets.
 
-    `previous_secret` is good as well, as while a secret is rotated. `public`: it has no credentials, and may exchange
-    tokens only.
+    `previous_secret` is good as well, as while a secret is rotated. `public`: it has no credentials, and may
+    exchange tokens and redeem codes only.
     """
 
     client_id: str
@@ -78,6 +78,16 @@ def form(request: Request, repeatable: Iterable[str] = ()) -> dict[str, str]:
     return values
 
 
+def granted_scope(client: Client, asked: str) -> str:
+    """The scope to grant (RFC 6749 section 3.3): what was asked; asked for nothing, all that the client may have."""
+    wanted = [scope for scope in asked.split(" ") if scope]
+    if client.scopes is None:
+        return " ".join(wanted)
+    if not client.scopes.issuperset(wanted):
+        raise OAuthError("invalid_scope")
+    return " ".join(wanted or sorted(client.scopes))
+
+
 class Clients:
     """The register. Thread-safe for reading while clients are added."""
 
@@ -95,6 +105,26 @@ class Clients:
 
     def __getitem__(self, client_id: str) -> Client:
         return self._known[client_id]
+
+    def find(self, client_id: str) -> Client | None:
+        """The client of this id, if there is one."""
+        return self._known.get(client_id)
+
+    def scopes(self) -> list[str]:
+        """The scopes of the clients that have a list of them."""
+        with self._lock:
+            return sorted({scope for client in self._known.values() for scope in client.scopes or ()})
+
+    def identify(self, request: Request, parameters: dict[str, str], audiences: Iterable[str]) -> Client:
+        """The client that redeems a code: as `authenticate`, or by its `client_id` where it sends no credentials.
+
+        Pages in browsers can keep no secret; the code's own proof stands for it (RFC 7636).
+        """
+        sent = request.header("authorization"), parameters.get("client_secret"), parameters.get("client_assertion")
+        client = self.find(parameters.get("client_id", ""))
+        if client is not None and sent == (None, None, None):
+            return client
+        return self.authenticate(request, parameters, audiences)
 
     def authenticate(self, request: Request, parameters: dict[str, str], audiences: Iterable[str]) -> Client:
         """The client that sent this, by exactly one method. Raises `OAuthError` (RFC 6749 sections 2.3 and 5.2).

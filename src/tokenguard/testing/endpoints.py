@@ -1,7 +1,7 @@
 """What each endpoint answers: a request in, a response out.
 
-Owns: metadata (RFC 8414, OpenID Connect Discovery 1.0), the key set, the token endpoint,
-introspection (RFC 7662), revocation (RFC 7009). Must not know: httpx, sockets, outages, counters.
+Owns: metadata (RFC 8414, OpenID Connect Discovery 1.0), the key set, the token endpoint, introspection (RFC 7662),
+revocation (RFC 7009). Must not know: the login page (see `authorization`), httpx, sockets, outages, counters.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from urllib.parse import urlsplit
 
+from tokenguard.testing.authorization import Authorization
+from tokenguard.testing.browsers import cors, preflight
 from tokenguard.testing.clients import AUTH_METHODS, Client, Clients, OAuthError, form
-from tokenguard.testing.grants import GRANTS, issue
+from tokenguard.testing.codes import Codes
+from tokenguard.testing.grants import GRANTS, issue, issue_to_person
 from tokenguard.testing.minting import Mint
 from tokenguard.testing.proofs import PROOF_ALGORITHMS, proven
 from tokenguard.testing.tokens import changed
@@ -26,6 +30,15 @@ PLACES = ("rfc8414_inserted", "oidc_inserted", "oidc_suffix", "rfc8414_suffix")
 
 _NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 Handler = Callable[[Request], Response]
+_METHODS: dict[Endpoint, tuple[str, ...]] = {
+    "discovery": ("GET", "HEAD"),
+    "jwks": ("GET", "HEAD"),
+    "authorization": ("GET", "HEAD", "POST"),
+    "token": ("POST",),
+    "introspection": ("POST",),
+    "revocation": ("POST",),
+}
+_FOR_PAGES: frozenset[Endpoint] = frozenset({"discovery", "jwks", "token", "revocation"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +66,20 @@ class Endpoints:
     """
 
     def __init__(
-        self, mint: Mint, clients: Clients, *, places: Iterable[str] = PLACES, jwks_uri: str | None = None
+        self,
+        mint: Mint,
+        clients: Clients,
+        people: Mapping[str, Mapping[str, object]],
+        *,
+        random_bytes: Callable[[int], bytes],
+        places: Iterable[str] = PLACES,
+        jwks_uri: str | None = None,
     ) -> None:
         self.mint = mint
         self.clients = clients
+        self.people = people
+        self._codes = Codes(mint.clock, random_bytes)
+        self._authorization = Authorization(mint, clients, people, self._codes)
         self.places = tuple(places)
         self.jwks_uri = jwks_uri
         self.jwks_headers: dict[str, str] = {}
@@ -73,7 +96,9 @@ class Endpoints:
             return self.discovery_urls()[0]
         if endpoint == "jwks" and self.jwks_uri is not None:
             return self.jwks_uri
-        path = {"jwks": "jwks", "token": "token", "introspection": "introspect", "revocation": "revoke"}[endpoint]
+        path = {"authorization": "authorize", "introspection": "introspect", "revocation": "revoke"}.get(
+            endpoint, endpoint
+        )
         return f"{self.mint.url.removesuffix('/')}/{path}"
 
     def discovery_urls(self) -> tuple[str, ...]:
@@ -93,8 +118,8 @@ class Endpoints:
         """Which endpoint `url` (absolute, without query) is; `other` for none."""
         if url in self.discovery_urls():
             return "discovery"
-        served: tuple[Endpoint, ...] = ("jwks", "token", "introspection", "revocation")
-        for endpoint in served:
+        served: tuple[Endpoint, ...] = ("jwks", "token", "introspection", "revocation", "authorization")
+        for endpoint in served if self.people else served[:-1]:
             if self.url(endpoint) == url:
                 return endpoint
         return "other"
@@ -103,16 +128,27 @@ class Endpoints:
 
     def answer(self, request: Request) -> Response:
         """The answer of the endpoint named in `request.endpoint`. Never raises."""
-        reading: dict[Endpoint, Handler] = {"discovery": self._discovery, "jwks": self._jwks}
-        posting: dict[Endpoint, Handler] = {
+        answer = self._answer(request)
+        if request.endpoint not in _FOR_PAGES:
+            return answer
+        return replace(answer, headers=(*answer.headers, *cors(request)))
+
+    def _answer(self, request: Request) -> Response:
+        handlers: dict[Endpoint, Handler] = {
+            "discovery": self._discovery,
+            "jwks": self._jwks,
+            "authorization": self._authorization.answer,
             "token": self._token,
             "introspection": self._introspection,
             "revocation": self._revocation,
         }
-        handler = reading.get(request.endpoint) or posting.get(request.endpoint)
+        handler = handlers.get(request.endpoint)
         if handler is None:
             return _json(404, {"error": "not_found"})
-        allowed = ("GET", "HEAD") if request.endpoint in reading else ("POST",)
+        allowed = _METHODS[request.endpoint]
+        preflown = preflight(request, allowed) if request.endpoint in _FOR_PAGES else None
+        if preflown is not None:
+            return Response(204, b"", preflown)
         if request.method not in allowed:
             return _json(405, {"error": "invalid_request"}, (("Allow", ", ".join(allowed)),))
         try:
@@ -138,6 +174,19 @@ class Endpoints:
         }
         for endpoint in ("token", "introspection", "revocation"):
             members[f"{endpoint}_endpoint_auth_methods_supported"] = list(AUTH_METHODS)
+        scopes = self.clients.scopes()
+        if scopes:
+            members["scopes_supported"] = scopes
+        if self.people:
+            members |= {
+                "authorization_endpoint": self.url("authorization"),
+                "grant_types_supported": ["authorization_code", *GRANTS],
+                "response_types_supported": ["code"],
+                "response_modes_supported": ["query"],
+                "code_challenge_methods_supported": ["S256"],
+                "token_endpoint_auth_methods_supported": [*AUTH_METHODS, "none"],
+                "authorization_response_iss_parameter_supported": True,
+            }
         return changed(members, self.metadata_changes)
 
     def _discovery(self, _: Request) -> Response:
@@ -156,9 +205,15 @@ class Endpoints:
 
     def _token(self, request: Request) -> Response:
         parameters = form(request, repeatable=("resource",))
-        client = self._client(request, parameters)
+        by_code = parameters.get("grant_type") == "authorization_code" and bool(self.people)
+        identify = self.clients.identify if by_code else self.clients.authenticate
+        client = identify(request, parameters, self._audiences(request))
         thumbprint = self._thumbprint(request)
-        answer = issue(self.mint, client, parameters, thumbprint)
+        if by_code:
+            make = partial(issue_to_person, self.mint, client, parameters, thumbprint, self.people)
+            answer = self._codes.redeem(parameters, client.client_id, make, self.mint.revoke)
+        else:
+            answer = issue(self.mint, client, parameters, thumbprint)
         nonce = () if thumbprint is None or self.dpop_nonce is None else (("DPoP-Nonce", self.dpop_nonce),)
         return _json(200, answer, (*_NO_STORE, *nonce))
 
@@ -194,7 +249,10 @@ class Endpoints:
         return Response(200, b"", _NO_STORE)  # RFC 7009 section 2.2: an unknown token too
 
     def _client(self, request: Request, parameters: dict[str, str]) -> Client:
-        return self.clients.authenticate(request, parameters, (self.mint.url, self.url("token"), request.url))
+        return self.clients.authenticate(request, parameters, self._audiences(request))
+
+    def _audiences(self, request: Request) -> tuple[str, ...]:
+        return (self.mint.url, self.url("token"), request.url)
 
 
 def _json(status: int, document: Mapping[str, object], headers: tuple[tuple[str, str], ...] = ()) -> Response:

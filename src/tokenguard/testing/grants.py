@@ -1,22 +1,26 @@
-"""What the token endpoint of a test issuer gives: client credentials (RFC 6749 section 4.4), token exchange (RFC 8693).
+"""What the token endpoint of a test issuer gives: client credentials (RFC 6749 section 4.4), token exchange (RFC 8693),
+and what a person agreed to (RFC 6749 section 4.1).
 
 Owns: who may have what. Must not know: how a client authenticated, HTTP.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from tokenguard.testing.clients import Client, OAuthError
+from tokenguard.testing.clients import Client, OAuthError, granted_scope
+from tokenguard.testing.codes import Grant
 from tokenguard.testing.minting import Mint
-from tokenguard.testing.tokens import ABSENT
+from tokenguard.testing.tokens import ABSENT, changed
 
-__all__ = ["GRANTS", "issue"]
+__all__ = ["GRANTS", "issue", "issue_to_person"]
 
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"
 GRANTS: Final = ("client_credentials", _EXCHANGE)
-_LIFETIME: Final = 300
+_LIFETIME: Final = 300  # seconds
+_LIFETIME_OF_PEOPLE: Final = 3_600  # seconds: who tries things out by hand wants to log in once
 
 
 def issue(mint: Mint, client: Client, parameters: dict[str, str], thumbprint: str | None) -> dict[str, object]:
@@ -29,24 +33,55 @@ def issue(mint: Mint, client: Client, parameters: dict[str, str], thumbprint: st
         raise OAuthError("unsupported_grant_type")
     if client.public and grant != _EXCHANGE:
         raise OAuthError("unauthorized_client")
-    scope = _granted(client, parameters.get("scope", ""))
-    target = parameters.get("resource", parameters.get("audience"))  # RFC 8707 section 2, or the habit before it
     claims: dict[str, Any] = {"sub": client.client_id, "client_id": client.client_id}
     if grant == _EXCHANGE:
         claims["sub"] = _subject(mint, parameters)
         claims["act"] = {"sub": client.client_id}  # RFC 8693 section 4.1
-    if target is not None:
-        claims["aud"] = target
-    if thumbprint is not None:
-        claims["cnf"] = {"jkt": thumbprint}
-    make = mint.mint if client.token_format == "jwt" else mint.mint_opaque
-    answer: dict[str, object] = {
-        "access_token": make(scope or ABSENT, expires_in=_LIFETIME, **claims),
-        "token_type": "Bearer" if thumbprint is None else "DPoP",
-        "expires_in": _LIFETIME,
-    }
+    scope = granted_scope(client, parameters.get("scope", ""))
+    answer = _answer(mint, client, scope, claims | _target(parameters), thumbprint, _LIFETIME)
     if grant == _EXCHANGE:
         answer["issued_token_type"] = _ACCESS_TOKEN
+    return answer
+
+
+def issue_to_person(
+    mint: Mint,
+    client: Client,
+    parameters: dict[str, str],
+    thumbprint: str | None,
+    people: Mapping[str, Mapping[str, object]],
+    grant: Grant,
+) -> dict[str, object]:
+    """The answer to a token request of `client` with a good code for `grant`."""
+    claims: dict[str, Any] = {
+        "sub": grant.subject,
+        "client_id": client.client_id,
+        "auth_time": grant.signed_in_at,
+        **({} if grant.target is None else {"aud": grant.target}),
+        **_target(parameters),
+        **people.get(grant.subject, {}),
+    }
+    return _answer(mint, client, grant.scope, claims, thumbprint, _LIFETIME_OF_PEOPLE)
+
+
+def _target(parameters: dict[str, str]) -> dict[str, str]:
+    """What the token is for (RFC 8707 section 2, or the habit before it), where the client says so."""
+    target = parameters.get("resource", parameters.get("audience"))
+    return {} if target is None else {"aud": target}
+
+
+def _answer(
+    mint: Mint, client: Client, scope: str, claims: dict[str, Any], thumbprint: str | None, lifetime: int
+) -> dict[str, object]:
+    """A token response (RFC 6749 section 5.1)."""
+    if thumbprint is not None:
+        claims["cnf"] = {"jkt": thumbprint}
+    payload = changed(mint.claims(scope or ABSENT, expires_in=lifetime), claims)
+    answer: dict[str, object] = {
+        "access_token": mint.give_out(payload, opaque=client.token_format == "opaque"),
+        "token_type": "Bearer" if thumbprint is None else "DPoP",
+        "expires_in": lifetime,
+    }
     if scope:
         answer["scope"] = scope
     return answer
@@ -60,13 +95,3 @@ def _subject(mint: Mint, parameters: dict[str, str]) -> object:
     if found["active"] is not True:
         raise OAuthError("invalid_grant")
     return found.get("sub", ABSENT)
-
-
-def _granted(client: Client, asked: str) -> str:
-    """The scope to grant (RFC 6749 section 3.3): what was asked; asked for nothing, all that the client may have."""
-    wanted = [scope for scope in asked.split(" ") if scope]
-    if client.scopes is None:
-        return " ".join(wanted)
-    if not client.scopes.issuperset(wanted):
-        raise OAuthError("invalid_scope")
-    return " ".join(wanted or sorted(client.scopes))

@@ -9,6 +9,7 @@ issuers that live at the same time never hold the same key.
 
 from __future__ import annotations
 
+import secrets
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -23,7 +25,18 @@ from jwt import algorithms as jwa
 
 from tokenguard.testing.tokens import b64url, changed
 
-__all__ = ["ALGORITHMS", "SYMMETRIC", "PrivateKey", "SigningKey", "fits", "new_key", "sign", "sign_algorithm"]
+__all__ = [
+    "ALGORITHMS",
+    "SYMMETRIC",
+    "PrivateKey",
+    "SigningKey",
+    "fits",
+    "key_of",
+    "named_key",
+    "new_key",
+    "sign",
+    "sign_algorithm",
+]
 
 AsymmetricKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 PrivateKey: TypeAlias = AsymmetricKey | bytes
@@ -82,6 +95,36 @@ def new_key(owner: object, algorithm: str, random_bytes: Callable[[int], bytes])
         key = _MAKERS[kind]()
     weakref.finalize(owner, _spare[kind].append, key).atexit = False
     return key
+
+
+def named_key(algorithm: str) -> SigningKey:
+    """A new key pair under a name that no other has: for keys that outlive a process. `ValueError` for `HS*`."""
+    if algorithm not in ALGORITHMS or algorithm in SYMMETRIC:
+        raise ValueError("algorithm must be an asymmetric one")
+    return SigningKey(f"key-{secrets.token_hex(4)}", algorithm, _MAKERS[_kind(algorithm)]())
+
+
+def key_of(jwk: Mapping[str, object]) -> SigningKey:
+    """A key pair written by `SigningKey.private_jwk`. Raises `ValueError`."""
+    kid, algorithm = jwk.get("kid"), jwk.get("alg")
+    if not isinstance(kid, str) or not isinstance(algorithm, str) or algorithm in SYMMETRIC:
+        raise ValueError("a signing key must have kid and an asymmetric alg")
+    kind = _kind(algorithm)
+    try:
+        private = jwt.PyJWK(dict(jwk), sign_algorithm(algorithm)).key
+    except (jwt.PyJWTError, ValueError, TypeError):
+        raise ValueError("a signing key must be a whole JWK") from None
+    if _kind_of(private) != kind:
+        raise ValueError("a signing key must be private, and fit its alg")
+    return SigningKey(kid, algorithm, private)
+
+
+def _kind_of(private: object) -> str | None:
+    if isinstance(private, ec.EllipticCurvePrivateKey):
+        return {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}.get(private.curve.name)
+    if isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:  # RFC 7518 section 3.3
+        return "RSA"
+    return "Ed25519" if isinstance(private, Ed25519PrivateKey) else None
 
 
 def sign(key: PrivateKey, algorithm: str, data: bytes) -> bytes:

@@ -39,6 +39,7 @@ class Mint:
         self.algorithm = algorithm
         self.clock = clock
         self.client_id = client_id
+        self.common_claims: dict[str, object] = {}
         self._random_bytes = random_bytes
         self._lock = threading.RLock()
         self._made = 0
@@ -65,6 +66,13 @@ class Mint:
         with self._lock:
             self.key  # noqa: B018  made on first use
             return tuple(self._published)
+
+    def sign_with(self, keys: Iterable[SigningKey]) -> None:
+        """Publish exactly these keys, of which the first one signs from now on."""
+        published = list(keys)
+        with self._lock:
+            self._published, self._current = published, published[0]
+            self.algorithm = self._current.algorithm
 
     def unpublished_key(
         self, algorithm: str | None = None, *, kid: str | None = None, members: Mapping[str, object] | None = None
@@ -135,7 +143,7 @@ class Mint:
         """The claims of a good access token now (RFC 9068 section 2.2): every required one, and `scope` where given.
 
         `scope`: a string, a list or a tuple, sent as given; a set, sent as a sorted array; anything else, sent as given
-        and granting nothing. `expires_in`: seconds from now.
+        and granting nothing. `expires_in`: seconds from now. `common_claims` are in all of them.
         """
         now = int(self.clock())
         claims: dict[str, object] = {
@@ -146,6 +154,7 @@ class Mint:
             "iat": now,
             "exp": now + expires_in,
             "jti": b64url(self._random_bytes(12)),
+            **self.common_claims,
         }
         if scope is not ABSENT:
             claims["scope"] = sorted(scope) if isinstance(scope, set | frozenset) else scope
@@ -175,8 +184,14 @@ class Mint:
 
     def mint_opaque(self, scope: object = ABSENT, *, expires_in: float = 300, **claims: object) -> str:
         """A random access token that only introspection can judge. `claims` become its answer, as in `mint`."""
-        payload = changed({**self.claims(scope, expires_in=expires_in), "token_type": "Bearer"}, claims)
-        return self._remember(b64url(self._random_bytes(32)), payload)
+        return self.give_out(changed(self.claims(scope, expires_in=expires_in), claims), opaque=True)
+
+    def give_out(self, claims: Mapping[str, object], *, opaque: bool) -> str:
+        """A token of exactly these claims, whatever their names: opaque, or signed as `mint` does it."""
+        if opaque:
+            return self._remember(b64url(self._random_bytes(32)), {"token_type": "Bearer", **claims})
+        header = {"typ": "at+jwt", "alg": self.key.algorithm, "kid": self.key.kid}
+        return self._remember(sign_compact(header, claims, self.key), dict(claims))
 
     def sign(self, header: Mapping[str, object] | bytes, payload: Mapping[str, object] | bytes) -> str:
         """A token of exactly this header and payload, rightly signed by the current key. Introspection knows it not."""

@@ -152,14 +152,15 @@ class _Exchange(BaseHTTPRequestHandler):
         if body is None:
             return
         parts = urlsplit(issuer.url)
-        url = f"{parts.scheme}://{parts.netloc}{self.path.partition('?')[0]}"
+        path, _, query = self.path.partition("?")
+        url = f"{parts.scheme}://{parts.netloc}{path}"
         headers = tuple((name.lower(), value) for name, value in self.headers.items())
-        asked, outage = issuer.receive(Request(self.command, url, headers, body))
+        asked, outage = issuer.receive(Request(self.command, url, headers, body, query=query))
         if outage is not None and self._suffered(outage):
             return
         self._write(issuer.respond(asked))
 
-    do_POST = do_HEAD = do_PUT = do_DELETE = do_GET  # noqa: N815  the names that http.server asks for
+    do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  the names that http.server asks for
 
     def _body(self) -> bytes | None:
         length = self.headers.get("content-length", "0")
@@ -188,7 +189,8 @@ class _Exchange(BaseHTTPRequestHandler):
         self.send_response(response.status)
         for name, value in response.headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(response.body)))
+        if response.status != 204:  # RFC 9110 section 8.6
+            self.send_header("Content-Length", str(len(response.body)))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()

@@ -15,20 +15,22 @@ from typing import Literal, Self, get_args
 
 __all__ = ["ENDPOINTS", "Counters", "Endpoint", "Mode", "Outage", "Request", "Response"]
 
-Endpoint = Literal["discovery", "jwks", "token", "introspection", "revocation", "other"]
+Endpoint = Literal["discovery", "jwks", "token", "introspection", "revocation", "authorization", "other"]
 ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 Mode = Literal["refuse", "timeout", "error", "garbage", "hang"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One request as it arrived: absolute `url` without query, header names in lower case. `repr` holds no secret."""
+    """One request as it arrived: absolute `url` without query, header names in lower case, `query` undecoded. `repr`
+    holds no secret."""
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     endpoint: Endpoint = "other"
+    query: str = ""
 
     def header(self, name: str) -> str | None:
         """The first value of header `name` (lower case), or None."""
@@ -83,6 +85,11 @@ class Counters:
     def jwks(self) -> int:
         """Requests for the key set."""
         return self["jwks"]
+
+    @property
+    def authorization(self) -> int:
+        """Requests for the login page, and answers on it."""
+        return self["authorization"]
 
     @property
     def token(self) -> int:

@@ -64,7 +64,8 @@ def handle(issuer: FakeIssuer, request: httpx.Request) -> httpx.Response:
 def _receive(issuer: FakeIssuer, request: httpx.Request) -> tuple[Request, Outage | None]:
     url = _bare(request.url)
     headers = tuple((name.lower(), value) for name, value in request.headers.multi_items())
-    asked, outage = issuer.receive(Request(request.method, url, headers, request.content))
+    query = request.url.query.decode("ascii")
+    asked, outage = issuer.receive(Request(request.method, url, headers, request.content, query=query))
     if asked.endpoint == "other" and not issuer.hosts(url):
         raise httpx.ConnectError("no test issuer has this host", request=request)
     return asked, outage

@@ -51,10 +51,11 @@ class AccessTokenAuth(_Auth):
         audience: str | Iterable[str] | None = None,
     ) -> None:
         self._outgoing = Outgoing(tokens, origin, scope=scope, resource=resource, audience=audience)
+        self._checked: set[tuple[str, bytes, int | None]] = set()
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """For `Client`."""
-        self._outgoing.check(_origin(request.url))
+        self._check(request.url)
         token = self._outgoing.token()
         self._authorize(request, token)
         verdict = self._read(token, (yield request))
@@ -72,7 +73,7 @@ class AccessTokenAuth(_Auth):
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """For `AsyncClient`."""
-        self._outgoing.check(_origin(request.url))
+        self._check(request.url)
         token = await self._outgoing.token_async()
         self._authorize(request, token)
         verdict = self._read(token, (yield request))
@@ -88,10 +89,20 @@ class AccessTokenAuth(_Auth):
                 self._authorize(request, another)
                 self._read(another, (yield request))
 
+    def _check(self, url: Any) -> None:
+        seen = url.scheme, url.raw_host, url.port
+        if seen not in self._checked:
+            self._outgoing.check(_origin(url))
+            self._checked.add(seen)  # few: only what passed
+
     def _authorize(self, request: Any, token: IssuedToken) -> None:
-        request.headers.update(self._outgoing.headers(token, request.method, str(request.url)))
+        request.headers["Authorization"] = token.authorization
+        if self._outgoing.needs_proofs:
+            request.headers["DPoP"] = self._outgoing.proof(token, request.method, str(request.url))
 
     def _read(self, token: IssuedToken, response: Any) -> Verdict:
+        if self._outgoing.is_plain(response.status_code):
+            return "done"
         # Redirects are followed inside of this: the answer may be another request's.
         url, fields = response.request.url, response.headers
         challenges = fields.get_list("www-authenticate")

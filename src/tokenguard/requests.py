@@ -52,7 +52,9 @@ class AccessTokenAuth(AuthBase):
         return r
 
     def _authorize(self, request: PreparedRequest, token: IssuedToken) -> None:
-        request.headers.update(self._outgoing.headers(token, request.method or "", request.url or ""))
+        request.headers["Authorization"] = token.authorization
+        if self._outgoing.needs_proofs:
+            request.headers["DPoP"] = self._outgoing.proof(token, request.method or "", request.url or "")
 
     def _answered(self, token: IssuedToken, response: Response, **settings: Any) -> Response:
         if response.is_redirect:

@@ -37,7 +37,7 @@ class Origin(NamedTuple):
 
 
 class Outgoing:
-    """The tokens of one API. `check`, then `headers` for a request; `answered` says what its answer means."""
+    """The tokens of one API. `check` an origin before `token`; `answered` says what an answer means."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Outgoing:
         if not isinstance(tokens, TokenSource):
             raise ConfigurationError("tokens must be a TokenSource(...)")
         self._tokens = tokens
+        self.needs_proofs = tokens.proofs is not None
         self.origins = frozenset(
             _checked(one, allows_http=tokens.allows_http)
             for one in strings("origin", origin, example='origin="https://payments.example.com"')
@@ -78,12 +79,14 @@ class Outgoing:
         """`token` for event loops."""
         return await self._tokens.token_async(**self._asked)
 
-    def headers(self, token: IssuedToken, method: str, url: str) -> dict[str, str]:
-        """The header fields that authorize one request."""
-        found = {"Authorization": token.authorization}
-        if self._tokens.proofs is not None:
-            found["DPoP"] = self._tokens.proofs.proof(method, url, token.access_token)
-        return found
+    def proof(self, token: IssuedToken, method: str, url: str) -> str:
+        """The DPoP proof for one request, which `needs_proofs`."""
+        assert self._tokens.proofs is not None  # noqa: S101 - asked for where there are such
+        return self._tokens.proofs.proof(method, url, token.access_token)
+
+    def is_plain(self, status: int) -> bool:
+        """Whether an answer of this status means nothing here, whatever else it says."""
+        return status != _UNAUTHORIZED and not self.needs_proofs
 
     def answered(
         self, token: IssuedToken, status: int, origin: Origin, url: str, challenges: list[str], nonce: str | None

@@ -62,3 +62,8 @@ def bearer_token(values: list[str]) -> str | None:
     scheme, space, rest = values[0].strip(" \t").partition(" ")
     token = rest.lstrip(" ")
     return token if scheme.isascii() and scheme.lower() == "bearer" and space and _TOKEN68.fullmatch(token) else None
+
+
+def token68(text: str) -> bool:
+    """Whether `text` may stand behind a scheme (RFC 9110 section 11.2)."""
+    return _TOKEN68.fullmatch(text) is not None

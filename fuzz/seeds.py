@@ -35,8 +35,28 @@ def as_signed(token: str) -> bytes | None:
     return b"S" + header + SEPARATOR + payload
 
 
+def answers() -> list[bytes]:
+    """Token answers: each status with each body, each odd value of a member."""
+    good = {"access_token": "abc", "token_type": "Bearer", "expires_in": 600, "scope": "a"}
+    odd = [None, True, 0, -1, 1.5, 10**40, "", "600", "a b", "a\r\nb", [], {}, "DPoP", "N_A"]
+    bodies = [json.dumps({**good, name: value}) for name in good for value in odd]
+    bodies += ["", "[]", "<html>", '{"error":"invalid_client","error_description":"s3cret-0123456789-abcdef"}']
+    bodies += [json.dumps({"error": code}) for code in ("slow_down", "use_dpop_nonce", "odd", 5, None)]
+    head = 'application/json\n{}\nBearer realm="x", error="invalid_token", DPoP error=use_dpop_nonce\n'
+    fields = ("5", "Wed, 18 May 2033 03:33:30 GMT")
+    found = [f"200\n{head.format('')}{body}" for body in bodies]
+    found += [f"{status}\n{head.format(field)}{bodies[-5]}" for status in (401, 403, 429, 500, 503) for field in fields]
+    return [one.encode() for one in found]
+
+
 def seeds() -> dict[str, list[bytes]]:
-    found: dict[str, list[bytes]] = {"token": [], "header": [], "jwks": [], "introspection": []}
+    found: dict[str, list[bytes]] = {
+        "token": [],
+        "header": [],
+        "jwks": [],
+        "introspection": [],
+        "token_answer": answers(),
+    }
     for path in sorted(VECTORS.glob("*.json")):
         file = json.loads(path.read_text())
         for setting in file["settings"].values():

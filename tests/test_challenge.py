@@ -136,6 +136,12 @@ def test_a_scope_that_cannot_be_written_is_left_out(name):
     assert "scope" not in json.loads(reject(InsufficientScopeError((name,))).body)
 
 
+def test_a_text_of_names_is_read_as_such():
+    error = InsufficientAuthenticationError("phr phrh", 300, "a b")  # type: ignore[arg-type]
+    assert (error.acr_values, error.required) == (("phr", "phrh"), ("a", "b"))
+    assert InsufficientScopeError("a b").required == ("a", "b")  # type: ignore[arg-type]
+
+
 def test_a_step_up_says_how_and_when_to_sign_in_and_what_to_ask():
     """RFC 9470 section 3."""
     rejection = reject(InsufficientAuthenticationError(("phr", "phrh"), 300, ("a", "b")), resource_metadata=METADATA)

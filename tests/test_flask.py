@@ -511,6 +511,16 @@ def test_settings_from_the_apps_config():
             assert ask_wsgi(app, path=path).status == 401
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at construction", "in init_app"])
+def test_a_validator_in_code_wins_over_the_apps_config(later):
+    app = Flask("both")
+    app.config.from_mapping(TOKENGUARD_ISSUER="https://other.example", TOKENGUARD_AUDIENCE="https://other.example")
+    guard = TokenGuard(validator=None if later else VALIDATOR)
+    guard.init_app(app, VALIDATOR if later else None)
+    views(app)
+    assert ask_wsgi(app, path="/sync", fields=good()).status == 200
+
+
 @pytest.mark.parametrize("config", [{"TOKENGUARD_ISSUER": "https://issuer.example"}, {"TOKENGUARD_LEEWAY": "x"}])
 def test_bad_settings_in_the_config_are_refused_at_construction(config):
     app = Flask("misconfigured")

@@ -39,6 +39,13 @@ def test_which_one_is_used(without, name):
     assert done.stdout.splitlines()[-1].split()[0] == name
 
 
+def test_without_httpx2_it_is_httpx(monkeypatch):
+    assert libraries.preferred() is httpx2
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    assert libraries.preferred() is httpx
+    assert libraries.loaded() == (httpx,)
+
+
 def answering(library, fake):
     """A transport of `library` that answers as `fake` does."""
     inner = fake.transport

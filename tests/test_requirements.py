@@ -490,6 +490,7 @@ def test_a_resource_request_shows_nothing_secret_and_cannot_be_changed():
     assert request.proof == ("s3cret",)
     with pytest.raises(AttributeError):
         request.method = "GET"
+    assert pickle.loads(pickle.dumps(request)) == request != ResourceRequest("POST", "/orders")
     assert ResourceRequest("GET", "/").scheme == "Bearer"
     assert ResourceRequest("GET", "/", headers=[["A", "1"], ("A", "2")]).headers == (("A", "1"), ("A", "2"))
     assert ResourceRequest("GET", "/", proof="p").proof == "p"

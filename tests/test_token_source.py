@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from by_hand import Caller
 from token_endpoint import ENDPOINT, ISSUER, Time, TokenEndpoint
 
 from tokenguard import ConfigurationError, TokenRefusedError, TokenUnavailableError, UnavailableError
@@ -819,3 +820,70 @@ def test_a_remembered_token_takes_no_lock():
     tokens = [source.token(), source.token(subject_token="one")]
     with source._tokens._lock:
         assert [source.token(), source.token(subject_token="one")] == tokens
+
+
+# -- by hand -----------------------------------------------------------------------------------------------------------
+
+
+def by_hand(source, **asked):
+    """One call, run until it waits."""
+    return Caller(source._begin(asked.get("scope"), None, None, None, None))
+
+
+def test_callers_of_an_abandoned_flight_share_the_next_one():
+    source = TokenEndpoint().source()
+    first, second = by_hand(source), by_hand(source)
+    [trip] = first.trips
+    assert second.trips == []
+    trip.flight.land(None)
+    first.go_on()
+    second.go_on()
+    [_, again] = first.trips
+    assert second.trips == []
+    again.answer({"access_token": "late", "expires_in": 600})
+    assert first.go_on().result is second.go_on().result
+    assert first.result.access_token == "late"
+
+
+def test_a_flight_that_was_replaced_may_still_fail_or_succeed():
+    source = TokenEndpoint().source()
+    caller = by_hand(source)
+    caller.waits_for.land(None)
+    caller.go_on()
+    old, new = caller.trips
+    old.answer(b"", status=500)
+    entry = next(iter(source._entries.values()))
+    assert entry.flight is new.flight
+    new.answer({"access_token": "new"})
+    assert caller.go_on().result.access_token == "new"
+    assert source.token().access_token == "new"
+
+
+def test_an_abandoned_flight_and_a_server_that_is_left_alone():
+    source = TokenEndpoint().source(jitter=lambda: 1.0)
+    waiting, other = by_hand(source, scope="a"), by_hand(source, scope="b")
+    other.trip.answer(b"", status=503)
+    waiting.waits_for.land(None)
+    assert isinstance(waiting.go_on().result, TokenUnavailableError)
+    assert len(waiting.trips) == 1
+
+
+def test_a_discarded_token_is_used_again_after_an_abandoned_fetch():
+    source = TokenEndpoint().source()
+    token = source.token()
+    source.discard(token)
+    caller = by_hand(source)
+    caller.waits_for.land(None)
+    assert caller.go_on().result is token
+
+
+def test_a_token_that_is_not_discarded_any_more_is_remembered_again():
+    endpoint, time = TokenEndpoint(), Time()
+    source = endpoint.source(time=time)
+    token = source.token()
+    source.discard(token)
+    endpoint.answers.append(REFUSED)
+    assert source.token() is token
+    time.move(1)
+    assert source.token() is token
+    assert next(iter(source._entries.values())).ready[0] is token

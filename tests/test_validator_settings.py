@@ -318,6 +318,17 @@ def test_an_environment_that_is_fine(more):
     TokenValidator.from_mapping({**ENV, **more}, prefix="G_")
 
 
+@pytest.mark.parametrize("word", ["1", "true", "YES", " on ", True])
+def test_a_switch_of_the_environment_that_is_on(word):
+    from_env(G_ISSUER="http://issuer.example", G_ALLOW_INSECURE_HTTP=word)
+
+
+@pytest.mark.parametrize("word", ["0", "false", "No", " off ", False, ""])
+def test_a_switch_of_the_environment_that_is_off(word):
+    with pytest.raises(ConfigurationError, match="must be https"):
+        from_env(G_ISSUER="http://issuer.example", G_ALLOW_INSECURE_HTTP=word)
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

@@ -10,7 +10,7 @@ the operator and names the failed check and the next step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
 from typing import ClassVar, Final
@@ -147,7 +147,7 @@ class InsufficientScopeError(RejectedError):
 
     def __init__(self, required: tuple[str, ...] = (), *, reason: Reason = Reason.SCOPE) -> None:
         super().__init__(reason=reason)
-        self.required = tuple(required)
+        self.required = _names(required)
 
     def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
         return partial(type(self), self.required, reason=self.reason), ()
@@ -176,12 +176,16 @@ class InsufficientAuthenticationError(RejectedError):
         reason: Reason = Reason.AUTHENTICATION,
     ) -> None:
         super().__init__(reason=reason)
-        self.acr_values = tuple(acr_values)
+        self.acr_values = _names(acr_values)
         self.max_age = max_age
-        self.required = tuple(required)
+        self.required = _names(required)
 
     def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
         return partial(type(self), self.acr_values, self.max_age, self.required, reason=self.reason), ()
+
+
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return tuple(given.split() if isinstance(given, str) else given)
 
 
 class UnavailableError(TokenGuardError):

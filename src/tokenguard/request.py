@@ -15,7 +15,7 @@ from tokenguard.errors import ConfigurationError
 __all__ = ["ResourceRequest"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class ResourceRequest:
     """What a request to a protected resource said (RFC 6750, RFC 9449, RFC 8705), as far as it may matter.
 

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from tokenguard._flow.effects import Flow, Response, Send, Work, reading
+from tokenguard._flow.effects import Blocking, Flow, Response, Send, reading
 from tokenguard._flow.messages import Request
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.dpop_proofs import Proofs
@@ -73,7 +73,7 @@ class TokenRequest:
         url = yield from self._find()
         refused: set[bytes] = set()
         may_renew_nonce, may_try_another = self._proofs is not None, True
-        prepared: _Prepared | None = yield Work(partial(self._prepare, url, asked, subject, refused))
+        prepared: _Prepared | None = yield Blocking(partial(self._prepare, url, asked, subject, refused), self.issuer)
         while True:
             assert prepared is not None  # noqa: S101 - none was refused, or another one was found
             response: Response = yield Send(prepared.request, endpoint="token", issuer=self.issuer)
@@ -90,7 +90,7 @@ class TokenRequest:
                     refused.add(prepared.secret)
                 else:
                     raise
-                prepared = yield Work(partial(self._prepare, url, asked, subject, refused))
+                prepared = yield Blocking(partial(self._prepare, url, asked, subject, refused), self.issuer)
                 if prepared is None:
                     raise
                 continue

@@ -191,8 +191,6 @@ class Tokens:
             if noted is not None:
                 noted(step.way)
             return step.token
-        if step.flight is None:
-            raise self._error(step)
         return self._wait(entry, subject, step, noted)
 
     def _wait(self, entry: Entry, subject: object, step: _Step, noted: Noted | None) -> Flow[IssuedToken]:
@@ -214,15 +212,14 @@ class Tokens:
                 return step.token
             if flight is None:
                 raise self._error(step)
-            landing = yield Join(flight)
+            landing = yield Join(flight, max(0.0, patience - time.monotonic()))
             if noted is not None:
                 noted(way)
             if isinstance(landing, IssuedToken):
                 return landing
+            if (token := self._usable(entry)) is not None:  # it was discarded, and there is no other
+                return token
             if landing is not None:
-                token = self._usable(entry)
-                if token is not None:  # it was discarded, and there is no other
-                    return token
                 held = self._held(entry, self._clocks.mono())
                 raise self._error(_Step(failure=landing, retry_after=0 if held is None else held.retry_after))
             lost += 1
@@ -234,11 +231,9 @@ class Tokens:
     def _make(self, key: TokenKey, asked: Asked) -> Entry:
         """The entry of a key; the least recently used one makes room."""
         with self._lock:
-            entry = self.entries.get(key)
-            if entry is None:
-                entry = self.entries[key] = Entry(key, asked)
-                while len(self.entries) > self._size:
-                    self.entries.popitem(last=False)
+            entry = self.entries.setdefault(key, Entry(key, asked))
+            while len(self.entries) > self._size:
+                self.entries.popitem(last=False)
             return entry
 
     def _touch(self, key: TokenKey) -> None:
@@ -298,6 +293,7 @@ class Tokens:
             usable = entry.token if mono < entry.usable_mono and wall < entry.usable_wall else None
             is_due = mono >= entry.due_mono or wall >= entry.due_wall
             if usable is not None and not is_due and not entry.discarded:
+                entry.ready = usable, entry.due_mono, entry.due_wall
                 return _Step(usable, way="remembered")
             flight, starts = self._current(entry, mono), False
             if flight is None:

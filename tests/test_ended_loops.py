@@ -43,10 +43,10 @@ def test_a_shelf_is_closed_by_a_finalizer_in_a_thread_that_holds_its_lock():
 
     driver = Threads(None, None)
     driver.itself = driver
-    shelf = driver.shelf
-    shelf._lines = Collecting()
+    pool = driver.pool
+    pool._kept = Collecting()
     del driver
-    line, closings = in_time(lambda: shelf.take(SERVER))
+    line, closings = in_time(lambda: pool.take(SERVER))
     line.close()
     assert closings == 1
 
@@ -103,12 +103,12 @@ def test_flights_of_loops_that_are_closed_under_them_leave_nothing(way, caplog):
         before = descriptors()
         flights = [run_and_close(main(server.url)) for _ in range(MANY)]
         assert len(loops._flying) == 1
-        assert [flight.lost for flight in flights] == [True] * (MANY - 1) + [False]
+        assert [flight.is_abandoned for flight in flights] == [True] * (MANY - 1) + [False]
         loops.close()
         assert not loops._flying
-        assert flights[-1].lost
+        assert flights[-1].is_abandoned
         gc.collect()
-        asyncio.run(loops.pools.client(None))  # the last pool is let go when the next loop asks
+        asyncio.run(loops.clients.client(None))  # the last pool is let go when the next loop asks
         gc.collect()
         until_quiet()
         until(lambda: descriptors() == before)

@@ -87,10 +87,10 @@ CASES = {
     "keys, in a loop": (JWT, "validator._authorities[0].keys._lock", "asyncio.run(validator.validate_async(token))"),
     "questions": (OPAQUE, f"{INTROSPECTOR}._lock._lock", "validator.validate(issuer.mint_opaque())"),
     "answers": (OPAQUE, f"{INTROSPECTOR}._answers._lock", "validator.validate(token)"),
-    "connections of threads": (OPAQUE, "validator._threads.shelf._lock", "validator.close()"),
+    "connections of threads": (OPAQUE, "validator._threads.pool._lock", "validator.close()"),
     "connections of loops": (
         OPAQUE,
-        "validator._loops.pools._lock",
+        "validator._loops.clients._lock",
         "asyncio.run(validator.validate_async(issuer.mint_opaque()))",
     ),
     "a revocation list": (

@@ -29,7 +29,7 @@ from tokenguard import (
 from tokenguard._flow.effects import ExchangeError, Request, Response, Send
 from tokenguard._io import http
 from tokenguard._io.body import MAX_BODY, Body
-from tokenguard._io.http import Line
+from tokenguard._io.http import Connection
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 
@@ -481,7 +481,7 @@ def test_s20_a_transport_that_exits_does_not_leave_its_flight_in_the_air():
 
 def test_a_line_that_is_cut_before_its_connection_stands_is_cut_as_soon_as_it_does():
     with Wire(drips_headers) as server:
-        line = Line(None, None)
+        line = Connection(None, None)
         line.cut()
         began = time.perf_counter()
         with pytest.raises(ExchangeError):
@@ -500,7 +500,7 @@ def test_a_stream_without_a_socket_cannot_be_cut_and_does_no_harm():
         def get_extra_info(self, _):
             return None
 
-    line = Line(None, None)
+    line = Connection(None, None)
     line._trace("connection.connect_tcp.complete", {"return_value": Stream()})
     line.cut()
     line.close()
@@ -512,8 +512,8 @@ from tokenguard import Issuer, TokenValidator
 TokenValidator(Issuer("https://issuer.example", jwks_uri="https://issuer.example/jwks"), "x")
 before = set(sys.modules)
 import asyncio
-from tokenguard._io.http import Line, async_client
-Line(None, None).close()
+from tokenguard._io.http import Connection, async_client
+Connection(None, None).close()
 async def on_a_loop():
     await async_client(None, None, 1).aclose()
 asyncio.run(on_a_loop())

@@ -19,10 +19,10 @@ from wire import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
 from tokenguard._flow.effects import Call, ExchangeError, Flight, Join, Request, Response, Send, Start, Work, reading
 from tokenguard._io import threads as threads_module
-from tokenguard._io.http import Line
-from tokenguard._io.loops import Loops, _Journey
-from tokenguard._io.pools import Shelf, server_of
-from tokenguard._io.threads import Journey, Threads
+from tokenguard._io.http import Connection
+from tokenguard._io.loops import Loops, _FlightConnections
+from tokenguard._io.pools import ConnectionPool, server_of
+from tokenguard._io.threads import FlightConnection, Threads
 
 world = pytest.mark.parametrize("world", DRIVERS)
 
@@ -150,7 +150,7 @@ def test_a_join_has_a_bound_a_second_past_the_deadline(world):
     began = time.perf_counter()
     flight, landed = run(world, flow())
     assert landed is None
-    assert flight.overdue is flight.lost is True
+    assert flight.overdue is flight.is_abandoned is True
     assert time.perf_counter() - began < 3
 
 
@@ -171,7 +171,7 @@ def test_threads_that_cannot_start_lose_the_flight(monkeypatch):
     next(fly)
     monkeypatch.setattr(threading.Thread, "start", fail)
     driver.start(flight, fly)
-    assert flight.lost
+    assert flight.is_abandoned
     assert closed
 
 
@@ -207,9 +207,9 @@ def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome, mo
             raise OSError
         return httpx.Response(200)
 
-    close = Line.close
+    close = Connection.close
     monkeypatch.setattr(threads_module, "wait", lambda *_: begun.wait(30))
-    monkeypatch.setattr(Line, "close", lambda line: closed.append(threading.current_thread()) or close(line))
+    monkeypatch.setattr(Connection, "close", lambda line: closed.append(threading.current_thread()) or close(line))
     assert failed(Threads(httpx.MockTransport(handle), None).run(in_flight(send("https://a.example/")))) == "timeout"
     assert not closed  # its own thread is at work with it
     go_on.set()
@@ -219,8 +219,8 @@ def test_an_answer_after_the_deadline_is_nobodys_and_closes_its_line(outcome, mo
 
 def test_an_exchange_that_is_given_up_before_it_has_a_line_sends_nothing(monkeypatch):
     driver, taking, go_on = Threads(None, None), threading.Event(), threading.Event()
-    journey = Journey(driver.shelf, driver.workers, Flight(30))
-    take = driver.shelf.take
+    connection = FlightConnection(driver.pool, driver.workers, Flight(30))
+    take = driver.pool.take
 
     def slowly(server):
         taking.set()
@@ -228,13 +228,13 @@ def test_an_exchange_that_is_given_up_before_it_has_a_line_sends_nothing(monkeyp
         return take(server)
 
     closed = []
-    monkeypatch.setattr(driver.shelf, "take", slowly)
-    close = Line.close
-    monkeypatch.setattr(Line, "close", lambda line: closed.append(line) or close(line))
+    monkeypatch.setattr(driver.pool, "take", slowly)
+    close = Connection.close
+    monkeypatch.setattr(Connection, "close", lambda line: closed.append(line) or close(line))
     with Wire(says(whole())) as server:
-        journey.begin(Send(Request("GET", server.url)))
+        connection.begin(Send(Request("GET", server.url)))
         taking.wait(30)
-        journey.close()
+        connection.close()
         go_on.set()
         until_quiet()
         assert len(closed) == 1
@@ -344,7 +344,7 @@ def test_a_flight_over_the_callers_transport_is_lost_with_its_loop():
 
     flight, loops = Flight(5), Loops(httpx.MockTransport(hang), None)
     asyncio.run(loops.run(start_only(flight, send("https://issuer.example/"))))
-    assert flight.lost
+    assert flight.is_abandoned
 
 
 def test_a_loop_that_is_closed_under_its_tasks_leaves_a_flight_that_becomes_overdue():
@@ -358,12 +358,12 @@ def test_a_loop_that_is_closed_under_its_tasks_leaves_a_flight_that_becomes_over
         yield Call(int, hang)
 
     loops, flight = Loops(None, None), Flight(5)
-    flying = loops._fly(flight, flow(), _Journey(loops.pools, loops._workers, None, flight))
+    flying = loops._fly(flight, flow(), _FlightConnections(loops.clients, loops._workers, None, flight))
     flying.send(None)
     flying.close()  # what the collector does with the task of a closed loop
     assert not flight.future.done()
     flight.deadline = time.monotonic() - 2
-    assert flight.lost
+    assert flight.is_abandoned
 
 
 def test_a_flight_that_no_loop_takes_is_lost():
@@ -453,7 +453,7 @@ def test_threads_keep_pooled_connections_and_close_them():
     with Wire(says(whole())) as server:
         for _ in range(3):
             assert driver.run(pooled(server.url)).status == 200
-            until(lambda: driver.shelf._lines)
+            until(lambda: driver.pool._kept)
         assert server.connections == 1
         driver.run(in_flight(send(server.url)))  # takes it, and does not keep it
         driver.close()
@@ -472,7 +472,7 @@ def test_a_flight_may_change_the_tls_context_between_exchanges():
     with Wire(says(whole())) as server:
         driver = Threads(None, None)
         assert driver.run(in_flight(flow(server.url))).status == 200
-        until(lambda: len(driver.shelf._lines) == 2)
+        until(lambda: len(driver.pool._kept) == 2)
         driver.close()
 
         def unpooled(url):
@@ -501,38 +501,38 @@ class FakeLine:
 
 
 def test_a_shelf_keeps_a_hundred_lines_and_none_that_was_out_when_all_were_closed():
-    shelf = Shelf(None, None)
+    pool = ConnectionPool(None, None)
     lines = [FakeLine() for _ in range(101)]
     for line in lines:
-        shelf.give_back(line, SERVER, 0)
+        pool.give_back(line, SERVER, 0)
     assert [line.closed for line in lines] == [False] * 100 + [True]
-    shelf.close()
+    pool.close()
     assert all(line.closed for line in lines)
     late = FakeLine()
-    shelf.give_back(late, SERVER, 0)
+    pool.give_back(late, SERVER, 0)
     assert late.closed
-    assert shelf.take(SERVER)[1] == 1
+    assert pool.take(SERVER)[1] == 1
 
 
 def test_s25_a_child_process_uses_no_connection_of_its_parent():
     driver = Threads(None, None)
     line = FakeLine()
-    driver.shelf.give_back(line, SERVER, 0)
+    driver.pool.give_back(line, SERVER, 0)
     driver.after_fork()
     assert line.closed
-    assert not driver.shelf._lines
+    assert not driver.pool._kept
 
 
 def test_what_is_only_forgotten_closes_its_connections():
     driver = Threads(None, None)
     with Wire(says(whole())) as server:
         driver.run(pooled(server.url))
-        until(lambda: driver.shelf._lines and not threads_of_ours())
-        shelf, drivers = driver.shelf, weakref.WeakSet([driver])
+        until(lambda: driver.pool._kept and not threads_of_ours())
+        pool, drivers = driver.pool, weakref.WeakSet([driver])
         driver = None
         gc.collect()
         assert not drivers
-        assert not shelf._lines
+        assert not pool._kept
 
 
 def test_loops_keep_pooled_connections_for_themselves_and_close_with_the_loop():
@@ -546,7 +546,7 @@ def test_loops_keep_pooled_connections_for_themselves_and_close_with_the_loop():
         for rounds in (1, 2, 3):
             asyncio.run(main())  # nobody calls aclose: no ResourceWarning all the same
             assert server.connections == rounds
-    assert len(loops.pools._open) <= 1
+    assert len(loops.clients._open) <= 1
 
 
 def test_close_from_any_thread_closes_what_running_loops_keep():
@@ -574,7 +574,7 @@ def test_two_tasks_of_one_loop_share_its_client():
     loops = Loops(None, None)
 
     async def main():
-        one, other = await asyncio.gather(loops.pools.client(None), loops.pools.client(None))
+        one, other = await asyncio.gather(loops.clients.client(None), loops.clients.client(None))
         assert one is other
 
     asyncio.run(main())

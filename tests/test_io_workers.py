@@ -13,7 +13,7 @@ from tokenguard import ConfigurationError, Introspection, IntrospectionUnavailab
 from tokenguard._flow.effects import Blocking, ExchangeError, Flight, Request, Send, Start
 from tokenguard._io import workers as workers_module
 from tokenguard._io.loops import Loops
-from tokenguard._io.threads import Journey, Threads
+from tokenguard._io.threads import FlightConnection, Threads
 from tokenguard._io.workers import Workers, outcome
 from tokenguard.testing import FakeIssuer
 
@@ -176,16 +176,16 @@ def test_a_child_process_has_threads_of_its_own(driver):
 
 def test_an_exchange_that_waits_for_a_thread_is_a_timeout_at_its_deadline_and_closes_its_line():
     driver, blocked = Threads(None, None), Blocked()
-    journey = Journey(driver.shelf, driver.workers, Flight(0.5))
+    connection = FlightConnection(driver.pool, driver.workers, Flight(0.5))
     with Wire(says(whole())) as server:
         effect = Send(Request("GET", server.url), pooled=True)
-        assert journey.send(effect).status == 200
+        assert connection.send(effect).status == 200
         until_quiet()
         busy = [driver.workers.submit((effect.endpoint, effect.issuer), blocked) for _ in range(2)]
         with pytest.raises(ExchangeError, match="timeout"):
-            journey.send(effect)
-        journey.close()
-        assert not driver.shelf._lines
+            connection.send(effect)
+        connection.close()
+        assert not driver.pool._kept
         assert not driver.workers._waiting
         blocked.go_on.set()
         for one in busy:

@@ -665,7 +665,7 @@ def test_a_flight_whose_place_was_taken_changes_nothing_when_it_lands_late(late)
     assert stage.source.keys is new
     assert stage.state.last_error is None
     assert stage.state.failures == 0
-    assert caller.trips[0].flight.lost
+    assert caller.trips[0].flight.is_abandoned
 
 
 def test_an_overdue_flight_that_nobody_waits_for_counts_as_an_attempt():
@@ -693,7 +693,7 @@ def test_what_cannot_take_off_is_nobodys_to_wait_for():
     start = flow.send(None)
     with pytest.raises(RecursionError):
         flow.throw(RecursionError())
-    assert start.flight.lost
+    assert start.flight.is_abandoned
     assert stage.asks().trip
 
 

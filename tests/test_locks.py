@@ -16,7 +16,7 @@ from test_introspection_flow import Stage as Asking
 
 from tokenguard import UnavailableError, audit, otel
 from tokenguard._io import runtime
-from tokenguard._io.pools import Pools, Server, Shelf
+from tokenguard._io.pools import ConnectionPool, LoopClients, Server
 from tokenguard._issuer.answers import Answers
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._observe.bounded_log import BoundedLog
@@ -173,26 +173,26 @@ def test_attempts_begin_under_a_lock(store):
 
 
 def test_connections_of_threads_are_taken_and_kept_under_a_lock():
-    shelf, lines = Shelf(None, None), []
-    shelf.give_back(shelf.take(SERVER)[0], SERVER, 0)
-    assert holds(shelf, lambda: lines.append(shelf.take(SERVER)), lambda: len(lines))
+    pool, lines = ConnectionPool(None, None), []
+    pool.give_back(pool.take(SERVER)[0], SERVER, 0)
+    assert holds(pool, lambda: lines.append(pool.take(SERVER)), lambda: len(lines))
     ((line, closings),) = lines
-    assert holds(shelf, lambda: shelf.give_back(line, SERVER, closings), lambda: len(shelf._lines))
-    assert holds(shelf, shelf.close, lambda: len(shelf._lines))
+    assert holds(pool, lambda: pool.give_back(line, SERVER, closings), lambda: len(pool._kept))
+    assert holds(pool, pool.close, lambda: len(pool._kept))
 
 
 def test_connections_of_a_loop_are_made_and_let_go_under_a_lock():
-    pools = Pools(None, None)
+    clients = LoopClients(None, None)
     loop = asyncio.new_event_loop()
 
     def run(call):
         return lambda: loop.run_until_complete(call())
 
     try:
-        assert holds(pools, run(lambda: pools.client(None)), lambda: len(pools._open))
-        assert holds(pools, run(pools.aclose), lambda: len(pools._open))
-        loop.run_until_complete(pools.client(None))
-        assert holds(pools, pools.close, lambda: len(pools._open))
+        assert holds(clients, run(lambda: clients.client(None)), lambda: len(clients._open))
+        assert holds(clients, run(clients.aclose), lambda: len(clients._open))
+        loop.run_until_complete(clients.client(None))
+        assert holds(clients, clients.close, lambda: len(clients._open))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
@@ -315,12 +315,12 @@ async def closes_beside(made, get, aclose, slow):
 
 
 async def test_a_slow_close_of_a_loops_connections_stops_neither_the_loop_nor_its_next_request(monkeypatch):
-    slow, pools = Slow(), Pools(None, None)
+    slow, clients = Slow(), LoopClients(None, None)
     with monkeypatch.context() as patched:
         patched.setattr("tokenguard._io.http.async_client", lambda *_: slow)
-        made = await pools.client(None)
-    assert await closes_beside(made, lambda: pools.client(None), pools.aclose, slow)
-    await pools.aclose()
+        made = await clients.client(None)
+    assert await closes_beside(made, lambda: clients.client(None), clients.aclose, slow)
+    await clients.aclose()
 
 
 async def test_a_slow_close_of_a_loops_redis_client_stops_neither_the_loop_nor_its_next_request(store, monkeypatch):

@@ -1,4 +1,4 @@
-"""`Call`: a call of something that exists in both worlds, to be made by whoever drives. Plain data.
+"""`Call`: a call of something that has one form for threads and one for event loops. Plain data: the driver calls.
 
 Owns: its shape. Must not know: what is called, threads, event loops.
 """
@@ -12,8 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Call a store that exists in both worlds: `sync()` from threads, `await async_()` from loops. Result: its
-    value."""
+    """Call a store: `sync()` from threads, `await async_()` from event loops. Result: its value."""
 
     sync: Callable[[], Any]
     async_: Callable[[], Awaitable[Any]]

@@ -2,9 +2,9 @@
 
 Owns: changes that must not wait for the lock. Must not know: what it guards.
 
-A generator that nobody runs to its end is closed where its memory is collected: in any thread, at any allocation, also
-in a thread that holds the lock its `finally` asks for. There, waiting would be for ever, and changing at once would
-change what the holder is looking at.
+A generator that is not run to its end is closed when its memory is collected: in any thread, at any allocation, even
+in a thread that holds the lock its `finally` needs. Waiting there would never end, and an immediate change would
+change what the holder of the lock is reading.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 
 class DeferringLock:
-    """`with` holds it, as any lock. `soon(change)` never waits: who holds it makes the change when it lets go."""
+    """`with` holds it, as any lock. `soon(change)` never waits: if the lock is held, its holder makes the change when
+    it releases the lock."""
 
     __slots__ = ("_changes", "_lock")
 
@@ -31,12 +32,12 @@ class DeferringLock:
         self._catch_up()
 
     def soon(self, change: Callable[[], None]) -> None:
-        """Make `change` while holding the lock: now, or as soon as its holder lets go."""
+        """Make `change` while holding the lock: now, or as soon as its holder releases it."""
         self._changes.append(change)
         self._catch_up()
 
     def _catch_up(self) -> None:
-        # Asked again after each release: a change that came while the lock was held found it taken.
+        # Repeated after each release: a change that came while the lock was held could not take it.
         while self._changes and self._lock.acquire(blocking=False):
             try:
                 while self._changes:

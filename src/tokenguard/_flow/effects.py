@@ -1,10 +1,24 @@
-"""What a flow may ask for: the words between the decisions and the two drivers.
+"""What a flow may ask for: the effects that the two drivers carry out.
 
 Owns: the effects and `Flight`. Must not know: httpx, asyncio, threads' scheduling, tokens.
 
-A flow is a generator. It yields an effect and is resumed with the effect's result; `_io.threads.run` and
-`_io.loops.run` carry effects out for threads and for event loops. Locks may be taken between two yields, never
-across one.
+A flow is a generator. It yields an effect and is resumed with the effect's result; `_io.threads.Threads.run` and
+`_io.loops.Loops.run` carry effects out for threads and for event loops. A flow may hold a lock between two yields,
+never across one.
+
+    def document(url: str) -> Flow[bytes]:
+        flight: Flight[bytes] = Flight(timeout=5)
+        yield Start(flight, _fetch(url))        # on its own: no caller's cancellation stops it
+        found = yield Join(flight)              # wait for its value
+        if found is None:                       # abandoned, or not landed in time
+            raise ExchangeError("abandoned")
+        return found
+
+    def _fetch(url: str) -> Flow[bytes]:
+        response = yield Send(Request("GET", url))
+        return response.body
+
+    Threads(None, None).run(document("https://login.example.com/jwks"))
 """
 
 from __future__ import annotations
@@ -56,8 +70,8 @@ _NEXT_STEPS: Final = {
 class ExchangeError(Exception):
     """An exchange gave no whole answer. `kind` is a constant word for logs and snapshots, never a library's text.
 
-    `ends_attempt` tells that the server itself is out of reach (timeout, refused connection), so that asking it at
-    another place is pointless.
+    `ends_attempt`: the server itself is unreachable (timeout, refused connection), so that it is useless to ask it at
+    another URL.
     """
 
     def __init__(self, kind: str, *, ends_attempt: bool = False) -> None:
@@ -67,10 +81,10 @@ class ExchangeError(Exception):
 
 
 class Flight(Generic[T]):
-    """One run on its own that any number of threads and loops may wait for.
+    """One run of a flow on its own, which any number of threads and loops may wait for.
 
-    `timeout` bounds the run in real seconds. A flight always lands with a value or is abandoned (its loop was stopped,
-    its process forked); who joined it then gets None and decides anew.
+    `timeout` bounds the run in real seconds. A flight either lands with a value or is abandoned (its loop was stopped,
+    its process forked); a caller that joined it then gets None and decides again.
     """
 
     __slots__ = ("deadline", "future", "home", "origin", "timeout")
@@ -90,11 +104,11 @@ class Flight(Generic[T]):
 
     @property
     def overdue(self) -> bool:
-        """Whether nobody will land this flight any more: past its deadline by a second and still in the air."""
+        """Whether this flight will not land any more: a second past its deadline and still pending."""
         return not self.future.done() and time.monotonic() > self.deadline + 1
 
     @property
-    def lost(self) -> bool:
+    def is_abandoned(self) -> bool:
         """Whether this flight was abandoned: landed without a value, or overdue."""
         return self.future.result() is None if self.future.done() else self.overdue
 
@@ -104,8 +118,8 @@ class Send:
     """Do one HTTP exchange, within the deadline of the flight it runs in. Result: `Response`. Raises `ExchangeError`.
 
     `pooled` keeps the connection for the next request (introspection); otherwise one connection per flight.
-    `ssl_context` replaces the validator's, for a client certificate (RFC 8705 section 2). `endpoint` and `issuer` say
-    what is asked, for who watches.
+    `ssl_context` replaces the validator's, for a client certificate (RFC 8705 section 2). `endpoint` and `issuer` are
+    for observers.
     """
 
     request: Request
@@ -141,23 +155,23 @@ class Join:
         return bound if self.seconds is None else min(bound, self.seconds)
 
     def end(self, within: Flight[Any] | None) -> None:
-        """What a wait comes to in which the flight did not land."""
+        """The result of a wait that ended before the flight landed: None, or an error past the deadline of `within`."""
         if within is not None and time.monotonic() >= within.deadline:
             raise ExchangeError("timeout", ends_attempt=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Compute `function()` where it may take milliseconds: in place by threads, beside the loop by loops. Result: its
-    value."""
+    """Compute `function()`, which may take milliseconds: threads compute it in place, event loops in another thread.
+    Result: its value."""
 
     function: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Blocking(Work):
-    """Call what belongs to the application and may block, for `issuer`: in a thread of ours, in either world, within
-    the deadline of the flight it runs in. Result: its value. Raises what it raises, or `ExchangeError`."""
+    """Call a function of the application that may block, for `issuer`: in a thread of ours, within the deadline of the
+    flight it runs in. Result: its value. Raises what it raises, or `ExchangeError`."""
 
     issuer: str = ""
 
@@ -167,7 +181,7 @@ Flow = Generator[Effect, Any, T]
 
 
 def explained(kind: str) -> str:
-    """The word for an error, with the next step where there is one on this side."""
+    """The word for an error, with the next step if somebody on this side can fix it."""
     return f"{kind}: {_NEXT_STEPS[kind]}" if kind in _NEXT_STEPS else kind
 
 
@@ -175,8 +189,8 @@ _SMALL: Final = 16 * 1024
 
 
 def reading(answer: Response, function: Callable[[], T]) -> Flow[T]:
-    """`function()`, which reads the body of `answer`. A large body is read beside the loop: the strict reading of 512
-    KiB can take a tenth of a second."""
+    """The value of `function()`, which reads the body of `answer`. A large body is read beside the loop: strict parsing
+    of 512 KiB can take a tenth of a second."""
     if len(answer.body) <= _SMALL:
         return function()
     return (yield Work(function))  # type: ignore[no-any-return]

@@ -1,9 +1,10 @@
-"""What a child process makes new before it is used: locks, flights, connections.
+"""What a child process makes new after a fork, before it is used: locks, flights, connections.
 
-Owns: the one hook at a fork, and who is renewed by it. Must not know: what they hold.
+Owns: the one hook at a fork, and the list of parts that it renews. Must not know: what they hold.
 
-A thread of the parent that holds a lock at the fork does not exist in the child, so nobody releases it there; what it
-was changing may be half changed. Whatever holds a lock therefore renews itself, whether a validator uses it or not.
+A thread of the parent that holds a lock at the fork does not exist in the child, so the lock is never released there,
+and what the thread was changing may be half changed. Every part with a lock therefore renews itself, whether a
+validator uses it or not.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from weakref import WeakSet
 
 
 class Renewed(Protocol):
-    """What holds a lock, or something else of which only the parent process can make use."""
+    """A part with a lock, or with something else that works in the parent process alone."""
 
     def after_fork(self) -> None:
-        """This is a child process, and no other thread runs in it. Wait for no lock; call no other part."""
+        """Renew this part in a child process, in which no other thread runs. Wait for no lock; call no other part."""
         ...
 
 
 def renew_after_fork(part: Renewed) -> None:
-    """Call `part.after_fork()` in every child process, for as long as somebody else holds `part`."""
+    """Call `part.after_fork()` in every child process, for as long as `part` exists. It is not kept alive by this."""
     _parts.add(part)
 
 
 class Lock:
-    """A lock, and nothing more, that is a new one in a child process. For what cannot be seen half changed."""
+    """A lock that is a new one in a child process. For data that no fork can find half changed."""
 
     __slots__ = ("__weakref__", "_lock")
 

@@ -1,4 +1,4 @@
-"""HTTP as far as the rules need it: a request to send and a whole answer. Plain data.
+"""HTTP as far as flows need it: a request to send and a whole answer. Plain data.
 
 Owns: their shape, and keeping credentials out of a `repr`. Must not know: httpx, flows, what is asked.
 """

@@ -15,10 +15,11 @@ _GZIP: Final = 31  # zlib's name for: a gzip header and trailer, the largest win
 
 
 class Body:
-    """Collects a body, inflating gzip as it comes, and refuses it at the first octet over the bound.
+    """Collects a body, inflates gzip as it arrives, and rejects it at the first octet over the bound.
 
-    The bound holds for what arrives and for what it inflates to, and the inflater is never asked for more than what is
-    left of it: a bomb costs no more than an honest body. A gzip body may have several members (RFC 1952 section 2.2).
+    The bound holds for the octets that arrive and for the inflated octets. The inflater is never asked for more than
+    the bound still allows, so that a decompression bomb costs no more than a usual body. A gzip body may have several
+    members (RFC 1952 section 2.2).
     """
 
     def __init__(self, content_encoding: str) -> None:
@@ -31,7 +32,7 @@ class Body:
         self._members = _MEMBERS
 
     def feed(self, chunk: bytes) -> None:
-        """Take what arrived. Raises `ExchangeError`."""
+        """Add the octets that arrived. Raises `ExchangeError`."""
         self._may_arrive -= len(chunk)
         if self._may_arrive < 0:
             raise ExchangeError("too_large")

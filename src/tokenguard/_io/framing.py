@@ -1,7 +1,7 @@
-"""Whether octets are exactly one answer of HTTP/1.1 (RFC 9112 section 6), and nothing besides.
+"""Whether octets are exactly one answer of HTTP/1.1 (RFC 9112 section 6).
 
-Owns: when a connection may carry another exchange. Must not know: sockets, any HTTP client. It reads no answer: what it
-says can only close a connection that might have been kept.
+Owns: when a connection may carry another exchange. Must not know: sockets, any HTTP client. It reads no answer: it can
+only close a connection that might have been kept.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_HEARD: Final = 64 * 1024  # of one connection's octets are looked at; a longer answer closes its connection
+MAX_HEARD: Final = 64 * 1024  # octets that are kept for this check; a longer answer closes its connection
 
-# Stricter than those who read answers: no bare LF, no folded line, no HTTP/1.0. A doubt costs one connection.
+# RFC 9112:  status-line   = HTTP-version SP status-code SP [ reason-phrase ]     (section 4)
+#            field-line    = field-name ":" OWS field-value OWS                    (section 5)
+#            chunk         = chunk-size [ chunk-ext ] CRLF chunk-data CRLF         (section 7.1)
+#            trailer-section = *( field-line CRLF )                                (section 7.1.2)
+# RFC 9110:  field-name    = token = 1*tchar                                       (section 5.6.2)
+# Stricter than an HTTP client: no bare LF, no folded line, no HTTP/1.0. A doubt costs one connection.
 _HEAD: Final = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n((?:[!#-'*+\-.^-z|~0-9A-Z]+:[^\r\n]*\r\n)*)\r\n")
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
 _TRAILER: Final = re.compile(rb"(?:[!#-'*+\-.^-z|~0-9A-Z]+:[^\r\n]*\r\n)*\r\n")
 
 
 def is_one_answer(octets: bytes, method: str) -> bool:
-    """Whether `octets` are one whole answer to `method`, interim ones before it, and not an octet more."""
+    """Whether `octets` are one whole answer to `method`, with interim answers before it, and nothing after it."""
     at, status, fields = 0, 100, b""
     while status < 200:  # interim answers (RFC 9110 section 15.2) belong to the one that follows
         head = _HEAD.match(octets, at)

@@ -1,13 +1,13 @@
-"""Clients of httpx2 or httpx, and nothing else of them: a request in, a bounded answer out.
+"""The clients of httpx2 or httpx: a request in, a bounded answer out.
 
 Owns: how clients are made and closed, the mapping of their errors, the two readers, which connection may be used
-again. Must not know: flows, what is fetched. Loaded only where something is fetched: `import tokenguard` loads no HTTP
-client. "httpx" below means either of them: `libraries` says which.
+again. Must not know: flows, what is fetched. Loaded only if something is fetched: `import tokenguard` loads no HTTP
+client. "httpx" below means either library: `libraries` chooses.
 
-A connection is used again only if exactly one answer came on it. What follows an answer belongs to nobody: httpx would
-read it as the answer to the next request. So each read of a connection is noted where httpx tells of the connection
-(its `trace` extension), and the connection is closed before httpx can keep it. What is already there before a request
-is sent closes it too.
+A connection is used again only if exactly one answer came on it. Octets after an answer belong to no request: httpx
+would read them as the answer to the next one. So every read of a connection is recorded (httpx's `trace` extension
+gives access to it), and a connection with other octets is closed before httpx can keep it. Octets that are there
+before a request is sent close it too.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _OPENING = ("connect_tcp.started", "connect_unix_socket.started")
 
 
 def default_ssl_context() -> ssl.SSLContext:
-    """One context for the process and what its environment names: building it reads the CA bundle, 35 to 77 ms that
-    belong on no event loop. Raises `ConfigurationError` where that cannot be read."""
+    """One context for the process and the CA files that its environment names. To build it is to read the CA bundle: 35
+    to 77 ms, too long for an event loop. Raises `ConfigurationError` if that cannot be read."""
     try:
         return _context_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     except OSError as error:  # missing, or no certificates: ssl.SSLError is one
@@ -53,7 +53,7 @@ def default_ssl_context() -> ssl.SSLContext:
 
 @lru_cache(maxsize=4)
 def _context_of(file: str | None, directory: str | None) -> ssl.SSLContext:
-    """As httpx makes it; httpx2 would ask the system's own store, which is another one on each host."""
+    """As httpx makes it; httpx2 would use the system's store, which differs between hosts."""
     if file or directory:
         return ssl.create_default_context(cafile=file or None, capath=None if file else directory)
     return ssl.create_default_context(cafile=certifi.where())
@@ -82,7 +82,7 @@ def _settings(ssl_context: ssl.SSLContext | None, borrowed: object, transport: C
         settings["transport"] = borrowed
     else:
         settings["verify"] = context = ssl_context or default_ssl_context()
-        settings["trust_env"] = False  # what `proxies` reads in its place
+        settings["trust_env"] = False  # `proxies` reads it instead
         settings["mounts"] = proxies.read().mounts(partial(transport, verify=context))
     return settings
 
@@ -97,7 +97,7 @@ class _Reads:
     __slots__ = ("are_heard", "has_octets")
 
     def __init__(self) -> None:
-        self.are_heard = False  # whether its connection is one that is listened to
+        self.are_heard = False  # whether the reads of its connection are recorded
         self.has_octets = False
 
 
@@ -112,18 +112,18 @@ class _Attempt:
         self.is_new = False
 
     def may_repeat(self, error: ExchangeError) -> bool:
-        """Whether a kept connection ended before the first octet of an answer: the server closed it as the request
-        left (RFC 9112 section 9.3.1). Or what nobody asked for came on it before the request was sent."""
+        """Whether a kept connection ended before the first octet of an answer: the server closed it while the request
+        was sent (RFC 9112 section 9.3.1), or octets without a request came on it before."""
         return error.kind != "timeout" and self.reads.are_heard and not self.is_new and not self.reads.has_octets
 
 
 class _Heard:
-    """Stands in for a connection's `read`, and keeps what came since the last exchange."""
+    """Replaces a connection's `read`, and keeps the octets that came since the last exchange."""
 
     def __init__(self, stream: Any) -> None:
         self._read: Callable[..., Any] = stream.read
         self._octets = bytearray()
-        with suppress(AttributeError):  # a stream that lets nobody listen is not kept
+        with suppress(AttributeError):  # a stream whose reads cannot be recorded is not kept
             stream.read = self
 
     def forget(self) -> None:
@@ -152,7 +152,7 @@ class _HeardInThreads(_Heard):
         return self._take(self._read(max_bytes, timeout))
 
     def is_quiet(self) -> bool:
-        """Whether there is nothing to read: no octet, no end, decrypted or not."""
+        """Whether there is nothing to read: no octet and no end, encrypted or decrypted."""
         self._begin()
         try:
             self._read(1, 0.0)
@@ -167,8 +167,8 @@ class _HeardOnLoops(_Heard):
         return self._take(await self._read(max_bytes, timeout))
 
     async def close_unless_quiet(self, stream: Any) -> None:
-        """Close it where an octet waits decrypted. Before it is used again, httpx looks whether one waits in the
-        socket."""
+        """Close it if a decrypted octet waits. httpx itself looks for one in the socket before it uses the connection
+        again."""
         try:
             await self._read(1, 0.0)
         except Exception as error:  # noqa: BLE001 - httpx's name for it depends on its version, the cause does not
@@ -177,12 +177,12 @@ class _HeardOnLoops(_Heard):
         await stream.aclose()
 
 
-class Line:
+class Connection:
     """A synchronous client used by one exchange at a time, so that its sockets are known and can be cut at a deadline.
 
-    httpx bounds each read, not an exchange: a server that drips bytes would hold it for ever. Cutting is a shutdown,
-    never a close: the number of a closed descriptor may be another connection's by the time that a blocked read
-    returns.
+    httpx bounds each read, not an exchange: a server that sends one octet at a time would hold it for ever. `cut` is a
+    shutdown, never a close: when a blocked read returns, the number of a closed descriptor may already belong to
+    another connection.
 
     All its exchanges ask one server, so that it has one connection at most.
     """
@@ -262,7 +262,7 @@ class Line:
             heard.forget()
         else:
             stream.close()
-        if self._is_borrowed:  # others may be using it by the time of the next exchange
+        if self._is_borrowed:  # others may use it before the next exchange
             self._heard = None
 
     def _trace(self, event: str, info: dict[str, Any]) -> None:
@@ -282,11 +282,11 @@ class Line:
         self._sockets = [
             one for one in (*self._sockets, opened) if isinstance(one, socket.socket) and one.fileno() >= 0
         ]
-        if self._is_cut:  # the deadline came while a name was looked up or a connection made, which nothing can cut
+        if self._is_cut:  # the deadline came during a name look-up or a connection attempt, which cannot be interrupted
             self.cut()
 
     def cut(self) -> None:
-        """Make a blocked read return, now or as soon as it can be. Safe from any thread. The line is of no use then."""
+        """Make a blocked read return, now or as soon as possible. Safe from any thread. It cannot be used again."""
         self._is_cut = True
         for opened in self._sockets:
             with suppress(OSError):
@@ -310,7 +310,7 @@ def async_client(
 
 
 class _Handshake(_Attempt):
-    """Remembers a connection until it is secured: one whose handshake is cancelled is nobody's else, and stays open."""
+    """Remembers a connection until its handshake is done: httpx would leave it open if the handshake is cancelled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -380,7 +380,7 @@ async def _attempted(
     except Exception as error:
         raise _exchange_error(error) from error
     finally:
-        _reads.set(None)  # not `reset`: a loop that is closed under its tasks ends this in another context
+        _reads.set(None)  # not `reset`: a loop that is closed while its tasks run ends this in another context
         await attempt.aclose()
 
 
@@ -398,14 +398,14 @@ async def _settle(answer: httpx.Response, *, keep: bool) -> None:
 
 
 def _http1_stream(answer: httpx.Response) -> Any:
-    """The connection that an answer came on; None where it carries several at once, or no connection is told of."""
+    """The connection that an answer came on; None if it carries several at once, or if it is not known."""
     if answer.extensions.get("http_version") == b"HTTP/2":
         return None
     return answer.extensions.get("network_stream")
 
 
 def _whole(answer: httpx.Response) -> Response:
-    """An answer that its transport had read (and inflated) already, as `httpx.MockTransport` does."""
+    """An answer that its transport has already read and inflated, as `httpx.MockTransport` does."""
     if len(answer.content) > MAX_BODY:
         raise ExchangeError("too_large")
     return _response(answer, answer.content)

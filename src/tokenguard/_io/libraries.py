@@ -1,9 +1,9 @@
-"""httpx2 and httpx: which of the two does our own exchanges. The one module that names them.
+"""httpx2 and httpx: the choice between the two for our own exchanges. The only module that names both.
 
 Owns: the choice. Must not know: what is exchanged.
 
-Both have one interface. httpx2 is the maintained one and is used where it is installed; httpx is what tokenguard
-depends on. A transport of the caller's decides for itself: its answers are of its own library.
+Both have the same interface. httpx2 is maintained and is used if it is installed; httpx is a dependency of tokenguard.
+A caller's transport decides the library, as its answers are objects of that library.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 _NAMES: Final = ("httpx2", "httpx")
 
-# What either library loads at the first connection. That takes 15 to 100 ms, which belong on no event loop; and a
-# process that forks while a thread holds a module's import lock has a child that waits for ever.
+# Modules that each library loads at the first connection. That takes 15 to 100 ms, too long for an event loop. And if a
+# process forks while a thread holds a module's import lock, the child waits for ever.
 _LATE: Final = {
     "httpx2": ("httpcore2", "httpcore2._backends.anyio"),
     "httpx": ("httpcore", "httpcore._backends.anyio"),
@@ -24,7 +24,7 @@ _LATE_OF_BOTH: Final = ("anyio._backends._asyncio", "encodings.idna")
 
 
 def preferred() -> Any:
-    """The library for exchanges without a transport of the caller's, with all that it will need."""
+    """The library for exchanges without a transport of the caller, with every module that it needs loaded."""
     for name in _NAMES[:-1]:
         if _is_importable(name):
             break
@@ -37,7 +37,7 @@ def preferred() -> Any:
 
 
 def library_of(transport: object) -> Any:
-    """The library that `transport` is of; None is nobody's. One that is of neither speaks httpx."""
+    """The library that `transport` belongs to, the preferred one for None, httpx for a transport of neither."""
     if transport is None:
         return preferred()
     for library in loaded():
@@ -47,7 +47,7 @@ def library_of(transport: object) -> Any:
 
 
 def loaded() -> tuple[Any, ...]:
-    """Those that this process uses by now."""
+    """The libraries that this process has loaded."""
     return tuple(library for name in _NAMES if (library := sys.modules.get(name)) is not None)
 
 

@@ -1,7 +1,7 @@
 """The driver for event loops: runs a flow to its end without ever blocking the loop. asyncio, and so uvloop, only.
 
-Owns: tasks, the deadline of a flight in the asynchronous world, what becomes of a flight whose loop ends. Must not
-know: what a flow decides.
+Owns: tasks, the deadline of a flight on a loop, what happens to a flight whose loop ends. Must not know: what a flow
+decides.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from tokenguard._flow.effects import (
     Work,
 )
 from tokenguard._flow.forks import renew_after_fork
-from tokenguard._io.pools import Pools, Server, server_of
-from tokenguard._io.threads import Journey, Threads, report
+from tokenguard._io.pools import LoopClients, Server, server_of
+from tokenguard._io.threads import FlightConnection, Threads, report
 from tokenguard._io.workers import Workers, outcome
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import Outbound
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
-_Flying = tuple[Flight[Any], Flow[Any], "_Journey"]
+_Flying = tuple[Flight[Any], Flow[Any], "_FlightConnections"]
 
 
 class Loops:
     """Runs flows on event loops, any number of them at once. A flight is a task, which no caller's cancellation
     touches.
 
-    `threads` make the exchanges that keep no connection: TLS and large bodies cost the loop nothing. And they carry on
-    a flight whose loop ends: programs that call `asyncio.run` again and again would never finish a refresh that no
-    request waits for. Without them (the transport is the caller's, and may be bound to the loop) a flight stays on its
-    loop, and is abandoned with it. So is the flight of a loop that is closed under its tasks: nothing tells of that,
-    so it is found by the next flight, or by closing.
+    `threads` make the exchanges, so that TLS and large bodies cost the loop no time. They also continue a flight whose
+    loop ends: a program that calls `asyncio.run` again and again would otherwise never finish a refresh that no
+    request waits for. Without them (the caller's transport may be bound to the loop) a flight stays on its loop and is
+    abandoned when the loop ends. The flight of a loop that was closed while its tasks ran is abandoned too: no event
+    reports that, so the next flight finds it, or `close`.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Loops:
         self._threads = threads
         self.observer: Observers | None = None
         self.log = BoundedLog()
-        self.pools = Pools(transport, ssl_context)
+        self.clients = LoopClients(transport, ssl_context)
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
         """The parent's loops do not run here."""
-        self.pools.after_fork()
+        self.clients.after_fork()
         self._workers = Workers()
         self._flying: dict[asyncio.AbstractEventLoop, dict[asyncio.Task[None], _Flying]] = {}
 
@@ -86,21 +86,21 @@ class Loops:
     async def aclose(self) -> None:
         """Close this loop's kept connections. A later exchange opens new ones."""
         self._sweep()
-        await self.pools.aclose()
+        await self.clients.aclose()
 
     def close(self) -> None:
         """Close the kept connections of loops that still run, from any thread."""
         self._sweep()
-        self.pools.close()
+        self.clients.close()
 
-    async def _drive(self, flow: Flow[T], journey: _Journey | None) -> T:
+    async def _drive(self, flow: Flow[T], connections: _FlightConnections | None) -> T:
         try:
             effect = flow.send(None)
             while True:
-                if journey is not None:
-                    journey.effect = effect
+                if connections is not None:
+                    connections.effect = effect
                 try:
-                    value = await self._perform(effect, journey)
+                    value = await self._perform(effect, connections)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it means
                     effect = flow.throw(error)
                 else:
@@ -108,10 +108,10 @@ class Loops:
         except StopIteration as stop:
             return cast("T", stop.value)
 
-    async def _perform(self, effect: Effect, journey: _Journey | None) -> Any:
+    async def _perform(self, effect: Effect, connections: _FlightConnections | None) -> Any:
         match effect:
             case Join(joined):
-                within = None if journey is None else journey.flight
+                within = None if connections is None else connections.flight
                 await _wait(joined.future, effect.patience(within))
                 return joined.future.result() if joined.future.done() else effect.end(within)
             case Start(started, flow):
@@ -119,21 +119,21 @@ class Loops:
             case Call(_, call):
                 return await call()
             case Blocking(function, issuer):
-                if journey is None:
+                if connections is None:
                     raise RuntimeError("what may block belongs in a flight: only that bounds it")
-                return await journey.call(function, issuer)
+                return await connections.call(function, issuer)
             case Work(function):
                 return await _beside(function)
             case _:
-                return await self._send(effect, journey)
+                return await self._send(effect, connections)
 
-    async def _send(self, effect: Send, journey: _Journey | None) -> Response:
-        if journey is None:
+    async def _send(self, effect: Send, connections: _FlightConnections | None) -> Response:
+        if connections is None:
             raise RuntimeError("an exchange belongs in a flight: only that bounds it")
         if self.observer is None:
-            return await journey.send(effect)
+            return await connections.send(effect)
         with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
-            answer = await journey.send(effect)
+            answer = await connections.send(effect)
             outbound.status = answer.status
             return answer
 
@@ -141,29 +141,31 @@ class Loops:
         self._sweep()
         flight.home = threading.get_ident()
         workers = self._workers if self._threads is None else self._threads.workers
-        lines = None if self._threads is None else Journey(self._threads.shelf, workers, flight)
-        journey = _Journey(self.pools, workers, lines, flight)
+        in_threads = None if self._threads is None else FlightConnection(self._threads.pool, workers, flight)
+        connections = _FlightConnections(self.clients, workers, in_threads, flight)
         # An empty context: the request that happens to come first must not lend its context variables to a shared
         # fetch.
         loop = asyncio.get_running_loop()
         task = loop.create_task(
-            self._fly(flight, flow, journey), name="tokenguard-flight", context=contextvars.Context()
+            self._fly(flight, flow, connections), name="tokenguard-flight", context=contextvars.Context()
         )
-        self._flying.setdefault(loop, {})[task] = flight, flow, journey
-        task.add_done_callback(partial(self._ended, flight, flow, journey))
+        self._flying.setdefault(loop, {})[task] = flight, flow, connections
+        task.add_done_callback(partial(self._ended, flight, flow, connections))
 
-    async def _fly(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey) -> None:
+    async def _fly(self, flight: Flight[Any], flow: Flow[Any], connections: _FlightConnections) -> None:
         try:
-            flight.land(await self._drive(flow, journey))
-        except GeneratorExit:  # the loop was closed under its tasks: nothing can be awaited any more
+            flight.land(await self._drive(flow, connections))
+        except GeneratorExit:  # the loop was closed while its tasks ran: nothing can be awaited
             raise
         except BaseException:
-            await journey.aclose()
+            await connections.aclose()
             raise
         else:
-            await journey.aclose()
+            await connections.aclose()
 
-    def _ended(self, flight: Flight[Any], flow: Flow[Any], journey: _Journey, task: asyncio.Task[None]) -> None:
+    def _ended(
+        self, flight: Flight[Any], flow: Flow[Any], connections: _FlightConnections, task: asyncio.Task[None]
+    ) -> None:
         loop = task.get_loop()
         tasks = self._flying.get(loop, {})
         tasks.pop(task, None)
@@ -174,31 +176,33 @@ class Loops:
             if error is not None:
                 report(self.log, error)
         elif self._threads is not None and not flight.future.done():
-            self._threads.start(flight, flow, journey.effect)  # the loop is ending, and cancels what it still runs
+            self._threads.start(flight, flow, connections.effect)  # the loop is ending, and cancels what it still runs
             return
         flow.close()
         flight.land(None)
 
     def _sweep(self) -> None:
-        """Abandon the flights of loops that were closed under their tasks: nothing else would ever let go of them."""
+        """Abandon the flights of loops that were closed while their tasks ran: nothing else would release them."""
         ended = [self._flying.pop(loop, {}) for loop in tuple(self._flying) if loop.is_closed()]
-        for task, (flight, flow, journey) in [flying for tasks in ended for flying in tasks.items()]:
+        for task, (flight, flow, connections) in [flying for tasks in ended for flying in tasks.items()]:
             flow.close()
             flight.land(None)
-            cast("Any", task)._log_destroy_pending = False  # noqa: SLF001 - it is reported as lost otherwise
-            with suppress(Exception):  # what it waits for may insist on its loop
+            cast("Any", task)._log_destroy_pending = False  # noqa: SLF001 - asyncio would report it as destroyed
+            with suppress(Exception):  # what it waits for may need its loop
                 cast("Coroutine[Any, Any, None]", task.get_coro()).close()
-            journey.let_go()
+            connections.release()
 
 
-class _Journey:
-    """The connections of one flight, made when they are first needed, and what the flow has asked for last."""
+class _FlightConnections:
+    """The connections of one flight, made when they are first needed, and the last effect that its flow asked for."""
 
-    def __init__(self, pools: Pools, workers: Workers, lines: Journey | None, flight: Flight[Any]) -> None:
+    def __init__(
+        self, clients: LoopClients, workers: Workers, in_threads: FlightConnection | None, flight: Flight[Any]
+    ) -> None:
         self.effect: Effect | None = None
-        self._pools = pools
+        self._clients = clients
         self._workers = workers
-        self._lines = lines
+        self._in_threads = in_threads
         self._flight = flight
         self._client: httpx.AsyncClient | None = None
         self._server: Server | None = None
@@ -209,27 +213,27 @@ class _Journey:
 
     async def send(self, effect: Send) -> Response:
         """Do one exchange within what is left of the flight. Raises `ExchangeError`."""
-        if self._lines is not None:
-            return await self._send_beside(self._lines, effect)
+        if self._in_threads is not None:
+            return await self._send_beside(self._in_threads, effect)
         from tokenguard._io.http import exchange
 
         remaining = max(self._flight.deadline - time.monotonic(), 0.001)
-        client = await self._pools.client(effect.ssl_context) if effect.pooled else await self._own(effect)
+        client = await self._clients.client(effect.ssl_context) if effect.pooled else await self._own(effect)
         try:
             async with asyncio.timeout(remaining):
-                keep = effect.pooled or not self._pools.are_borrowed
+                keep = effect.pooled or not self._clients.are_borrowed
                 return await exchange(client, effect.request, remaining, keep=keep)
         except TimeoutError:
             raise ExchangeError("timeout", ends_attempt=True) from None
 
-    async def _send_beside(self, lines: Journey, effect: Send) -> Response:
-        landed = lines.begin(effect)
+    async def _send_beside(self, in_threads: FlightConnection, effect: Send) -> Response:
+        landed = in_threads.begin(effect)
         try:
             await _wait(landed, self._flight.deadline - time.monotonic())
         except (asyncio.CancelledError, GeneratorExit):
-            lines.close()
+            in_threads.close()
             raise
-        return lines.finish()
+        return in_threads.finish()
 
     async def call(self, function: Callable[[], T], issuer: str) -> T:
         """The value of `function()`, within what is left of the flight. Raises what it raises, or `ExchangeError`."""
@@ -245,21 +249,21 @@ class _Journey:
         server = server_of(effect)
         if self._client is None or self._server != server:
             await self.aclose()
-            self._client, self._server = self._pools.fresh(effect.ssl_context), server
+            self._client, self._server = self._clients.fresh(effect.ssl_context), server
         return self._client
 
     async def aclose(self) -> None:
         """Close the connections of this flight. Pooled ones are not its own."""
         client = self._client
-        self.let_go()
+        self.release()
         if client is not None:
             with suppress(Exception):
                 await client.aclose()
 
-    def let_go(self) -> None:
-        """Close what can be closed without a loop; the rest closes with its memory."""
-        if self._lines is not None:
-            self._lines.close()
+    def release(self) -> None:
+        """Close what can be closed without a loop; the rest closes when its memory is collected."""
+        if self._in_threads is not None:
+            self._in_threads.close()
         self._client = None
 
 
@@ -270,12 +274,12 @@ async def _wait(landed: Future[Any], seconds: float | None) -> None:
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
 
-    def tell(_: object) -> None:
-        with suppress(RuntimeError):  # the loop of a waiter that was given up may be closed by now
+    def wake(_: object) -> None:
+        with suppress(RuntimeError):  # the loop of an abandoned waiter may be closed by now
             loop.call_soon_threadsafe(waiter.set_result, None)
 
-    landed.add_done_callback(tell)
-    # wait, not await: a caller that is cancelled leaves, and the flight goes on
+    landed.add_done_callback(wake)
+    # `wait`, not `await`: the flight continues if its caller is cancelled
     await asyncio.wait([waiter], timeout=None if seconds is None else max(0.0, seconds))
 
 
@@ -286,13 +290,13 @@ async def _beside(function: Callable[[], T]) -> T:
 
 
 def _in_a_thread(function: Callable[[], T]) -> Future[T]:
-    """`function()` in a thread of its own. Not in the loop's threads: the application may fill those."""
+    """`function()` in a thread of its own, not in the loop's default executor, which the application may fill."""
     computed: Future[T] = Future()
 
     def compute() -> None:
         try:
             computed.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for the one who waits
+        except BaseException as error:  # noqa: BLE001 - any error belongs to the caller that waits
             computed.set_exception(error)
 
     threading.Thread(target=compute, name="tokenguard-work", daemon=True).start()

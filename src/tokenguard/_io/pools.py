@@ -1,6 +1,6 @@
 """Connections kept for the next exchange: for threads, and for each event loop.
 
-Owns: how many are kept, by which TLS context, and that none outlives its validator, its loop or its process.
+Owns: how many are kept, for which TLS context, and that none outlives its validator, its loop or its process.
 Must not know: flights, flows, what is exchanged.
 """
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import httpx
 
     from tokenguard._flow.effects import Send
-    from tokenguard._io.http import Line
+    from tokenguard._io.http import Connection
 
-_KEPT = 100  # lines for one server: as many questions as may be in flight by default find an open connection
+_KEPT = 100  # connections for one server: as many questions as may be in flight by default find an open connection
 _CONNECTIONS = 100  # for each event loop
 
 
 class Server(NamedTuple):
-    """Whom a connection leads to, and what it is for: discovery, keys and introspection share none."""
+    """The server that a connection leads to, and its purpose: discovery, keys and introspection share no connection."""
 
     ssl_context: ssl.SSLContext | None
     endpoint: str
@@ -36,66 +36,67 @@ class Server(NamedTuple):
 
 
 def server_of(effect: Send) -> Server:
-    """Whom an exchange asks."""
+    """The server that an exchange asks."""
     scheme, authority = urlsplit(effect.request.url)[:2]
     return Server(effect.ssl_context, effect.endpoint, scheme, authority)
 
 
-class Shelf:
-    """Lines for threads. Closed with its owner, also when that is only forgotten."""
+class ConnectionPool:
+    """Connections for threads. They are closed when their owner is closed or its memory is collected."""
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self._transport = transport
         self._ssl_context = ssl_context
-        self._lock = threading.RLock()  # `close` is a finalizer, too: it may run in a thread that is in here
-        self._lines: dict[Server, list[Line]] = {}
+        self._lock = threading.RLock()  # `close` is a finalizer, too: it may run in a thread that holds this lock
+        self._kept: dict[Server, list[Connection]] = {}
         self._closings = 0
 
     def after_fork(self) -> None:
-        """The parent's connections are the parent's: only our copies of their descriptors are closed."""
+        """The connections belong to the parent process: only our copies of their descriptors are closed."""
         self._lock = threading.RLock()
         self.close()
 
-    def take(self, server: Server) -> tuple[Line, int]:
-        """A line kept from before, or a new one; and the number to bring it back with."""
-        from tokenguard._io.http import Line
+    def take(self, server: Server) -> tuple[Connection, int]:
+        """A kept connection or a new one, and the number that `give_back` needs."""
+        from tokenguard._io.http import Connection
 
         with self._lock:
-            kept, closings = self._lines.get(server), self._closings
+            kept, closings = self._kept.get(server), self._closings
             if kept:
-                line = kept.pop()
+                connection = kept.pop()
                 if not kept:
-                    del self._lines[server]
-                return line, closings
-        return Line(self._transport, server.ssl_context or self._ssl_context), closings
+                    del self._kept[server]
+                return connection, closings
+        return Connection(self._transport, server.ssl_context or self._ssl_context), closings
 
-    def give_back(self, line: Line, server: Server, closings: int) -> None:
-        """Keep a line, unless there are enough, or all were closed since it was taken."""
+    def give_back(self, connection: Connection, server: Server, closings: int) -> None:
+        """Keep a connection, unless the pool is full, or was closed since the connection was taken."""
         with self._lock:
-            if closings == self._closings and len(self._lines.get(server, ())) < _KEPT:
-                self._lines.setdefault(server, []).append(line)
+            if closings == self._closings and len(self._kept.get(server, ())) < _KEPT:
+                self._kept.setdefault(server, []).append(connection)
                 return
-        line.close()
+        connection.close()
 
     def close(self) -> None:
-        """Close what is kept, and what is out when it comes back."""
+        """Close the kept connections now, and those in use when they are given back."""
         with self._lock:
-            lines, self._lines = self._lines, {}
+            connections, self._kept = self._kept, {}
             self._closings += 1
-        for kept in lines.values():
-            for line in kept:
-                line.close()
+        for kept in connections.values():
+            for connection in kept:
+                connection.close()
 
 
 _Clients = dict["ssl.SSLContext | None", "httpx.AsyncClient"]
 
 
-class Pools:
-    """Clients for event loops, one per loop and TLS context. They close with the loop, also when nobody says so."""
+class LoopClients:
+    """Clients for event loops, one for each loop and TLS context. They close with the loop, even if `close` is never
+    called."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
         self._transport = transport
-        self.are_borrowed = transport is not None  # their connections are in a transport of the caller's
+        self.are_borrowed = transport is not None  # the caller's transport holds their connections
         self._ssl_context = ssl_context
         self.after_fork()
 
@@ -120,7 +121,9 @@ class Pools:
         with self._lock:
             if loop not in self._open:
                 for ended in [other for other in self._open if other.is_closed()]:
-                    del self._open[ended]  # its client holds it: no weak reference would ever let it go
+                    del self._open[
+                        ended
+                    ]  # its client refers to it, so that the weak reference alone would never release it
                 empty: _Clients = {}
                 new = closing_with_its_loop(empty.values())
                 self._open[loop] = empty, new
@@ -141,7 +144,7 @@ class Pools:
             await found[1].aclose()
 
     def close(self) -> None:
-        """Let go of the connections of every loop; loops that run close theirs, soon."""
+        """Release the connections of every loop; a loop that runs closes its own soon."""
         with self._lock:
             self._open.clear()
 
@@ -151,8 +154,8 @@ class _Client(Protocol):
 
 
 async def closing_with_its_loop(clients: Iterable[_Client]) -> AsyncGenerator[None]:
-    """Begun once, it is closed by the loop: when that ends (`asyncio.run` closes what is open), or when nobody holds
-    this any more. So connections need no `aclose` to be closed properly."""
+    """Once started, it is closed by the loop: when the loop ends (`asyncio.run` closes open generators), or when
+    nothing refers to it any more. So connections are closed properly even without `aclose`."""
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""Proxies as the environment names them, entry by entry: which can be used, and which hosts need none.
+"""Proxies of the environment, one entry at a time: which can be used, and which hosts need none.
 
-Owns: reading `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` as httpx does, rejecting what cannot be used. Must
-not know: what is fetched. httpx reads all of them or fails: one bad entry would stop every client.
+Owns: reading `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` as httpx does, rejecting entries that cannot be
+used. Must not know: what is fetched. httpx itself reads all entries or fails: one bad entry would stop every client.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _NO_SOCKS: Final = "a SOCKS proxy needs the package socksio: pip install 'httpx[
 
 
 class _Unusable:
-    """Stands where a proxy cannot be used, for hosts that are learned of after the start. Nothing goes past it."""
+    """Takes the place of a proxy that cannot be used: every request to a host behind it fails."""
 
-    def handle_request(self, request: Any) -> NoReturn:  # noqa: ARG002 - whatever is asked
+    def handle_request(self, request: Any) -> NoReturn:  # noqa: ARG002 - the interface of a transport
         raise ExchangeError(PROXY_SETTING, ends_attempt=True)
 
     async def handle_async_request(self, request: Any) -> NoReturn:
@@ -42,10 +42,10 @@ class _Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """What the environment says. Patterns are httpx's: `all://`, `https://`, `all://*example.com`.
+    """The proxy settings of the environment. Patterns are httpx's: `all://`, `https://`, `all://*example.com`.
 
-    `urls`: the proxy of each scheme that has one. `faults`: what to do about those that cannot be used. `exempt`: what
-    needs none. `unread`: entries of `NO_PROXY` that cannot be read.
+    `urls`: the proxy of each scheme that has one. `faults`: for proxies that cannot be used, what to do about it.
+    `exempt`: hosts without a proxy. `unread`: entries of `NO_PROXY` that cannot be read.
     """
 
     urls: dict[str, str]
@@ -54,12 +54,12 @@ class Proxies:
     unread: tuple[str, ...]
 
     def mounts(self, transport: Callable[..., Any]) -> dict[str, Any]:
-        """What an httpx client needs to go these ways. `transport(proxy=...)` makes one that uses a proxy."""
+        """The `mounts` of an httpx client that uses these proxies. `transport(proxy=...)` makes a transport for one."""
         ways = {key: _Unusable() if key in self.faults else transport(proxy=url) for key, url in self.urls.items()}
         return {**ways, **dict.fromkeys(self.exempt)}
 
     def exempts(self, url: str) -> bool:
-        """Whether `NO_PROXY` lets `url` be reached without a proxy; httpx itself is asked."""
+        """Whether `NO_PROXY` exempts `url` from the proxy, as httpx itself decides."""
         library = preferred()
         elsewhere = library.MockTransport(lambda _: library.Response(407))
         here = library.MockTransport(lambda _: library.Response(204))
@@ -75,8 +75,8 @@ def read() -> Proxies:
 
 
 def check(asked: Iterable[str]) -> None:
-    """Reject settings that cannot be used, unless `NO_PROXY` exempts every one of the URLs `asked`; say what of
-    `NO_PROXY` is left out.
+    """Reject proxies that cannot be used, unless `NO_PROXY` exempts all URLs in `asked`; log the entries of `NO_PROXY`
+    that are left out.
 
     Raises `ConfigurationError` naming the variable. No value is quoted: it may hold a password.
     """
@@ -114,7 +114,7 @@ def _read(http: str | None, https: str | None, any_scheme: str | None, none: str
 
 
 def _pattern(entry: str) -> str:
-    """An entry of `NO_PROXY` as httpx reads it: a name stands for what is below it, too; an address for itself."""
+    """An entry of `NO_PROXY` as httpx reads it: a name includes its subdomains, an address is that address alone."""
     if "://" in entry:
         return entry
     try:
@@ -125,7 +125,7 @@ def _pattern(entry: str) -> str:
 
 
 def _fault(url: str) -> str:
-    """What to do about a proxy that cannot be used; empty for one that can."""
+    """For a proxy that cannot be used, what to do about it; empty for any other."""
     try:
         proxy = preferred().Proxy(url)
         preferred().HTTPTransport(verify=False, proxy=proxy).close()
@@ -139,7 +139,7 @@ def _fault(url: str) -> str:
 
 
 def _variable(scheme: str, url: str) -> str:
-    """The name of the variable that says so. Both spellings are read, the one in lower case first."""
+    """The name of the variable with this proxy. Both spellings are read, the one in lower case first."""
     name = scheme.removesuffix("://") + "_proxy"
     spellings = [one for one in os.environ if one.lower() == name and url.endswith(os.environ[one] or " ")]
     return max(spellings, default="the proxy setting of the system")

@@ -1,6 +1,7 @@
-"""What a `TokenValidator` and a `TokenSource` have in common at run time: where their flows run, and their life.
+"""What a `TokenValidator` and a `TokenSource` have in common: where their flows run, how they are observed and closed.
 
-Owns: the two drivers, the TLS context of outbound calls, the worlds that a transport serves, observers, closing.
+Owns: the two drivers, the TLS context of outbound calls, whether a transport serves threads or loops, observers,
+closing.
 Must not know: what a flow decides, tokens, settings beyond these. Loads an HTTP client and asyncio only when one is
 made.
 """
@@ -32,9 +33,9 @@ class Runtime:
     """Runs flows for threads and for event loops, any number of them at once; closes. Each part of it survives a fork.
 
     `transport`: an httpx transport for outbound calls, closed by its owner. `ssl_context`: for outbound calls without
-    one. `log`: for what requests can bring about. `fetches`: whether anything goes out at all; without, no HTTP client
-    is loaded before it is needed. `asked`: the URLs that are known by now; a proxy of the environment that cannot be
-    used is rejected unless all of them are exempt.
+    one. `log`: for records that requests can cause. `fetches`: whether anything is fetched; if not, no HTTP client
+    is loaded before it is needed. `asked`: the URLs that are known now; a proxy of the environment that cannot be used
+    is rejected, unless the environment exempts all of them.
     """
 
     observer: Observers | None
@@ -68,7 +69,7 @@ class Runtime:
         )
         self.observer = None
         self._log = self._threads.log = self._loops.log = log or BoundedLog()
-        self.logs: WeakSet[BoundedLog] = WeakSet([self._log])  # and those of adapters, which may come and go
+        self.logs: WeakSet[BoundedLog] = WeakSet([self._log])  # and those of adapters, which end before this
 
     # -- flows ---------------------------------------------------------------------------------------------------------
 
@@ -84,14 +85,14 @@ class Runtime:
         return await self._loops.run(flow)
 
     def _check_async(self) -> None:
-        """Raise `ConfigurationError` where the transport does not serve event loops."""
+        """Raise `ConfigurationError` if the transport does not serve event loops."""
         if self._sync_only:
             raise ConfigurationError(_SYNC_ONLY)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Let `observer` watch, for `tokenguard.otel` and `tokenguard.audit`. Result: a function that ends it."""
+        """Add an observer, for `tokenguard.otel` and `tokenguard.audit`. Result: a function that removes it."""
         with _observing:
             self._observed_by((*(() if self.observer is None else self.observer.members), observer))
 

@@ -29,19 +29,19 @@ from tokenguard._flow.effects import (
     Work,
 )
 from tokenguard._flow.forks import renew_after_fork
-from tokenguard._io.pools import Shelf, server_of
+from tokenguard._io.pools import ConnectionPool, server_of
 from tokenguard._io.workers import Workers, outcome
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import Outbound
 from tokenguard._observe.observers import Observers
-from tokenguard._observe.redact import trail
+from tokenguard._observe.redact import origin_of
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
 
-    from tokenguard._io.http import Line
+    from tokenguard._io.http import Connection
 
 T = TypeVar("T")
 
@@ -52,17 +52,17 @@ class Threads:
     """Runs flows for threads. Every flight has a daemon thread of its own, which ends with it."""
 
     def __init__(self, transport: httpx.BaseTransport | None, ssl_context: ssl.SSLContext | None) -> None:
-        self.shelf = Shelf(transport, ssl_context)
+        self.pool = ConnectionPool(transport, ssl_context)
         self.workers = Workers()
         renew_after_fork(self)
-        weakref.finalize(self, self.shelf.close).atexit = False
+        weakref.finalize(self, self.pool.close).atexit = False
         self.observer: Observers | None = None
         self.log = BoundedLog()
 
     def after_fork(self) -> None:
         """Fresh locks, no connection and no thread of the parent's."""
         self.workers = Workers()
-        self.shelf.after_fork()
+        self.pool.after_fork()
 
     def run(self, flow: Flow[T]) -> T:
         """The value of `flow`."""
@@ -70,35 +70,36 @@ class Threads:
 
     def close(self) -> None:
         """Close kept connections. A later exchange opens new ones."""
-        self.shelf.close()
+        self.pool.close()
 
     def start(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None = None) -> None:
-        """Run `flow` in a thread of its own and land its value, or nothing. `effect`: what it has asked for already."""
+        """Run `flow` in a thread of its own; its value, or None, lands in `flight`. `effect`: what it has asked for
+        already."""
         flight.home, flight.origin = None, threading.get_ident()
         thread = threading.Thread(target=self._fly, args=(flight, flow, effect), name="tokenguard-flight", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no thread to be had: out of them, or the interpreter is going down
+        except RuntimeError:  # no thread can be started: there are too many, or the interpreter is shutting down
             flow.close()
             flight.land(None)
 
     def _fly(self, flight: Flight[Any], flow: Flow[Any], effect: Effect | None) -> None:
         value = None
-        journey = Journey(self.shelf, self.workers, flight)
+        connection = FlightConnection(self.pool, self.workers, flight)
         try:
-            value = self._drive(flow, journey, effect)
-        except Exception as error:  # noqa: BLE001 - nobody is above a thread to catch it
+            value = self._drive(flow, connection, effect)
+        except Exception as error:  # noqa: BLE001 - nothing above a thread would catch it
             report(self.log, error)
         finally:
-            journey.close()
+            connection.close()
             flight.land(value)
 
-    def _drive(self, flow: Flow[T], journey: Journey | None, effect: Effect | None) -> T:
+    def _drive(self, flow: Flow[T], connection: FlightConnection | None, effect: Effect | None) -> T:
         try:
             effect = effect or flow.send(None)
             while True:
                 try:
-                    value = self._perform(effect, journey)
+                    value = self._perform(effect, connection)
                 except Exception as error:  # noqa: BLE001 - the flow decides what it means
                     effect = flow.throw(error)
                 else:
@@ -108,39 +109,39 @@ class Threads:
         finally:
             flow.close()
 
-    def _perform(self, effect: Effect, journey: Journey | None) -> Any:
+    def _perform(self, effect: Effect, connection: FlightConnection | None) -> Any:
         match effect:
             case Join():
-                return _join(effect, None if journey is None else journey.flight)
+                return _join(effect, None if connection is None else connection.flight)
             case Start(started, flow):
                 return self.start(started, flow)
             case Call(sync, _):
                 return sync()
             case Blocking(function, issuer):
-                if journey is None:
+                if connection is None:
                     raise RuntimeError("what may block belongs in a flight: only that bounds it")
-                return journey.call(function, issuer)
+                return connection.call(function, issuer)
             case Work(function):
                 return function()
             case _:
-                return self._send(effect, journey)
+                return self._send(effect, connection)
 
-    def _send(self, effect: Send, journey: Journey | None) -> Response:
-        if journey is None:
+    def _send(self, effect: Send, connection: FlightConnection | None) -> Response:
+        if connection is None:
             raise RuntimeError("an exchange belongs in a flight: only that bounds it")
         if self.observer is None:
-            return journey.send(effect)
+            return connection.send(effect)
         with Outbound(self.observer, effect.endpoint, effect.issuer, effect.request) as outbound:
-            answer = journey.send(effect)
+            answer = connection.send(effect)
             outbound.status = answer.status
             return answer
 
 
-class Journey:
+class FlightConnection:
     """The connection of one flight. Used by one thread, or one event loop, at a time."""
 
-    def __init__(self, shelf: Shelf, workers: Workers, flight: Flight[Any]) -> None:
-        self._shelf = shelf
+    def __init__(self, pool: ConnectionPool, workers: Workers, flight: Flight[Any]) -> None:
+        self._pool = pool
         self._workers = workers
         self._flight = flight
         self._exchange: _Exchange | None = None
@@ -155,13 +156,13 @@ class Journey:
         return self.finish()
 
     def begin(self, effect: Send) -> Future[Response]:
-        """Have one exchange done by a thread; `finish` says what came of it. Raises `ExchangeError`."""
+        """Let a thread do one exchange; `finish` gives its result. Raises `ExchangeError`."""
         if time.monotonic() >= self._flight.deadline:
             raise ExchangeError("timeout", ends_attempt=True)
         last, self._exchange = self._exchange, None
-        exchange = _Exchange(self._shelf, effect, self._flight.deadline)
-        if last is not None and not exchange.goes_on(last):
-            last.let_go()
+        exchange = _Exchange(self._pool, effect, self._flight.deadline)
+        if last is not None and not exchange.continues(last):
+            last.release()
         self._exchange = exchange
         try:
             self._workers.start((effect.endpoint, effect.issuer), exchange.run)
@@ -172,7 +173,7 @@ class Journey:
         return exchange.landed
 
     def finish(self) -> Response:
-        """What came of the exchange by now; it is cut where it still goes on. Raises `ExchangeError`."""
+        """The result of the exchange; it is cut off if it has not ended. Raises `ExchangeError`."""
         exchange = cast("_Exchange", self._exchange)
         try:
             return outcome(exchange.landed)
@@ -192,32 +193,34 @@ class Journey:
         return outcome(landed)
 
     def close(self) -> None:
-        """Let go of the connection: kept for others where its last exchange allowed it, cut where that goes on."""
+        """Release the connection: it is kept for others if its last exchange allows that, and cut off if that has not
+        ended."""
         if self._exchange is not None:
             with suppress(ExchangeError):
                 self.finish()
         last, self._exchange = self._exchange, None
         if last is not None:
-            last.let_go()
+            last.release()
 
 
 class _Exchange:
-    """One exchange in a thread of ours, which has the line to itself until it lands an answer, and closes it else."""
+    """One exchange in a thread of ours. The connection is the thread's alone until an answer has landed; without an
+    answer the thread closes it."""
 
-    def __init__(self, shelf: Shelf, effect: Send, deadline: float) -> None:
+    def __init__(self, pool: ConnectionPool, effect: Send, deadline: float) -> None:
         self.landed: Future[Response] = Future()
         self._server = server_of(effect)
-        self._line: Line | None = None
+        self._connection: Connection | None = None
         self._closings = 0
-        self._shelf = shelf
+        self._pool = pool
         self._effect = effect
         self._deadline = deadline
 
-    def goes_on(self, last: _Exchange) -> bool:
-        """Take the line of the exchange before this one, where it leads to the same server."""
+    def continues(self, last: _Exchange) -> bool:
+        """Take the connection of the exchange before this one, if it leads to the same server."""
         if last._server != self._server:
             return False
-        self._line, self._closings = last._line, last._closings
+        self._connection, self._closings = last._connection, last._closings
         return True
 
     def run(self) -> None:
@@ -226,21 +229,21 @@ class _Exchange:
             answer = self._answer()
         except ExchangeError as error:
             self._fail(error)
-        except BaseException as error:  # noqa: BLE001 - a transport that calls sys.exit() must not leave its flight in the air
+        except BaseException as error:  # noqa: BLE001 - a transport that calls sys.exit() must not leave its flight pending
             self._fail(ExchangeError(type(error).__name__, ends_attempt=True))
         else:
             try:
                 self.landed.set_result(answer)
-            except InvalidStateError:  # the deadline came first, and nobody waits
+            except InvalidStateError:  # the deadline came first: no caller waits
                 self.close()
 
     def _answer(self) -> Response:
-        if self._line is None:  # here, as it takes a millisecond to make one
-            self._line, self._closings = self._shelf.take(self._server)
-        if self.landed.cancelled():  # and who cut it may not have seen this line
+        if self._connection is None:  # here, as it takes a millisecond to make one
+            self._connection, self._closings = self._pool.take(self._server)
+        if self.landed.cancelled():  # `cut` may have come before there was this connection
             raise ExchangeError("abandoned", ends_attempt=True)
         remaining = max(self._deadline - time.monotonic(), 0.001)
-        return self._line.exchange(self._effect.request, remaining, keep=self._effect.pooled)
+        return self._connection.exchange(self._effect.request, remaining, keep=self._effect.pooled)
 
     def _fail(self, error: ExchangeError) -> None:
         self.close()
@@ -248,30 +251,30 @@ class _Exchange:
             self.landed.set_exception(error)
 
     def cut(self) -> None:
-        """Let what is under way come to its end now."""
-        line = self._line
-        if line is not None:
-            line.cut()
+        """End an exchange that is running."""
+        connection = self._connection
+        if connection is not None:
+            connection.cut()
 
-    def let_go(self) -> None:
-        """Give back the line, or close it."""
-        if self._effect.pooled and self._line is not None:
-            self._shelf.give_back(self._line, self._server, self._closings)
+    def release(self) -> None:
+        """Give back the connection, or close it."""
+        if self._effect.pooled and self._connection is not None:
+            self._pool.give_back(self._connection, self._server, self._closings)
         else:
             self.close()
 
     def close(self) -> None:
-        """Close the line, for the one who has it."""
-        if self._line is not None:
-            self._line.close()
+        """Close the connection. Called only by the thread that has it."""
+        if self._connection is not None:
+            self._connection.close()
 
 
 def _join(effect: Join, within: Flight[Any] | None) -> Any:
-    """The value of a flight, waited for by a caller, or `within` another flight."""
+    """Wait for the value of a flight, as a caller or `within` another flight."""
     flight = effect.flight
     if not flight.future.done():
         if flight.home is not None and flight.home in (threading.get_ident(), within and within.origin):
-            return None  # the loop that lands it runs on a thread that waits for us: waiting would be for ever
+            return None  # its loop runs on a thread that waits for this one: waiting would never end
         try:
             return flight.future.result(effect.patience(within))
         except TimeoutError:
@@ -280,7 +283,6 @@ def _join(effect: Join, within: Flight[Any] | None) -> Any:
 
 
 def report(log: BoundedLog, error: BaseException) -> None:
-    """A flow must not raise in flight. If one does, its callers are told that it was abandoned, and the operator
-    this."""
-    text = "a flight ended unexpectedly, and its callers were told to come back: %s"
-    log.write(_log, logging.ERROR, text, partial(trail, error), kind=(text, type(error).__name__))
+    """Log that a flow raised in flight, which none should: its callers see an abandoned flight."""
+    text = "a flight ended unexpectedly, and its callers were asked to retry: %s"
+    log.write(_log, logging.ERROR, text, partial(origin_of, error), kind=(text, type(error).__name__))

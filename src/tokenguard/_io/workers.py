@@ -1,6 +1,6 @@
-"""Threads for what may block and that nothing can cut: name look-ups, and what the application gives to be called.
+"""Threads for calls that may block and cannot be interrupted: name look-ups, and callables of the application.
 
-Owns: how many there are, and who gets the next. Must not know: what they do, flights, flows.
+Owns: how many there are, and which job runs next. Must not know: what they do, flights, flows.
 
 Never the threads of an event loop's default executor: those are the application's, and few.
 """
@@ -19,12 +19,12 @@ from tokenguard._flow.effects import ExchangeError
 T = TypeVar("T")
 
 SHARE: Final = 100  # threads for one issuer and purpose: the questions about tokens that may be in flight by default
-TOTAL: Final = 256  # threads for all of them: where one hangs with its whole share, the others still have most
+TOTAL: Final = 256  # threads for all of them: if one issuer hangs with its whole share, most are left for the others
 
 
 class Workers:
-    """At most `TOTAL` threads, at most `SHARE` of them for one subject. What exceeds a bound waits for its turn; who
-    waits for it gives it up at a deadline. A thread ends when nothing waits."""
+    """At most `TOTAL` threads, at most `SHARE` of them for one subject. A job that exceeds a bound waits for its turn;
+    its caller gives it up at a deadline. A thread ends when no job waits."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,11 +47,11 @@ class Workers:
             raise
 
     def discard(self, job: Callable[[], None]) -> bool:
-        """Do not begin `job` any more. Result: whether it was not begun. Takes no lock: it is called by finalizers."""
+        """Do not start `job` any more. Result: whether it had not started. Takes no lock: finalizers call it."""
         return self._waiting.pop(job, None) is not None
 
     def submit(self, subject: Hashable, function: Callable[[], T]) -> Future[T]:
-        """The value of `function()`, to come. Whoever cancels it gives it up."""
+        """A future for the value of `function()`. To cancel the future is to give the job up."""
         landed: Future[T] = Future()
 
         def job() -> None:
@@ -60,7 +60,7 @@ class Workers:
                     landed.set_result(function())
                 except InvalidStateError:
                     raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is for the one who waits
+                except Exception as error:  # noqa: BLE001 - any error belongs to the caller that waits
                     landed.set_exception(error)
                 except BaseException as error:  # noqa: BLE001 - `sys.exit()` in a thread of ours ends nothing
                     landed.set_exception(ExchangeError(type(error).__name__, ends_attempt=True))
@@ -78,7 +78,7 @@ class Workers:
             del self._running[subject]
 
     def _run(self, subject: Hashable, job: Callable[[], None]) -> None:
-        """Run `job`, and then what waits."""
+        """Run `job`, then the jobs that wait."""
         following: tuple[Callable[[], None], Hashable] | None = job, subject
         while following is not None:
             job, subject = following
@@ -88,7 +88,7 @@ class Workers:
                 following = self._take()
 
     def _take(self) -> tuple[Callable[[], None], Hashable] | None:
-        """The first of what waits that has room, which it takes."""
+        """Take the first waiting job whose subject has room."""
         for job, subject in self._waiting.copy().items():  # `discard` may be called meanwhile
             if self._has_room(subject) and self.discard(job):
                 self._running[subject] += 1
@@ -97,7 +97,8 @@ class Workers:
 
 
 def outcome(landed: Future[T]) -> T:
-    """What came of it by its deadline, which is now. Raises what it raised; `ExchangeError` where nothing came."""
+    """The result of a job at its deadline, which is now. Raises what the job raised; `ExchangeError` if it has not
+    ended."""
     if landed.cancel():
         raise ExchangeError("timeout", ends_attempt=True)
     return landed.result()

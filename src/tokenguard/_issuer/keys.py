@@ -171,7 +171,7 @@ class KeySource:
         mono = self._monotonic()
         with self._lock:
             schedule, keys, flight = self._schedule, self.keys, self._flight
-            fetching = flight is not None and not flight.lost
+            fetching = flight is not None and not flight.is_abandoned
             error = None if self._error is None else word(self._error)
             next_attempt_in = None if fetching else max(0.0, schedule.due(mono) - mono)
             cooling_down = mono < schedule.forced_due()
@@ -195,7 +195,7 @@ class KeySource:
 
     def _in_the_air(self, mono: float) -> Flight[bool] | None:
         flight = self._flight
-        if flight is None or not flight.lost:
+        if flight is None or not flight.is_abandoned:
             return flight
         # Nobody waited for it, else `abandon` had come first. With keys to serve it counts as an attempt, so that
         # loops which come and go do not make one fetch each.

@@ -13,9 +13,9 @@ from typing import Any
 
 from tokenguard._flow.effects import ExchangeError, Flight, Send
 from tokenguard._flow.messages import Request, Response
-from tokenguard._io.http import Line
-from tokenguard._io.pools import Server, Shelf
-from tokenguard._io.threads import Journey
+from tokenguard._io.http import Connection
+from tokenguard._io.pools import ConnectionPool, Server
+from tokenguard._io.threads import FlightConnection
 from tokenguard._io.workers import Workers
 
 
@@ -40,7 +40,7 @@ class Prober:
     def __init__(self, timeout: float, ssl_context: ssl.SSLContext | None = None) -> None:
         self.exchanges: list[Exchange] = []
         self._timeout = timeout
-        self._lines = _Lines(None, ssl_context)
+        self._pool = _Pool(None, ssl_context)
 
     def get(self, url: str) -> Exchange:
         """Ask for a document."""
@@ -53,24 +53,24 @@ class Prober:
         return exchange
 
     def _send(self, request: Request) -> Exchange:
-        journey = Journey(self._lines, Workers(), Flight(self._timeout))
+        connection = FlightConnection(self._pool, Workers(), Flight(self._timeout))
         try:
-            response = journey.send(Send(request))
+            response = connection.send(Send(request))
         except ExchangeError as error:
             return Exchange(request.url, error=_word(error))
         finally:
-            journey.close()
-        line = self._lines.taken
+            connection.close()
+        taken = self._pool.taken
         return Exchange(
             request.url,
             response,
-            offset=_offset(response.headers.get("date"), line.answered_at),
-            certificate_ends=line.certificate_ends,
+            offset=_offset(response.headers.get("date"), taken.answered_at),
+            certificate_ends=taken.certificate_ends,
         )
 
 
-class _Line(Line):
-    """Notes what passes: when the answer began, and until when the server's certificate is good."""
+class _Measured(Connection):
+    """Records when the answer began, and until when the server's certificate is good."""
 
     answered_at = 0.0
     certificate_ends: float | None = None
@@ -81,17 +81,17 @@ class _Line(Line):
             self.answered_at = time.time()
         elif event.endswith("start_tls.complete"):
             certificate = info["return_value"].get_extra_info("ssl_object").getpeercert()
-            if certificate:  # a context that checks nothing is shown nothing
+            if certificate:  # a context without verification gets none
                 self.certificate_ends = ssl.cert_time_to_seconds(certificate["notAfter"])
 
 
-class _Lines(Shelf):
-    """A line for each exchange: the certificate is shown when a connection is made."""
+class _Pool(ConnectionPool):
+    """A new connection for each exchange: only then does the server send its certificate."""
 
-    taken: _Line
+    taken: _Measured
 
-    def take(self, server: Server) -> tuple[Line, int]:
-        self.taken = _Line(None, server.ssl_context or self._ssl_context)
+    def take(self, server: Server) -> tuple[Connection, int]:
+        self.taken = _Measured(None, server.ssl_context or self._ssl_context)
         return self.taken, 0
 
 

@@ -40,8 +40,8 @@ from tokenguard import (
 from tokenguard._flow import forks
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import Judged, outcome_of
-from tokenguard._observe.evidence import Evidence, evidence, tell, tell_claims
-from tokenguard._observe.observers import Observers, at_a_door
+from tokenguard._observe.evidence import Evidence, attach_claims, attach_issuer, evidence
+from tokenguard._observe.observers import Observers, within_adapter
 from tokenguard.otel import key_gauges
 from tokenguard.testing import Clock, FakeIssuer, IssuerTransport
 
@@ -152,9 +152,9 @@ def test_doors_name_themselves_and_direct_calls_do_not_count_twice():
 
 async def test_a_door_does_not_hide_what_else_is_asked_meanwhile():
     seen = Telemetry()
-    with at_a_door(object()):
+    with within_adapter(object()):
         await seen.validator.validate_async(seen.issuer.mint())
-    with at_a_door(seen.validator):
+    with within_adapter(seen.validator):
         await seen.validator.validate_async(seen.issuer.mint())
     assert seen.values("tokenguard.verdicts", "tokenguard.door") == {"validator": 1}
 
@@ -524,7 +524,7 @@ class TestNoTokenContentCanCreateASeries:
 def test_what_an_error_carries_is_in_no_repr_and_no_pickle(client, token_id):
     error = InvalidTokenError()
     before = repr(error), str(error), error.__reduce__()[0].func
-    tell_claims(error, "https://issuer.example", client, {"jti": token_id, "sub": client})
+    attach_claims(error, "https://issuer.example", client, {"jti": token_id, "sub": client})
     assert (repr(error), str(error), error.__reduce__()[0].func) == before
     found = evidence(None, error)
     assert (found.client_id, found.token_id, found.subject) == (client, token_id, client)
@@ -535,8 +535,8 @@ def test_what_an_error_carries_is_in_no_repr_and_no_pickle(client, token_id):
 
 def test_who_is_nearest_to_the_check_is_not_overruled():
     error = InvalidTokenError()
-    tell_claims(error, "https://one.example", 7, {"jti": ["x"], "sub": 5})
-    tell(error, "https://two.example")
+    attach_claims(error, "https://one.example", 7, {"jti": ["x"], "sub": 5})
+    attach_issuer(error, "https://two.example")
     found = evidence(None, error)
     assert (found.issuer, found.verified) == ("https://one.example", True)
     assert found.client_id is found.token_id is found.subject is found.token is None

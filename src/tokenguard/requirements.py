@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Final, NoReturn, TypeAlias
 
 from tokenguard._oauth.claims import is_numeric_date
 from tokenguard._oauth.scope import SCOPE_TOKEN, scope_names
-from tokenguard._observe.evidence import clear, tell_token
+from tokenguard._observe.evidence import attach_token, clear
 from tokenguard._settings import is_lazy, strings, whole
 from tokenguard.errors import (
     ConfigurationError,
@@ -78,7 +78,7 @@ class Requirement:
         if unmet is None:
             return
         error = self._rejection(unmet)
-        tell_token(error, token)
+        attach_token(error, token)
         raise error from None
 
     def unmet(

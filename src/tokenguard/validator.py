@@ -20,7 +20,7 @@ from tokenguard._io.runtime import Runtime
 from tokenguard._issuer.keys import KeyState
 from tokenguard._issuer.warm_up import warm_up
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard._observe.run import Run, Watch
+from tokenguard._observe.run import DirectRun, Run
 from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
 from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
@@ -196,10 +196,10 @@ class TokenValidator(Runtime):
         """
         try:
             if self.observer is not None:
-                with Watch(self.observer, self, raw) as watch:
-                    begun = self._begin_text(raw, scope, require, request, watch)
-                    watch.token = begun if isinstance(begun, AccessToken) else self._finish(begun)
-                    return watch.token
+                with DirectRun(self.observer, self, raw) as run:
+                    begun = self._begin_text(raw, scope, require, request, run)
+                    run.token = begun if isinstance(begun, AccessToken) else self._finish(begun)
+                    return run.token
             begun = self._begin_text(raw, scope, require, request)
             return begun if isinstance(begun, AccessToken) else self._finish(begun)
         except RecursionError:  # the caller left so little of the stack that no rejection could be made
@@ -218,10 +218,10 @@ class TokenValidator(Runtime):
             self._check_async()
         try:
             if self.observer is not None:
-                with Watch(self.observer, self, raw) as watch:
-                    begun = self._begin_text(raw, scope, require, request, watch)
-                    watch.token = begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
-                    return watch.token
+                with DirectRun(self.observer, self, raw) as run:
+                    begun = self._begin_text(raw, scope, require, request, run)
+                    run.token = begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
+                    return run.token
             begun = self._begin_text(raw, scope, require, request)
             return begun if isinstance(begun, AccessToken) else await self._finish_async(begun)
         except RecursionError:

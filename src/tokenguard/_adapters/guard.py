@@ -21,8 +21,8 @@ from tokenguard._flow.effects import Flow
 from tokenguard._oauth.credential import PREFIX, SCHEME, credential, has_token, is_usual_token
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import judged, outcome_of
-from tokenguard._observe.observers import Observers, at_a_door
-from tokenguard._observe.redact import trail
+from tokenguard._observe.observers import Observers, within_adapter
+from tokenguard._observe.redact import origin_of
 from tokenguard._observe.run import Run
 from tokenguard._settings import switch
 from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
@@ -137,7 +137,7 @@ class Guard(Generic[R]):
             if run is None and isinstance(found, AccessToken):
                 return found
             if isinstance(found, str):
-                with at_a_door(validator):
+                with within_adapter(validator):
                     found = checked(validator.validate(found, **self._asked(request, required)))
                 self.note(request, found, None, required)
             elif found is not None and not isinstance(found, AccessToken):
@@ -168,7 +168,7 @@ class Guard(Generic[R]):
             if run is None and isinstance(found, AccessToken):
                 return found
             if isinstance(found, str):
-                with at_a_door(validator):
+                with within_adapter(validator):
                     found = checked(await validator.validate_async(found, **self._asked(request, required)))
                 self.note(request, found, None, required)
             elif found is not None and not isinstance(found, AccessToken):
@@ -392,16 +392,16 @@ def _record(log: BoundedLog, name: str, error: BaseException) -> None:
         log.write(_log, logging.INFO, "%s: rejected: %s (%s)", *kind, kind=kind)
     elif outcome == "unavailable":
         text = "%s: unavailable: %s (%s), so a request got 503: %s"
-        log.write(_log, logging.WARNING, text, *kind, partial(trail, error), kind=kind)
+        log.write(_log, logging.WARNING, text, *kind, partial(origin_of, error), kind=kind)
     else:
         text = "%s: failed, so a request was rejected: %s"
-        log.write(_log, logging.ERROR, text, name, partial(trail, error), kind=kind)
+        log.write(_log, logging.ERROR, text, name, partial(origin_of, error), kind=kind)
 
 
 def log_failure(action: str, error: BaseException) -> None:
     """Log that something beside the verdicts failed: warming up, closing."""
     with suppress(Exception):
-        _log.warning("%s failed: %s", action, trail(error))
+        _log.warning("%s failed: %s", action, origin_of(error))
 
 
 # Stands in where a decorator finds no middleware in front of it.

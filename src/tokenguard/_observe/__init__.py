@@ -1,1 +1,1 @@
-"""What telemetry and audit may see. Without an observer, one attribute test."""
+"""The events that telemetry and audit receive. Without an observer they cost one attribute test."""

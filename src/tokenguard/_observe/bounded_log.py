@@ -1,7 +1,7 @@
-"""Log records that a stranger's request can bring about: each kind at once, then at most one a second.
+"""Log records that any request can cause: the first of each kind at once, then at most one a second.
 
-Owns: the bound, in real time whatever clock a validator was given; that neither a log handler that fails nor a fork
-changes what the caller does. Must not know: what the records are about.
+Owns: the bound, in real time, whatever clock a validator has; that a failing log handler or a fork changes nothing for
+the caller. Must not know: the subject of the records.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tokenguard._flow.forks import renew_after_fork
 
 _INTERVAL: Final = 1.0  # seconds between two records of one kind
 # A kind is an error's class and reason, or a text and an issuer, so there are few. The bound is for applications that
-# make up classes or issuers as they run; what goes beyond it counts as one kind.
+# create classes or issuers as they run; all kinds beyond it count as one.
 _MOST_KINDS: Final = 256
 
 _Record = tuple[logging.Logger, int, str, tuple[object, ...]]
 
 
 class _Kind:
-    """Records that differ in nothing but their number. `last` is the last one that was written."""
+    """Records that are counted together. `last` is the last one that was written."""
 
     __slots__ = ("due", "last", "left_out")
 
@@ -35,9 +35,9 @@ class _Kind:
 
 
 class BoundedLog:
-    """Writes log records and counts what it leaves out: the next record of the kind, or `flush`, says how many.
+    """Writes log records and counts those that it leaves out: the next record of the kind, or `flush`, has the number.
 
-    A child process counts from nothing; what its parent left out is the parent's to say. `now`: real time in seconds.
+    A child process starts at zero; its parent logs what the parent left out. `now`: real time in seconds.
     """
 
     __slots__ = ("__weakref__", "_kinds", "_lock", "_now")
@@ -53,9 +53,10 @@ class BoundedLog:
         self._kinds: dict[Hashable, _Kind] = {}
 
     def write(self, logger: logging.Logger, level: int, text: str, *values: object, kind: Hashable = None) -> None:
-        """One record, written or left out. `kind`: what is counted together, by default the same text and values.
+        """Write one record, or leave it out. `kind`: records with the same kind are counted together; default: text and
+        values.
 
-        A value that is a function is called only if the record is written. Never raises.
+        A function among the values is called only if the record is written. Never raises.
         """
         with suppress(Exception):
             if not logger.isEnabledFor(level):
@@ -70,7 +71,7 @@ class BoundedLog:
                 logger.log(level, text, *found, stacklevel=2)
 
     def flush(self) -> None:
-        """Write what was left out since the last record of each kind. Never raises."""
+        """Write how many records of each kind were left out since its last one. Never raises."""
         with suppress(Exception):
             with self._lock:
                 waiting = [(kind.last, kind.left_out) for kind in self._kinds.values() if kind.last and kind.left_out]
@@ -81,7 +82,7 @@ class BoundedLog:
                 logger.log(level, counted, left_out, *values)
 
     def _admit(self, key: Hashable) -> tuple[_Kind, int] | None:
-        """The kind and how many were left out before, where a record may be written now."""
+        """The kind and how many of it were left out, if a record may be written now; else None."""
         with self._lock:
             now = self._now()
             kind = self._kinds.get(key) or self._new(key, now)

@@ -32,7 +32,7 @@ DIRECT: Final = "validator"  # in place of an adapter's name where `validate` or
 
 
 class Asked(Protocol):
-    """A request as observers see it."""
+    """A request as observers read it."""
 
     @property
     def method(self) -> str: ...
@@ -51,14 +51,14 @@ class Asked(Protocol):
         ...
 
 
-# What was sent as the credential, at most so many characters of it, and whether it is one bearer credential.
+# The credential that was sent, at most so many characters of it, and whether it is one bearer credential.
 Sent = Callable[[int], tuple[str, bool]]
 
 
 @dataclass(slots=True, eq=False)
 class Judged:
-    """One outcome at one adapter. `error` is the error's class, `reason` a `Reason`, or a constant word for the other
-    failures; both are "" if accepted."""
+    """One outcome at one adapter. `error` is the error's class; `reason` is a `Reason`, or a constant word for other
+    failures. Both are "" if the token was accepted."""
 
     door: str
     outcome: Outcome
@@ -67,7 +67,7 @@ class Judged:
     evidence: Evidence
     required: tuple[str, ...]
     request: Asked | None = field(repr=False)
-    sent: Sent = field(repr=False)  # reads the request again: most events are looked at without it
+    sent: Sent = field(repr=False)  # reads the request again: most observers do not need it
 
 
 def judged(
@@ -87,7 +87,7 @@ def judged(
 
 
 def outcome_of(error: BaseException | None) -> tuple[Outcome, str]:
-    """The outcome and its reason: constants, whatever an application's own check has put into an error."""
+    """The outcome and its reason: constants, even if an application's check put other values into the error."""
     if error is None:
         return "accepted", ""
     if isinstance(error, RejectedError):
@@ -106,7 +106,7 @@ class Caller(Protocol):
 
 
 class Outbound:
-    """One outbound call, watched by `with`. `status` is the answer's; `error` a constant word where none came."""
+    """One outbound call, measured by `with`. `status` is the answer's; `error` is a constant word if no answer came."""
 
     __slots__ = (
         "_began",
@@ -138,7 +138,7 @@ class Outbound:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, GeneratorExit):
-            return  # its loop is gone, and this may be a finalizer: an observer's locks may be held by this very thread
+            return  # its loop has ended, and this may be a finalizer in a thread that holds an observer's lock
         self.seconds = time.perf_counter() - self._began
         if error is not None:
             kind: object = getattr(error, "kind", None)

@@ -1,9 +1,9 @@
 """Observers: what receives the events of a validator.
 
-Owns: the promise that an observer never changes an outcome; that an outcome is reported once where an adapter asks.
+Owns: that an observer never changes an outcome; that an outcome is reported once if an adapter calls the validator.
 Must not know: what an observer does with an event, how a token is validated.
 
-A validator without an observer spends one attribute test on all of this.
+A validator without an observer pays one attribute test for all of this.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ _log = logging.getLogger("tokenguard")
 
 
 class Observer(Protocol):
-    """Receives events, in the thread or task in which they happen. It must be quick, and may fail without harm."""
+    """Receives events, in the thread or task in which they happen. It must be quick; if it fails, the outcome
+    stands."""
 
     def judged(self, event: Judged) -> None:
-        """An outcome, once for each adapter that it passed."""
+        """One outcome, once for each adapter that reports it."""
         ...
 
     def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
-        """One run of `validate` or `validate_async`, and what it took."""
+        """One run of `validate` or `validate_async`, and its duration."""
         ...
 
     def called(self, event: Outbound) -> None:
@@ -36,7 +37,7 @@ class Observer(Protocol):
         ...
 
     def after_fork(self) -> None:
-        """This is a child process now: locks may be held by threads that do not exist here."""
+        """Renew the locks in a child process: the threads that held them do not exist there."""
         ...
 
 
@@ -44,11 +45,11 @@ class SourceObserver(Protocol):
     """Receives events of a token source: `called` and `after_fork` as well."""
 
     def supplied(self, way: str, outcome: str, code: str, seconds: float) -> None:
-        """One call for a token, and what it took. `code`: a constant word or registered error code, "" for a token."""
+        """One call for a token, and its duration. `code`: a constant word or registered error code, "" for a token."""
         ...
 
     def secret_changed(self) -> None:
-        """Another secret than the last one authenticates."""
+        """A secret other than the last one authenticates now."""
         ...
 
 
@@ -99,19 +100,19 @@ class Observers:
 
     def after_fork(self) -> None:
         for member in self.members:
-            with suppress(Exception):  # and no log: a thread of the parent may have held its lock
+            with suppress(Exception):  # not logged: a thread of the parent may have held the log's lock
                 member.after_fork()
 
     def _failed(self, member: Observer, error: Exception) -> None:
-        text = "an observer (%s) failed (%s); what was decided stands"
+        text = "an observer (%s) failed (%s); the outcome stands"
         self._bounded.write(_log, logging.WARNING, text, type(member).__name__, type(error).__name__)
 
 
 _asking: ContextVar[object] = ContextVar("tokenguard_asking", default=None)
 
 
-class at_a_door:  # noqa: N801 - used as a function; a generator would take three times as long
-    """While this lasts, an adapter asks `validator` and reports the outcome itself."""
+class within_adapter:  # noqa: N801 - used as a function; a generator would take three times as long
+    """Within `with`, an adapter calls `validator` and reports the outcome itself."""
 
     __slots__ = ("_before", "_validator")
 
@@ -126,5 +127,5 @@ class at_a_door:  # noqa: N801 - used as a function; a generator would take thre
 
 
 def is_direct(validator: object) -> bool:
-    """Whether nobody else reports what `validator` is about to decide."""
+    """Whether `validator` is called directly, so that no adapter reports the outcome."""
     return _asking.get() is not validator

@@ -1,7 +1,7 @@
-"""What must not get into records: texts of foreign exceptions, and credentials within other texts of a request.
+"""What must not get into records: texts of others' exceptions, and credentials within other texts of a request.
 
-Owns: `trail`, class, file and line in place of an exception's text, which may quote tokens, keys and URLs; `Redaction`,
-at a cost that does not grow with what a client sent. Must not know: what writes the records.
+Owns: `origin_of`: class, file and line instead of an exception's text, which may quote tokens, keys and URLs;
+`Redaction`, whose cost does not grow with the size of a request. Must not know: what writes the records.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from tokenguard.errors import ConfigurationError
 
 _REDACTED: Final = "[token]"
 _HEAD: Final = 16  # characters by which a credential, or a part of it, is found in other texts
-_SHORTEST: Final = 8  # characters of a credential that is looked for at all: fewer are an ordinary word
+_SHORTEST: Final = 8  # a credential with fewer characters is not searched for: it may be an ordinary word
 _MOST_PARTS: Final = 5  # of a JWE (RFC 7516 section 7.1); a JWT has three
-# What begins as the base64url of a JSON object does: a JWT that a client has put into a path or a request id.
+# A text that begins like the base64url of a JSON object: a JWT in a path or a request id. RFC 7515 section 7.1:
+# BASE64URL(header) || "." || BASE64URL(payload) || "." || BASE64URL(signature)
 _JWT: Final = re.compile(r"(?:eyJ|eyA|ewo|ew0|ewk)[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*", re.ASCII)
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]{16,}", re.ASCII)
 
 
 class Redaction:
-    """Takes the credential `sent`, whole or a part of it between dots, and what looks like a JWT, out of texts.
+    """Removes the credential `sent`, whole or a part of it between dots, and any text like a JWT, from texts.
 
-    A part is found by its first characters, and goes from there as far as text and credential agree; so a text is
-    looked at no further than it is shown. In place of searching for more parts than a token has, every long run of
-    letters and digits is taken out.
+    A part is found by its first characters and ends where text and credential differ. So a text is read only as far as
+    it is shown. If the credential has more parts than a token, every long run of letters and digits is removed instead.
     """
 
     __slots__ = ("_heads", "_sent")
@@ -49,7 +49,7 @@ class Redaction:
         """At most `longest` characters of `text`, and `...` where there are more."""
         if text is None:
             return None
-        seen = text[: longest + _HEAD]  # what begins before the cut is recognized
+        seen = text[: longest + _HEAD]  # a part that begins before the cut is still found
         is_cut = len(text) > len(seen)
         seen = _JWT.sub(_REDACTED, seen)
         if self._heads is None:
@@ -63,7 +63,7 @@ class Redaction:
         return f"{seen[:longest]}..." if is_cut or len(seen) > longest else seen
 
     def _agreeing(self, text: str, at: int, start: int) -> int:
-        """How many characters of `text` from `at` on are those of the credential from `start` on, by bisection."""
+        """How many characters of `text` from `at` equal those of the credential from `start`, by bisection."""
         low, high = 1, min(len(text) - at, len(self._sent) - start)
         while low < high:
             middle = (low + high + 1) // 2
@@ -74,7 +74,7 @@ class Redaction:
         return low
 
 
-def trail(error: BaseException) -> str:
+def origin_of(error: BaseException) -> str:
     """Where an exception came from, and its causes: class, file and line."""
     places: list[str] = []
     current: BaseException | None = error
@@ -83,7 +83,7 @@ def trail(error: BaseException) -> str:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        # Our own texts are constants and say what to do.
+        # Our own texts are constants with the next step.
         ours = type(current) is ConfigurationError and trace is not None and _is_ours(trace)
         places.append(f"{type(current).__name__}{place}{f' ({current})' if ours else ''}")
         current = current.__cause__

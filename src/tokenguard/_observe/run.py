@@ -1,6 +1,6 @@
-"""One run of a validation under observation: how long it took, by which way, and with what outcome.
+"""One validation as observers see it: its duration, its way and its outcome.
 
-Owns: the clock around a run. Must not know: how a token is validated, who observes.
+Owns: the clock around a run. Must not know: how a token is validated, the observers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tokenguard.token import AccessToken
 
 
 class Run:
-    """Reports one validation, from `start` to `end`. What validates calls `note`, then `introspected` if so."""
+    """Reports one validation, from `start` to `end`. The validation calls `note`, and `introspected` if it asked."""
 
     __slots__ = ("_began", "_observer", "required", "way")
 
     def __init__(self, observer: Observers) -> None:
         self._observer = observer
         self._began: float | None = None
-        self.way: Way = "verified"  # a token that is rejected before it was looked up is new as well
+        self.way: Way = "verified"  # also for a token that is rejected before it was looked up
         self.required: tuple[str, ...] = ()
 
     def start(self) -> None:
@@ -29,16 +29,16 @@ class Run:
         self._began = time.perf_counter()
 
     def discard(self) -> None:
-        """There was no credential after all, so nothing was validated."""
+        """Stop the clock without a report: there was no credential, so nothing was validated."""
         self._began = None
 
     def note(self, required: tuple[str, ...], *, remembered: bool) -> None:
-        """Called once the token was looked up."""
+        """Called when the token has been looked up."""
         self.way = "remembered" if remembered else "verified"
         self.required = required
 
     def introspected(self) -> None:
-        """Called by what asks whether the token is active, of a remembered answer or of the issuer."""
+        """Called when a remembered answer or the issuer is asked whether the token is active."""
         self.way = "introspected"
 
     def end(self, error: Exception | None) -> None:
@@ -47,8 +47,8 @@ class Run:
             self._observer.validated(self.way, outcome_of(error)[0], time.perf_counter() - self._began)
 
 
-class Watch(Run):
-    """A run without an adapter, by `with`: it reports the outcome too. What validates sets `token`."""
+class DirectRun(Run):
+    """A run without an adapter, by `with`: it reports the outcome too. The validator sets `token`."""
 
     __slots__ = ("_direct", "_raw", "token")
 
@@ -64,7 +64,7 @@ class Watch(Run):
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not isinstance(error, Exception):
-            return  # cancelled, or told to stop: there was no outcome
+            return  # cancelled or interrupted: there was no outcome
         self.end(error)
         if self._direct:
             self._observer.judged(judged(DIRECT, self.token, error, self.required, None, self._sent))

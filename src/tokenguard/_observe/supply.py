@@ -1,6 +1,6 @@
-"""One call of a token source under observation: how long it took, by which way, and with what outcome.
+"""One call of a token source as observers see it: its duration, its way and its outcome.
 
-Owns: the clock around a call, the words for its outcome. Must not know: how a token is got, who observes.
+Owns: the clock around a call, the words for its outcome. Must not know: how a token is obtained, the observers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SupplyOutcome = Literal["issued", "refused", "unavailable", "error"]
 
 
 class Supply:
-    """Reports one call, from now to `end`. What supplies the token calls `note`."""
+    """Reports one call, from now to `end`. The token source calls `note`."""
 
     __slots__ = ("_began", "_observer", "_way")
 
@@ -26,7 +26,7 @@ class Supply:
         self._began = time.perf_counter()
 
     def note(self, way: SupplyWay) -> None:
-        """By which way the token comes, or would have come."""
+        """The way by which the token comes, or would have come."""
         self._way = way
 
     def end(self, error: Exception | None) -> None:

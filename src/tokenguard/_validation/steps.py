@@ -19,7 +19,7 @@ from tokenguard._oauth import party
 from tokenguard._oauth.claims import CHECKS, TIMES, refers_to_status_list, start, usual_claims
 from tokenguard._oauth.claims import audience as audience_of
 from tokenguard._oauth.introspection_messages import check_active
-from tokenguard._observe.evidence import clear, tell, tell_claims, tell_token
+from tokenguard._observe.evidence import attach_claims, attach_issuer, attach_token, clear
 from tokenguard._validation.find_key import find_key
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.revocation import Revocation, Watching, check_answer
@@ -170,7 +170,7 @@ class Validation:
         try:
             key, keys = yield from find_key(unverified, authority.keys, failed)
         except TokenGuardError as error:
-            tell(error, authority.url)
+            attach_issuer(error, authority.url)
             raise
         return (yield from self._conclude(case, unverified, authority, key, keys))
 
@@ -192,7 +192,7 @@ class Validation:
             if self._checks:
                 self._run_checks(freeze(claims), now)
         except TokenGuardError as error:
-            _tell(error, authority, claims)
+            _attach_claims(error, authority, claims)
             raise
         if audience is not None:
             return audience
@@ -238,7 +238,7 @@ class Validation:
             try:
                 keys = yield from source.attend()
             except TokenGuardError as error:
-                tell(error, authority.url)
+                attach_issuer(error, authority.url)
                 raise
         if basis.keys is not keys:
             if basis.key not in keys.keys:  # withdrawn: validate the token as if it had never been seen
@@ -253,7 +253,7 @@ class Validation:
                 check(token.claims, authority.expected, case.now)
             self._run_checks(token.claims, case.now)
         except TokenGuardError as error:
-            tell_token(error, token)
+            attach_token(error, token)
             raise
         yield from self._check_revoked(case, authority, token.claims)
         return self._enough(case, token)
@@ -281,7 +281,7 @@ class Validation:
         try:
             yield from self._revocation.check(authority, claims, case.raw, case.digest, case.now, case.run)
         except TokenGuardError as error:
-            _tell(error, authority, claims)
+            _attach_claims(error, authority, claims)
             raise
 
     def _introspect(self, case: _Case, authority: Authority, introspector: Introspector) -> Flow[AccessToken]:
@@ -293,7 +293,7 @@ class Validation:
             answer = yield from introspector.ask(case.raw, case.digest, now)
             check_active(answer)
         except TokenGuardError as error:
-            tell(error, authority.url)
+            attach_issuer(error, authority.url)
             raise
         try:
             check_answer(answer, authority.url, expected, now)
@@ -302,14 +302,14 @@ class Validation:
             _note_status(answer, authority)
             yield from self._revocation.check_denied(authority, answer, now)
         except TokenGuardError as error:
-            _tell(error, authority, answer)
+            _attach_claims(error, authority, answer)
             raise
         return self._enough(case, access_token(authority, answer, audience_of(answer, expected.audience_claims), None))
 
 
 def _rejected(authority: Authority, reason: Reason) -> InvalidTokenError:
     error = InvalidTokenError(reason=reason)
-    tell(error, authority.url)
+    attach_issuer(error, authority.url)
     return error
 
 
@@ -318,7 +318,7 @@ def _note_status(claims: Mapping[str, Any], authority: Authority) -> None:
         log_status_unread(authority.url)
 
 
-def _tell(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any]) -> None:
+def _attach_claims(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any]) -> None:
     """Let `error` say whose token it was. Only for claims that hold: of a verified JWT, or an active answer."""
     client_id: object = party.client_id(claims, authority.client_id_claims)
-    tell_claims(error, authority.url, client_id, claims)
+    attach_claims(error, authority.url, client_id, claims)

@@ -20,11 +20,11 @@ from tokenguard.errors import (
     UnavailableError,
 )
 from tokenguard.requirements import Requirement
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
 KEY = "tokenguard.access_token"
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 
 

@@ -260,7 +260,7 @@ def test_threat_85_control_characters_cannot_forge_a_line(client, token_id):
     assert len(told["token_id"]) <= 131
 
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 audit.enable(VALIDATOR, burst=1e9)
 logging.getLogger("tokenguard.audit").setLevel(logging.INFO)

@@ -22,10 +22,10 @@ from tokenguard.errors import (
     MissingTokenError,
 )
 from tokenguard.fastapi import BearerToken, RefusedRequest, add_error_handler
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 SECRET = "eyJzZWNyZXQi"
 ALL = ["GET", "HEAD", "OPTIONS", "POST"]

@@ -28,10 +28,10 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.flask import TokenGuard, current_token, require_scope
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 SECRET = "eyJzZWNyZXQi"
 ALL = ["GET", "POST"]

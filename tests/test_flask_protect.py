@@ -12,9 +12,9 @@ from test_front_doors import bearer
 from tokenguard import ConfigurationError
 from tokenguard._adapters.guard import marks
 from tokenguard.flask import TokenGuard, current_token, require_scope
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 ORIGIN = ("Origin", "https://spa.example.com")
 PREFLIGHT = [ORIGIN, ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "authorization")]

@@ -30,16 +30,16 @@ from tokenguard.errors import (
     Reason,
     TokenGuardError,
 )
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
 SCOPE = ("orders:read", "orders:write")
 METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
 SETTINGS = {"realm": "orders", "resource_metadata": "https://api.example.com/.well-known/oauth-protected-resource"}
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
-UNREACHABLE = FakeIssuer("https://unreachable.example")
+UNREACHABLE = FakeIssuer("https://unreachable.example", clock=Clock())
 UNREACHABLE.outage().start()
 
 Fields = Sequence[tuple[str, str | bytes]]

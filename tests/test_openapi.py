@@ -13,11 +13,11 @@ from tokenguard.errors import ConfigurationError
 from tokenguard.fastapi import REFUSALS, BearerToken, add_error_handler
 from tokenguard.issuer import Issuer
 from tokenguard.requirements import Acr, Role, Scope
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 from tokenguard.validator import TokenValidator
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 TEXTS = {"orders:read": "Read orders", "orders:write": "Change orders"}
 CODE = models.OAuthFlowAuthorizationCode(

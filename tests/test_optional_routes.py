@@ -30,10 +30,10 @@ from tokenguard import (
 )
 from tokenguard._adapters.guard import marks
 from tokenguard.requirements import OPTIONAL
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 KEY = "tokenguard.access_token"
 
 

@@ -35,10 +35,10 @@ from tokenguard import (
     wsgi,
 )
 from tokenguard.challenge import reject
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 GOOD = bearer(ISSUER.mint("a"))
 ERRORS = [
     InsufficientScopeError(("orders:read", "orders:write")),

@@ -23,10 +23,10 @@ from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import ConfigurationError, InsufficientScopeError, MissingTokenError
 from tokenguard.starlette import require_scope
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 ALL = ["GET", "HEAD", "OPTIONS", "POST"]
 

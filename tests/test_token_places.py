@@ -17,10 +17,10 @@ from test_front_doors import plain_asgi, plain_wsgi
 from ways import WAYS
 
 from tokenguard import ConfigurationError, asgi, audit, fastapi, flask, wsgi
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 NAME = "Cf-Access-Jwt-Assertion"
 GOOD, BAD = ISSUER.mint("a"), ISSUER.expired()
 

@@ -10,12 +10,12 @@ from knocking import ask_wsgi, environ
 
 from tokenguard.challenge import reject
 from tokenguard.errors import ConfigurationError, MissingTokenError, UnavailableError
-from tokenguard.testing import FakeIssuer
+from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 from tokenguard.wsgi import BearerMiddleware
 
 KEY = "tokenguard.access_token"
-ISSUER = FakeIssuer()
+ISSUER = FakeIssuer(clock=Clock())
 VALIDATOR = ISSUER.validator()
 SECRET = "eyJzZWNyZXQi"
 

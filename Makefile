@@ -109,6 +109,13 @@ mutation: $(MUTATION)/.stamp ## Mutate the rules and see which tests notice; `mu
 	@$(MUTATION)/bin/mutmut run
 	@$(MUTATION)/bin/mutmut results
 
+SEED ?= 1
+COUNT ?= 200
+
+.PHONY: mutation-sample
+mutation-sample: $(STAMP) ## Mutate a part of what is around the rules: SEED=1 COUNT=200 JOBS=1 (an hour); LINES="src/...py:12" again
+	@$(BIN)/python tools/mutants.py $(SEED) $(COUNT) $(LINES)
+
 # ------------------------------------------------------------------------------------------------------------- checks
 
 .PHONY: check
@@ -207,5 +214,5 @@ dist: $(STAMP) ## Build the wheel and the sdist into dist/
 .PHONY: clean
 clean: ## Remove what the targets made
 	@rm -rf .venv .venv-* dist build site .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache \
-	  .fuzz mutants bench/.venvs bench/.cache tests/interop/node_modules
+	  .fuzz mutants .mutants bench/.venvs bench/.cache tests/interop/node_modules
 	@find . -type d -name __pycache__ -prune -exec rm -rf {} +

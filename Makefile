@@ -159,6 +159,7 @@ $(DOCS)/.stamp: docs.lock | $(BIN)/python
 docs: $(DOCS)/.stamp ## Build the documentation site into site/; any warning fails it
 	@$(BIN)/python tools/site.py build/pages
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
+	@$(BIN)/python tools/site.py --check site
 	@echo "docs: ok"
 
 .PHONY: newcomer

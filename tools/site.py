@@ -1,14 +1,18 @@
 """Gathers the pages of the documentation site: python tools/site.py DIRECTORY
+Looks at the built one: python tools/site.py --check DIRECTORY
 
 What is in docs/ keeps its place; the documents at the root go to project/; the decisions get a list of themselves.
 Links are turned accordingly, so that each is right where its document is kept, on a code host, and on the site. A link
 to what is no page (an example, the licence) becomes its text.
+
+The built site must load nothing from elsewhere: no font, script, style or picture. It must have the tables of settings.
 """
 
 import os
 import re
 import shutil
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,6 +25,14 @@ FENCE_OR_LINK = re.compile(
     r"|(?<!!)\[(?P<text>(?:`[^`\n]*`|[^\]`\n])*)\]\((?P<target>[^)\s]+)\)",
     re.MULTILINE | re.DOTALL,
 )
+
+
+# What makes a browser fetch something while it shows a page; `rel` of those links that it fetches.
+LOADED = {"src", "srcset", "poster", "data", "background"}
+FETCHED = {"stylesheet", "icon", "preload", "prefetch", "modulepreload", "preconnect", "manifest", "apple-touch-icon"}
+ELSEWHERE = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
+IN_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?([^"')\s]+)""", re.IGNORECASE)
+TABLES = 40  # of settings in the reference, at least: one for each class
 
 
 def places(root: Path) -> dict[Path, str]:
@@ -70,5 +82,49 @@ def gather(root: Path, into: Path) -> None:
     (into / DECISIONS).write_text("\n".join([*lines, ""]), "utf-8")
 
 
+class Loads(HTMLParser):
+    """Finds what a page makes a browser fetch from elsewhere. The theme fetches a script where it finds `mermaid`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """One element."""
+        values = {name: value or "" for name, value in attrs}
+        loaded = [values[name] for name in LOADED & values.keys()]
+        if tag == "link" and FETCHED & set(values.get("rel", "").lower().split()):
+            loaded.append(values.get("href", ""))
+        loaded += IN_STYLE.findall(values.get("style", ""))
+        self.found += [one for one in loaded if ELSEWHERE.match(one)]
+        if "mermaid" in values.get("class", "").split():
+            self.found.append("mermaid")
+
+
+def loads(site: Path) -> list[str]:
+    """What the built site would fetch from elsewhere, with the file that does."""
+    found = []
+    for path in sorted(site.rglob("*")):
+        if path.suffix in {".html", ".svg"}:
+            page = Loads()
+            page.feed(path.read_text("utf-8"))
+            found += [f"{path.relative_to(site)}: {one}" for one in page.found]
+        elif path.suffix == ".css":
+            urls = IN_STYLE.findall(path.read_text("utf-8"))
+            found += [f"{path.relative_to(site)}: {one}" for one in urls if ELSEWHERE.match(one)]
+    return found
+
+
+def check(site: Path) -> str | None:
+    """What is wrong with the built site."""
+    if found := loads(site):
+        return "loaded from elsewhere: " + ", ".join(found)
+    if (site / "reference.html").read_text("utf-8").count("<th>setting</th>") < TABLES:
+        return "reference.html lacks the tables of settings that tools/reference.py makes"
+    return None
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--check":
+        sys.exit(check(Path(sys.argv[2])))
     gather(ROOT, Path(sys.argv[1]))

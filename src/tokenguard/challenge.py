@@ -55,7 +55,9 @@ _REFUSALS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
 class Rejection(NamedTuple):
     """What an adapter writes out, as it stands. For HEAD it keeps the header fields and leaves out the body.
 
-    A field may be there twice: write out `headers` one by one, never as a `dict`.
+    - `status`: of HTTP
+    - `headers`: pairs of name and value. A field may be there twice: write them out one by one, never as a `dict`
+    - `body`: the problem document (RFC 9457), JSON
     """
 
     status: int

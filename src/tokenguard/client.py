@@ -63,22 +63,36 @@ _KNOWN: Final = 4  # spellings of a key that are remembered, on average
 
 class TokenSource(Runtime):
     """Access tokens of one client at one authorization server (RFC 6749 section 4.4, RFC 8693). One source serves any
-    number of threads and event loops at once, and survives a fork. It keeps one token for each key, which is all that a
-    token was asked for, and renews it ahead, in the background; tokens are written nowhere.
+    number of threads and event loops at once, and survives a fork. It keeps one token for each key, which is all
+    that a token was asked for, and renews it ahead, in the background; tokens are written nowhere.
 
-    `issuer`: the authorization server, whose metadata names the token endpoint; `token_endpoint` replaces that.
-    `client_id`, `client_secret`, `client_auth`: as whom and how this client authenticates. `client_secret` may be two,
-    `(current, previous)`, while it is rotated. `private_key` (PEM or JWK), `private_key_id`, `private_key_algorithm`,
-    `assertion_audience`: as `Introspection` has them; instead of a key, `client_assertion` is an assertion that the
-    platform signs. `scope`: space-delimited or iterable; `resource`: absolute URIs (RFC 8707); `audience`: names of
-    services (RFC 8693). `subject_token`, `subject_token_type`: makes the grant token exchange. `parameters`: further
-    form fields. Secrets, keys, assertions and subject tokens are values or plain callables without arguments, read for
-    each token request beside the event loop; `SecretFile(path)` is one.
+    - `issuer`: the authorization server, whose metadata names the token endpoint
+    - `token_endpoint`: replaces the one that metadata names
 
-    `dpop`: True binds tokens to a key of this source (RFC 9449). `default_lifetime`: seconds that a token is used where
-    the answer names no lifetime. `cache_size`: keys, the least recently used makes room. `http_timeout`: seconds for
-    all that one attempt does. `clock`, `monotonic`, `jitter`, `allow_insecure_http`, `transport`, `ssl_context`: as
-    `TokenValidator` has them.
+    What is asked for:
+
+    - `scope`: space-delimited or iterable
+    - `resource`: absolute URIs (RFC 8707)
+    - `audience`: names of services (RFC 8693)
+    - `subject_token`, `subject_token_type`: makes the grant token exchange (RFC 8693)
+    - `parameters`: further form fields
+    - `dpop`: True binds tokens to a key of this source (RFC 9449)
+
+    How this client authenticates. Secrets, keys, assertions and subject tokens are values or plain callables without
+    arguments, such as `SecretFile(path)`, read for each token request beside the event loop.
+
+    - `client_auth`: the method
+    - `client_id`: as whom
+    - `client_secret`: one, or two while it is rotated: `(current, previous)`
+    - `private_key`, `private_key_id`, `private_key_algorithm`, `assertion_audience`: as `Introspection` has them
+    - `client_assertion`: in place of a key, an assertion that the platform signs
+
+    Limits, and for tests:
+
+    - `default_lifetime`: seconds that a token is used where the answer names no lifetime
+    - `cache_size`: keys; the least recently used one makes room
+    - `http_timeout`: seconds for all that one attempt does
+    - `clock`, `monotonic`, `jitter`, `allow_insecure_http`, `transport`, `ssl_context`: as `TokenValidator` has them
 
     Raises `ConfigurationError`, with what to write instead.
     """

@@ -29,8 +29,9 @@ else:
 class AccessTokenAuth(_Auth):
     """Give it to `Client` or `AsyncClient`, of httpx or httpx2: `auth=AccessTokenAuth(tokens, origin)`.
 
-    `tokens`: a `TokenSource`. `origin`: one or several URLs of the API, of which scheme, host and port count. `scope`,
-    `resource`, `audience`: as `TokenSource.token` has them.
+    - `tokens`: gives the tokens
+    - `origin`: one or several URLs of the API, of which scheme, host and port count
+    - `scope`, `resource`, `audience`: as `TokenSource.token` has them
 
     A request to any other origin is a `ConfigurationError` before anything is sent; where there is no token, the error
     of the source leaves the call and nothing is sent. A 401 from the origin discards the token and repeats the request

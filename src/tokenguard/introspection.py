@@ -50,28 +50,36 @@ class AnswerStore(Protocol):
 class Introspection:
     """Token introspection at an issuer: give it to `Issuer(..., introspection=...)`.
 
-    `when="opaque"` asks for opaque tokens only; `when="always"` asks for every JWT too, after judging it here.
-    `endpoint` is discovered from the issuer where it is not given. `client_auth` says how this API authenticates, and
-    `client_id` as whom: every method but `bearer` needs it. `client_secret`, `bearer_token` and `private_key` may be
-    callables, read at each use in a thread of tokenguard's own, so that a rotated secret is picked up and a slow vault
-    stops no event loop.
+    - `when`: `"opaque"` asks about opaque tokens only; `"always"` about every JWT too, after validating it here
+    - `endpoint`: its URL; None: discovered from the issuer
+    - `require_audience`: False accepts an opaque token whose answer has no `aud`, which RFC 7662 section 2.2 allows:
+      then every token that the server calls active is good here, whichever API it was issued for. An `aud` that is
+      there must match. Under `when="always"` the `aud` of the JWT was checked, and the answer needs none
 
-    An assertion of `private_key_jwt` (RFC 7523 section 3) is signed with `private_key`, unencrypted PEM or a private
-    JWK, by `private_key_algorithm`, RS256 if not given, which must fit the key. `private_key_id` is its `kid`, by
-    default the JWK's, else none. It is addressed to the issuer; `assertion_audience` replaces that for a server that
-    insists.
+    How this API authenticates to the server. Secrets, tokens and keys may be callables, read at each use in a thread of
+    tokenguard's own: a rotated secret is used at once, and a slow vault stops no event loop.
 
-    `require_audience=False` lets an opaque token pass whose answer has no `aud`, which RFC 7662 section 2.2 allows:
-    then every token that the server calls active is good here, whichever API it was given to. An `aud` that is there
-    has to match all the same. Under `when="always"` a JWT's own `aud` was checked, and the answer needs none.
+    - `client_auth`: the method
+    - `client_id`: as whom; every method but `bearer` needs it
+    - `client_secret`: of the two `client_secret_` methods
+    - `bearer_token`: of `bearer`
+    - `private_key`: of `private_key_jwt` (RFC 7523 section 3): unencrypted PEM or a private JWK
+    - `private_key_algorithm`: must fit the key
+    - `private_key_id`: the `kid` of its assertions; None: the JWK's, else none
+    - `assertion_audience`: the `aud` of its assertions, for a server that insists; None: the issuer
+    - `ssl_context`: holds the client certificate of `tls_client_auth`, or a CA of the endpoint's own
 
-    Seconds: `cache_ttl` bounds how long an active token is not asked for again (never past its `exp`), and so how
-    late a revocation may take effect; `negative_ttl` is the same for inactive ones; 0 turns either off. `stale_ttl`
-    lets a positive answer outlive `cache_ttl`, only while the server gives none: it is out of reach, or sends a page, a
-    redirect or a 5xx instead; not where it refuses our credentials or this token's question. `max_concurrency` bounds
-    the questions in flight, `cache_size` the answers remembered, of either kind. `store` shares answers between
-    processes of the same `client_id`; without one, as `client_auth="bearer"` may be, they stay in the process.
-    `ssl_context` holds the client certificate of `tls_client_auth`, or a CA of the endpoint's own.
+    What is remembered:
+
+    - `cache_ttl`: seconds that an active token is not asked about again, never past its `exp`; a revocation may take
+      effect so late; 0 turns it off
+    - `negative_ttl`: the same for inactive ones
+    - `stale_ttl`: seconds that a positive answer outlives `cache_ttl`, only while the server gives no answer: it is
+      unreachable, or sends a page, a redirect or a 5xx instead; not where it rejects our credentials or the question
+    - `cache_size`: answers remembered, of either kind
+    - `store`: shares answers between processes of the same `client_id`; without one, as `client_auth="bearer"` may be,
+      they stay in the process
+    - `max_concurrency`: questions at once
 
     Raises `ConfigurationError` with what to write instead.
     """

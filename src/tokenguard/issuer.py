@@ -33,35 +33,50 @@ PublicKey: TypeAlias = str | bytes  # PEM
 class Issuer(Presets):
     """An authorization server whose access tokens are accepted.
 
-    `url` is the exact `iss` of its tokens: no normalisation, a final slash counts (RFC 7519 section 4.1.1). Keys come
-    from `jwks` (static, RFC 7517), from `jwks_uri`, or are discovered from `url` (RFC 8414 section 3), which then must
-    be an https URL without query and fragment. `jwks` may also be a PEM public key (`str` or `bytes`) or several, one
-    in each text; such a key has no name and so fits any `kid`. Ages are seconds: `jwks_max_age` is used where the
-    server gives none, `jwks_max_stale` bounds how long keys outlive their freshness while the server is out of reach,
-    `jwks_cooldown` spaces attempts. `audience` replaces the validator's. `profile="rfc9068"` demands `typ: at+jwt` and
-    the claims of RFC 9068 section 2.2. `algorithms` is the allow-list of header `alg`s, RS, PS and ES 256 to 512 and
-    EdDSA if not given; HS* need a static `jwks` of secrets at least as long as the hash.
-    `introspection` asks the issuer about tokens.
+    - `url`: the exact `iss` of its tokens: no normalisation, a final slash counts (RFC 7519 section 4.1.1)
 
-    `jwks_bearer_token` is sent with requests for metadata and keys, where an issuer wants one: a value, or a plain
-    callable such as `SecretFile`, read at each request. It goes to the origin of `url` and of a given `jwks_uri` only,
-    whatever the metadata names. `jwks_ssl_context` is used for these requests in place of the validator's.
+    Its keys are discovered from `url` (RFC 8414 section 3), which then must be an https URL without query and fragment,
+    unless one of the first two is given:
 
-    What a provider says in claims of its own names: `token_types` narrows the accepted header `typ` (None is an absent
-    one). `audience_claims`, `scope_claims` and `client_id_claims` are names of claims, the first one that is there
-    counts; `role_claims` are names, or tuples of names that lead into objects, and all of them count. `machine_signs`
-    tell `AccessToken.is_machine`: tuples `(claim, test, text, verdict)`, the first that fits decides; tests are
-    `present`, `absent`, `is`, `starts`, `ends` and `same_as` (another claim).
+    - `jwks_uri`: where they are fetched
+    - `jwks`: static keys: a key set (RFC 7517), a PEM public key, or a list of these, one in each text. A PEM key has
+      no name and so fits any `kid`
+    - `jwks_max_age`: seconds that keys are fresh where the server says nothing else
+    - `jwks_max_stale`: seconds that keys are used after that, while the server is unreachable
+    - `jwks_cooldown`: seconds between two attempts
+    - `jwks_bearer_token`: sent with requests for metadata and keys, where an issuer wants one: a value, or a plain
+      callable such as `SecretFile`, read at each request. It goes to the origin of `url` and of a given `jwks_uri`
+      only, whatever the metadata names
+    - `jwks_ssl_context`: for these requests, in place of the validator's
+    - `introspection`: asks the issuer about tokens
 
-    What a token must have besides: `required_claims` are names; `claim_values` maps names to a value or several, one of
-    which the claim must be; `clients` is an allow-list of client ids and replaces the validator's.
+    What a token must be:
+
+    - `algorithms`: the allow-list of header `alg`s, RS, PS and ES 256 to 512 and EdDSA if not given; HS* need a static
+      `jwks` of secrets at least as long as the hash
+    - `audience`: replaces the validator's
+    - `profile`: `"rfc9068"` demands `typ: at+jwt` and the claims of RFC 9068 section 2.2
+    - `token_types`: narrows the accepted header `typ`; None in it is an absent one
+    - `required_claims`: names of claims that must be there
+    - `claim_values`: maps names to a value or several, one of which the claim must be
+    - `clients`: an allow-list of client ids; replaces the validator's
+
+    In which claims a provider says it:
+
+    - `audience_claims`, `scope_claims`, `client_id_claims`: names; the first that is there counts
+    - `role_claims`: names, or tuples of names that lead into objects; all of them count
+    - `machine_signs`: tell `AccessToken.is_machine`: tuples `(claim, test, text, verdict)`, the first that fits
+      decides. Tests are `present`, `absent`, `is`, `starts`, `ends` and `same_as` (another claim)
 
     `Issuer.auth0(...)` and its like fill all this in for well-known providers; each takes the settings above as keyword
-    arguments, which go before its own, except that required claims and values add to them. See docs/presets.md.
+    arguments, which replace its own, except that required claims and values add to them. See docs/presets.md.
 
-    Read back, `static_keys` are the usable keys of `jwks`, None where keys are fetched, and `accepted_types` what
-    `profile` and `token_types` come to: header `typ`s in lower case, None for all that an access token may have.
-    `has_empty_subjects`: whether an empty `sub` reads as absent, which only a preset can say. They are no settings.
+    To read, not to set:
+
+    - `static_keys`: the usable keys of `jwks`, None where keys are fetched
+    - `accepted_types`: what `profile` and `token_types` come to, in lower case; None for all that an access token may
+      have
+    - `has_empty_subjects`: whether an empty `sub` reads as absent, which only a preset can say
 
     Raises `ConfigurationError` with what to write instead.
     """

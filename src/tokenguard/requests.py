@@ -27,9 +27,12 @@ __all__ = ["AccessTokenAuth"]
 
 
 class AccessTokenAuth(AuthBase):
-    """Give it to a session or a request: `session.auth = AccessTokenAuth(tokens, origin)`.
+    """Give it to a session or a request: `session.auth = AccessTokenAuth(tokens, origin)`. The rules are those of
+    `tokenguard.httpx.AccessTokenAuth`.
 
-    The settings and the rules are those of `tokenguard.httpx.AccessTokenAuth`.
+    - `tokens`: gives the tokens
+    - `origin`: one or several URLs of the API, of which scheme, host and port count
+    - `scope`, `resource`, `audience`: as `TokenSource.token` has them
     """
 
     def __init__(

@@ -188,8 +188,11 @@ class Acr(Requirement):
 
 
 class MaxAge(Requirement):
-    """The subject signed in at most `seconds` (whole, at least 1) ago: the claim `auth_time` (OpenID Connect Core
-    section 2), without leeway. Unmet: 401 with `max_age` (RFC 9470 section 3)."""
+    """The subject signed in recently: the claim `auth_time` (OpenID Connect Core section 2), without leeway. Unmet: 401
+    with `max_age` (RFC 9470 section 3).
+
+    - `seconds`: since the sign-in at most; whole, at least 1
+    """
 
     __slots__ = ("seconds",)
 

@@ -55,15 +55,17 @@ class RevocationStore(Protocol):
 
 
 class RevocationList:
-    """Tokens that are refused although they are otherwise good: give it to `TokenValidator(..., revocations=...)`.
+    """Tokens that are rejected although they are otherwise good: give it to `TokenValidator(..., revocations=...)`.
 
-    Effective on the next request, also for remembered tokens. In memory by default: then it holds in this process
-    only, is empty after a restart, and takes `max_entries`; entries go by themselves some time after their `until`.
-    A `store` shares it between processes and hosts.
+    Effective on the next request, also for remembered tokens. Entries go by themselves some time after their `until`.
+
+    - `store`: shares the list between processes and hosts. None: in memory, so it holds in this process only and is
+      empty after a restart
+    - `max_entries`: that the memory takes
 
     `until` is the `exp` of the token, or of the longest-lived token that is meant (NumericDate); later the token has
-    expired anyway. Bad arguments raise `ConfigurationError`; a store out of reach `IntrospectionUnavailableError`,
-    and then nothing was revoked.
+    expired anyway. Bad arguments raise `ConfigurationError`; an unreachable store `IntrospectionUnavailableError`, and
+    then nothing was revoked.
     """
 
     MAX_LEEWAY: ClassVar[float] = MARGIN

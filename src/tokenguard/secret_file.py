@@ -19,9 +19,11 @@ _LARGEST: Final = 65_536  # octets; the longest private key in PEM takes a tenth
 class SecretFile:
     """A secret in a file, such as one that Docker or Kubernetes mounts. Give it where a secret may be a callable.
 
-    `path`: absolute. Each call opens it anew, so that a rotated secret counts at its next use, and returns its text,
-    UTF-8, without one final newline. A file that is missing, empty, no file, not UTF-8 or larger than 64 KiB raises:
-    nothing of it is ever sent. The `repr` shows the path, never the secret.
+    - `path`: absolute
+
+    Each call opens the file anew, so that a rotated secret counts at its next use, and returns its text, UTF-8, without
+    one final newline. A file that is missing, empty, no file, not UTF-8 or larger than 64 KiB raises: nothing of it is
+    ever sent. The `repr` shows the path, never the secret.
 
     Raises `ConfigurationError` for a path that is not absolute, and when called.
     """

@@ -69,15 +69,24 @@ for _name in (
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class AccessToken:
-    """A judged access token. Frozen, compared by identity, deeply read-only.
+    """A token that passed every check. Frozen, compared by identity, deeply read-only.
 
-    Times are NumericDate (RFC 7519 section 2) as sent, int or float, or None where the claim is absent. `scopes` is
-    empty where the token grants nothing. `claims` holds everything that was sent, in dicts and lists that cannot
-    be changed: `json.dumps`, pydantic and web frameworks take them as they are.
+    Times are NumericDate (RFC 7519 section 2) as sent, int or float, or None where the claim is absent.
 
-    `roles` come from the issuer's `role_claims`. `is_machine` tells whether a client acts for itself: True or False
-    where the issuer's preset knows the signs, None where it cannot be known. It is good for a policy's default or a
-    log, and proves nothing.
+    - `issuer`: `iss`, exactly that of a configured issuer
+    - `subject`: `sub`: for whom the client acts, or the client itself
+    - `client_id`: the client that got the token
+    - `audience`: `aud`: the APIs that it is for
+    - `scopes`: what it grants; empty where it grants nothing
+    - `expires_at`: `exp`
+    - `issued_at`: `iat`
+    - `not_before`: `nbf`
+    - `token_id`: `jti`, which a revocation list names
+    - `claims`: everything that was sent, in dicts and lists that cannot be changed: `json.dumps`, pydantic and web
+      frameworks take them as they are
+    - `roles`: from the issuer's `role_claims`
+    - `is_machine`: whether a client acts for itself: True or False where the issuer's preset knows the signs, None
+      where it cannot be known. It serves a default of a policy or a log, and proves nothing
     """
 
     issuer: str

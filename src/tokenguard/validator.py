@@ -55,7 +55,11 @@ _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 @dataclass(frozen=True, slots=True)
 class IssuerState:
-    """One issuer as the validator sees it now: `issuer` is its URL, `keys` the life of its keys."""
+    """One issuer as the validator sees it now.
+
+    - `issuer`: its URL
+    - `keys`: the state of its keys
+    """
 
     issuer: str
     keys: KeyState
@@ -64,17 +68,35 @@ class IssuerState:
 class TokenValidator(Runtime):
     """Validates access tokens. One validator serves any number of threads and event loops at once, and survives a fork.
 
-    `issuer`: who may issue, `str | Issuer` or several; a token's `iss` selects one by exact match. `audience`: one of
-    these must be in the token's `aud`. `leeway`: seconds by which clocks may differ. `clock`: wall time in seconds for
-    claims (default: what `time.time` is at each call); `monotonic`: seconds for the ages of caches. `checks`: further
-    callables `(claims, now) -> None` that raise `InvalidTokenError` to refuse; nothing removes a built-in check.
-    `max_token_bytes` bounds a token, `token_cache_size` the remembered verdicts (0: none). `http_timeout`: seconds for
-    a whole refresh or introspection. `transport`: an httpx transport for outbound calls, closed by its owner.
-    `ssl_context`: for outbound calls without one, a CA or client certificate of your own (default: as httpx, by the
-    environment). `allow_insecure_http`: True lets issuers, keys and introspection be asked over http, for development
-    only: whoever is on the way may replace the keys. `jitter`: returns 0 to 1, the share of 5 % of their freshness by
-    which keys are refreshed early, so that a fleet does not fetch at one moment (default: random). `revocations`: a
-    denylist. `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer.
+    Whom to trust, and for what:
+
+    - `issuer`: who may issue tokens; the `iss` of a token selects one by exact match
+    - `audience`: names of this API; one of them must be in the `aud` of a token
+    - `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer. None: any client
+    - `checks`: further callables `(claims, now) -> None` that raise `InvalidTokenError` to reject; they cannot replace
+      a built-in check
+    - `revocations`: a list of tokens to reject before they expire
+    - `leeway`: seconds by which clocks may differ
+
+    Requests to issuers:
+
+    - `http_timeout`: seconds for a whole refresh of keys, or for one introspection
+    - `transport`: an httpx transport to use for them; its owner closes it
+    - `ssl_context`: with a CA or a client certificate of your own; not beside a `transport`. None: as httpx, by the
+      environment
+    - `allow_insecure_http`: True allows http, for development only: whoever is on the network path may replace the keys
+
+    Limits:
+
+    - `max_token_bytes`: of a token; a longer one is malformed
+    - `token_cache_size`: how many validated tokens are remembered; 0 turns this off
+
+    For tests and fleets:
+
+    - `clock`: wall time in seconds, for claims. By default what `time.time` is at each call
+    - `monotonic`: seconds, for the ages of caches
+    - `jitter`: returns 0 to 1, the share of 5 % of their freshness by which keys are refreshed early, so that a fleet
+      does not fetch at one moment
 
     Raises `ConfigurationError`, with what to write instead.
     """

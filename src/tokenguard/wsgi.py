@@ -27,11 +27,19 @@ __all__ = ["BearerMiddleware"]
 
 
 class BearerMiddleware:
-    """Guards every request of `app`. The settings are those of `tokenguard.asgi.BearerMiddleware`.
+    """Guards every request of `app`.
+
+    - `scope`: what every token must grant, all of it
+    - `require`: what else is required of every token, from `tokenguard.requirements`
+    - `public`: paths that need no token: `"/health"`, or `"/docs/*"` for what lies below `/docs/`
+    - `optional`: a request without credentials passes, one with bad credentials does not; not beside a `scope`
+    - `header`: the field that a gateway puts the token into, as its whole value; None: `Authorization`
+    - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
+    - `show_reason`: True shows clients which check failed; for development
 
     The app finds an `AccessToken` at `environ["tokenguard.access_token"]`, or None on public paths and where `optional`
-    let a request through. Only `HTTP_AUTHORIZATION` is read: no other header, and no variable that a rewriting server
-    adds, decides anything. No method is exempt.
+    let a request through. Only `HTTP_AUTHORIZATION`, or the variable of `header`, is read: no other header, and no
+    variable that a rewriting server adds, decides anything. No method is exempt.
 
     Whatever goes wrong in the guard is a rejection. A `TokenGuardError` that reaches this from the app before the first
     octet of the body is answered as one of the guard's; everything else that the app raises passes untouched. With

@@ -13,9 +13,12 @@ from typing import Literal, NoReturn
 class IssuedToken:
     """An access token that was issued to this client. Compared by identity; never shown, never pickled.
 
-    `access_token`: the token itself. `token_type`: `Bearer` or `DPoP`. `authorization`: the value of the header field.
-    `scopes`: what was granted; as asked where the answer names none. `expires_at`: seconds since the epoch, by this
-    host's clock. `issuer`: the authorization server.
+    - `access_token`: the token itself
+    - `token_type`: how it is sent
+    - `authorization`: the value of the header field
+    - `scopes`: what was granted; as asked where the answer names none
+    - `expires_at`: seconds since the epoch, by this host's clock
+    - `issuer`: the authorization server
     """
 
     access_token: str = field(repr=False)
@@ -37,9 +40,12 @@ TokenStatus = Literal["cold", "fresh", "due", "expired"]
 class TokenState:
     """What is known of one key, which is what a token was asked for. Delays in seconds, None where there is none.
 
-    `state`: `cold` (no token yet), `fresh`, `due` (to be renewed, in use) or `expired` (not in use any more).
-    `next_attempt_in`: until the next request may go out, which the first caller from then on makes; None while one is
-    under way. `last_error`: a constant word, while the last attempt is a failed one.
+    - `scopes`, `resource`, `audience`: the key
+    - `state`: `cold` (no token yet), `fresh`, `due` (to be renewed, in use) or `expired` (not in use any more)
+    - `expires_in`: until the token expires
+    - `next_attempt_in`: until the next request may go out, which the first caller from then on makes; None while one is
+      pending
+    - `last_error`: a constant word, while the last attempt is a failed one
     """
 
     scopes: frozenset[str]

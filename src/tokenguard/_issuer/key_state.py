@@ -12,12 +12,16 @@ State = Literal["static", "cold", "fresh", "stale", "expired"]
 class KeyState:
     """What is known of one issuer's keys at one moment. Ages and delays in seconds, None where there is none.
 
-    `state`: `static` (given in the settings), `cold` (never fetched), `fresh`, `stale` (in use beyond its freshness,
-    within the bound) or `expired` (not in use any more). `fetching`: an attempt is under way. `cooling_down`: an
-    unknown key would not be asked for now. `age`: since the set was fetched or confirmed. `fresh_for`, `serves_for`:
-    until it is stale, until it is expired. `next_attempt_in`: until the next scheduled attempt, None while fetching; it
-    is made by the first request from then on. `last_error`: a constant word, while the last attempt is a failed one.
-    `fetches` and `failures` count attempts since the start.
+    - `state`: `static` (given in the settings), `cold` (never fetched), `fresh`, `stale` (in use beyond its freshness,
+      within the bound) or `expired` (not in use any more)
+    - `fetching`: an attempt is pending
+    - `cooling_down`: no fetch would be made now for an unknown key
+    - `key_ids`: the `kid` of each usable key
+    - `age`: since the set was fetched or confirmed
+    - `fresh_for`, `serves_for`: until it is stale, until it is expired
+    - `next_attempt_in`: until the next scheduled attempt, None while fetching; the first request from then on makes it
+    - `last_error`: a constant word, while the last attempt is a failed one
+    - `fetches`, `failures`: attempts since the start
     """
 
     state: State

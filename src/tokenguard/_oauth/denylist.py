@@ -15,7 +15,11 @@ Key: TypeAlias = tuple[str, str, str]
 
 
 class Entry(NamedTuple):
-    """What was revoked: everything until `until`, or only what was issued before `issued_before`. NumericDate."""
+    """What was revoked. Times are NumericDate.
+
+    - `until`: when the entry may go
+    - `issued_before`: only tokens that were issued before; None: everything
+    """
 
     until: float
     issued_before: float | None = None

@@ -61,13 +61,16 @@ redis.call('SET', KEYS[1], untl .. ' ' .. before, 'PX', string.format('%.0f', tt
 class RedisStore:
     """Give it to `RevocationList(store)`, to `Introspection(store=...)`, or to both.
 
-    `url_or_clients`: a URL as redis-py reads it, or two functions that make a synchronous and an asyncio client (for
-    Sentinel, or a TLS set-up of your own); a client must give bytes, not str. Reading costs one round trip for each
-    request. `local_copy_max_age` (seconds) spares it for what this process has read before, and lets a revocation take
-    effect that much later; `local_copy_size` bounds it. `timeout`: seconds, see below; `max_connections` bounds the
-    connections of each client. `prefix` (printable ASCII) begins every key, so that services which must not share keep
-    apart in one Redis. `clock`: wall time in seconds, for when an entry may go; `monotonic`: seconds for the age of
-    local copies and for the pause below. Raises `ConfigurationError` for a setting that may not be.
+    - `url_or_clients`: a URL as redis-py reads it, or two functions that make a synchronous and an asyncio client (for
+      Sentinel, or a TLS set-up of your own); a client must give bytes, not str
+    - `prefix`: printable ASCII that begins every key, so that services which must not share keep apart in one Redis
+    - `local_copy_max_age`: seconds that what this process has read is not read again, and that a revocation may take
+      effect later; 0: each request reads, which costs one round trip
+    - `local_copy_size`: entries of that copy
+    - `timeout`: seconds, see below
+    - `max_connections`: of each client
+    - `clock`: wall time in seconds, for when an entry may go
+    - `monotonic`: seconds, for the age of local copies and for the pause below
 
     After 3 failures in a row to answer, in threads and loops together, a Redis is left alone for a second: calls fail
     at once, then one of them probes. `timeout` bounds a whole round trip in a loop; in threads each of its parts: a
@@ -76,6 +79,8 @@ class RedisStore:
     Whatever redis-py raises leaves as it is; `RevocationList` and `Introspection` decide what it means. One store
     serves threads and event loops and survives a fork. Connections of a loop close with it; `close()` and `aclose()`
     (once in each loop that used it) release them earlier, and a later call opens new ones.
+
+    Raises `ConfigurationError` for a setting that may not be.
     """
 
     def __init__(

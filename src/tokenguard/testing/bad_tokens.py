@@ -24,7 +24,11 @@ _Made = TypeVar("_Made", bound=Callable[..., str])
 
 
 class BadToken(NamedTuple):
-    """A bad token and the `Reason` that it must be refused with. Unpacks to the two; its `repr` hides the token."""
+    """A bad token and why it must be rejected. Unpacks to the two; its `repr` hides the token.
+
+    - `token`: as a client sends it
+    - `reason`: the check that must reject it
+    """
 
     token: str
     reason: Reason

@@ -40,10 +40,15 @@ class OAuthError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Client:
-    """A registered client. `scopes` None: any scope. `key` signs its assertions. `repr` hides secrets.
+    """A registered client. `repr` hides secrets.
 
-    `previous_secret` is good as well, as while a secret is rotated. `public`: it has no credentials, and may
-    exchange tokens and redeem codes only.
+    - `client_id`: its name
+    - `secret`: its password; None: it has none
+    - `scopes`: that it may get; None: any
+    - `key`: signs its assertions
+    - `token_format`: what it gets
+    - `previous_secret`: good as well, as while a secret is rotated
+    - `public`: it has no credentials, and may exchange tokens and redeem codes only
     """
 
     client_id: str

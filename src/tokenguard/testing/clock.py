@@ -10,7 +10,9 @@ __all__ = ["Clock"]
 class Clock:
     """Seconds that stand still until `advance` moves them; give it as `clock`, as `monotonic`, or as both.
 
-    Calling it reads the time. Thread-safe. `now` is in seconds since the epoch, as `time.time` returns.
+    Calling it reads the time. Thread-safe.
+
+    - `now`: seconds since the epoch, as `time.time` returns
     """
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:

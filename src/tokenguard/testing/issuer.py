@@ -28,18 +28,23 @@ __all__ = ["FakeIssuer"]
 class FakeIssuer(AuthorizationServer):
     """An authorization server in this process: keys, metadata, key set, token, introspection, revocation endpoints.
 
-    It is judged by the real validator: nothing here switches a check off, and there is nothing to switch.
+    The real validator checks its tokens: nothing here switches a check off, and there is nothing to switch.
 
     In-process: `issuer.transport`, or `httpx.MockTransport(issuer)`, as `transport` of a `TokenValidator`. Over
     loopback HTTP: `with issuer.serve() as server:`. `issuer.validator()` builds a validator that is wired either way.
 
-    `url`: the issuer identifier. `audience`: what `aud` says. `algorithm`: what signs, one of `ALGORITHMS`. `clock`:
-    wall time in seconds. `random_bytes`: source of token ids, opaque tokens and secrets. `discovery`: where metadata is
-    found, any of `PLACES`. `jwks_uri`: another place for the key set. `client_id`: of the client that is registered at
-    the start, whose `client_secret` is random. Key pairs are made on first use and never leave the process.
+    - `url`: the issuer identifier
+    - `audience`: what `aud` says
+    - `algorithm`: what signs, one of `ALGORITHMS`
+    - `client_id`: of the client that is registered at the start, whose `client_secret` is random
+    - `clock`: wall time in seconds
+    - `random_bytes`: source of token ids, opaque tokens and secrets
+    - `discovery`: where metadata is found, any of `PLACES`
+    - `jwks_uri`: another place for the key set
 
-    To look at: `counters`, and `requests`, the last thousand. To change what is answered: `publish`, `outage`, and the
-    attributes of `endpoints` (cache headers, metadata and introspection members).
+    Key pairs are made on first use and never leave the process. To look at: `counters`, and `requests`, the last
+    thousand. To change what is answered: `publish`, `outage`, and the attributes of `endpoints` (cache headers,
+    metadata and introspection members).
 
     Not for production: it grants any scope and any audience to its clients.
     """

@@ -134,10 +134,13 @@ def sign(key: PrivateKey, algorithm: str, data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SigningKey:
-    """One key pair, or one shared secret, with the name and algorithm it is published under.
-
-    `members` changes the published JWK: `{"use": "enc"}` adds or replaces, `ABSENT` drops. `repr` shows no key
+    """One key pair, or one shared secret, with the name and algorithm it is published under. `repr` shows no key
     material.
+
+    - `kid`: its name
+    - `algorithm`: the header `alg`
+    - `private`: what signs
+    - `members`: changes the published JWK: `{"use": "enc"}` adds or replaces, `ABSENT` drops
     """
 
     kid: str

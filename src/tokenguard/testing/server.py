@@ -32,8 +32,11 @@ _LARGEST_BODY = 131_072  # octets; a token request is a few hundred
 
 
 class DevelopmentServer:
-    """Serves one `FakeIssuer` at `http://127.0.0.1:PORT`. `FakeIssuer.serve()` has started it; end
-    it by `with`, or by `stop()`.
+    """Serves one `FakeIssuer` at `http://127.0.0.1:PORT`. `FakeIssuer.serve()` has started it; end it by `with`, or by
+    `stop()`.
+
+    - `issuer`: whose endpoints are served
+    - `port`: 0 is any free one
 
     While it runs, and while it is stopped between `stop()` and the next `start()`, the issuer's `url` is this server's;
     leaving the `with` block gives the issuer its own URL back. `start()` after `stop()` takes the same port. Stopped,

@@ -22,8 +22,15 @@ Mode = Literal["refuse", "timeout", "error", "garbage", "hang"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One request as it arrived: absolute `url` without query, header names in lower case, `query` undecoded. `repr`
-    holds no secret."""
+    """One request as it arrived. `repr` holds no secret.
+
+    - `method`: of HTTP
+    - `url`: absolute, without query
+    - `query`: undecoded
+    - `headers`: pairs, names in lower case
+    - `body`: its octets
+    - `endpoint`: which one it reached
+    """
 
     method: str
     url: str
@@ -42,7 +49,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Response:
-    """One answer, ready to be written. `headers` do not hold the length; `repr` holds the status alone."""
+    """One answer, ready to be written. `repr` holds the status alone.
+
+    - `status`: of HTTP
+    - `body`: its octets
+    - `headers`: pairs, without the length
+    """
 
     status: int
     body: bytes = b""
@@ -125,9 +137,13 @@ class Counters:
 class Outage:
     """A time in which some endpoints do not answer. Use it with `with`, or with `start()` and `stop()`.
 
-    `mode`: `refuse` (no connection), `timeout` (as if the caller's timeout had run out, without waiting for it; over
-    real HTTP the answer just never comes), `error` (500), `garbage` (200 and HTML), `hang` (no answer until the outage
-    ends, then the usual one). `endpoints`: which ones; None for all. Nothing sleeps: `stop()` releases what hangs.
+    - `mode`: `refuse` (no connection), `timeout` (as if the caller's timeout had run out, without waiting for it; over
+      real HTTP the answer just never comes), `error` (500), `garbage` (200 and HTML), `hang` (no answer until the
+      outage ends, then the usual one)
+    - `active`: the issuer's outages that last
+    - `endpoints`: which ones; None for all
+
+    Nothing sleeps: `stop()` releases what hangs. Made by `FakeIssuer.outage`.
     """
 
     def __init__(

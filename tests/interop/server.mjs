@@ -2,7 +2,7 @@
 // Configuration: one line of JSON on stdin, {"clients": [...]}. Prints its issuer when it listens.
 // POST /test/rotate replaces its signing keys while it serves; "keep=1" goes on publishing the old ones.
 import { createServer } from 'node:http';
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline/promises';
 import Provider from 'oidc-provider';
 
@@ -32,6 +32,7 @@ function resourceServer(_ctx, resource) {
   };
 }
 
+const nonceSecret = randomBytes(32);
 let current = keys();
 let handle;
 
@@ -48,6 +49,7 @@ function build(issuer, published) {
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      dPoP: { enabled: true, nonceSecret, requireNonce: () => true },
       introspection: { enabled: true, allowedPolicy: () => true },
       revocation: { enabled: true, allowedPolicy: () => true },
       resourceIndicators: { enabled: true, defaultResource: () => undefined, getResourceServerInfo: resourceServer },

@@ -19,12 +19,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tokenguard.client import TokenSource
 from tokenguard.errors import (
     InsufficientScopeError,
     IntrospectionUnavailableError,
     InvalidTokenError,
     Reason,
     TokenGuardError,
+    TokenRefusedError,
 )
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
@@ -259,3 +261,72 @@ def test_when_always_cannot_work_here_and_the_operator_is_told_why(provider, cap
     assert isinstance(judge(validator, provider.token()), IntrospectionUnavailableError)
     assert "unsupported_token_type" in caplog.text
     assert 'write when="opaque"' in caplog.text
+
+
+# -- tokens for a client of our own ------------------------------------------------------------------------------------
+
+
+def source(provider, client_id="app", client_secret="app-secret", **settings):
+    settings = {
+        "scope": "orders:read",
+        "resource": "https://api.example.com/?",
+        "allow_insecure_http": True,
+        **settings,
+    }
+    return TokenSource(provider.url, client_id, client_secret, **settings)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "client_secret", "client_auth"),
+    [
+        ("app", "app-secret", "client_secret_basic"),
+        ("api:1", "s3cret+%:&=/ ~*", "client_secret_basic"),
+        ("posting", "s", "client_secret_post"),
+    ],
+)
+def test_a_source_gets_tokens_by_a_secret(provider, client_id, client_secret, client_auth):
+    with source(provider, client_id, client_secret, client_auth=client_auth) as tokens:
+        token = tokens.token()
+        assert asyncio.run(tokens.token_async()) is token
+    assert token.scopes == {"orders:read"}
+    assert 0 < token.expires_at - time.time() <= 300
+    with provider.validator() as validator:
+        assert validator.validate(token.access_token, scope="orders:read").client_id == client_id
+
+
+@pytest.mark.parametrize("algorithm", SIGNERS)
+def test_a_source_gets_tokens_by_an_assertion(provider, algorithm):
+    key = SIGNERS[algorithm][0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    settings = {"client_auth": "private_key_jwt", "private_key": key, "private_key_algorithm": algorithm}
+    with source(provider, f"signing-{algorithm}", None, private_key_id=f"{algorithm}-1", **settings) as tokens:
+        assert asyncio.run(tokens.token_async()).token_type == "Bearer"
+
+
+def test_a_source_answers_the_servers_nonce(provider):
+    with source(provider, dpop=True) as tokens:
+        token = tokens.token()
+        assert (
+            token.token_type,
+            "jkt" in jwt.decode(token.access_token, options={"verify_signature": False})["cnf"],
+        ) == (
+            "DPoP",
+            True,
+        )
+        assert asyncio.run(tokens.token_async(scope="orders:write")).token_type == "DPoP"
+
+
+def test_a_source_is_refused_in_the_servers_words(provider):
+    with source(provider, "app", "wrong") as tokens, pytest.raises(TokenRefusedError) as caught:
+        tokens.token()
+    assert (caught.value.error, caught.value.error_description) == ("invalid_client", "client authentication failed")
+
+
+def test_a_source_says_what_was_granted(provider, caplog):
+    with source(provider, scope="orders:read orders:burn") as tokens:
+        assert tokens.token().scopes == {"orders:read"}
+    assert "lacks scopes that were asked for: 'orders:burn'" in caplog.text
+
+
+def test_a_secret_that_is_rotated_fails_nobody(provider):
+    with source(provider, "app", ("not-there-yet", "app-secret")) as tokens:
+        assert tokens.token()

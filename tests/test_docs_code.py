@@ -25,6 +25,8 @@ from walking import SHELLS, blocks, files, walk
 import tokenguard
 from tokenguard import Introspection, Issuer, RevocationList, TokenValidator, asgi, audit, fastapi, flask
 from tokenguard._setup.environment import _INTROSPECTION, _ISSUER, _VALIDATOR, _object
+from tokenguard.client import TokenSource
+from tokenguard.httpx import AccessTokenAuth
 from tokenguard.redis import RedisStore
 from tokenguard.testing import FakeIssuer
 
@@ -41,6 +43,8 @@ DESCRIBED = [
     fastapi.BearerToken,
     flask.TokenGuard,
     audit.enable,
+    TokenSource,
+    AccessTokenAuth,
     FakeIssuer,
 ]
 

@@ -30,7 +30,7 @@ FRAMEWORKS = {
     "rich",
     "pytest",
 }
-HTTP_CLIENTS = {"httpx", "httpcore", "h11", "requests", "aiohttp", "urllib3"}
+HTTP_CLIENTS = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "requests", "aiohttp", "urllib3"}
 # What takes long, and brings http.client along: loaded with the first key or validator.
 LATER = {"http.client", "urllib.request", "jwt", "cryptography", "asyncio"}
 PUBLIC = {
@@ -49,7 +49,10 @@ PUBLIC = {
     "RejectedError",
     "ResourceRequest",
     "RevocationList",
+    "SecretFile",
     "TokenGuardError",
+    "TokenRefusedError",
+    "TokenUnavailableError",
     "TokenValidator",
     "UnavailableError",
 }
@@ -70,6 +73,7 @@ def loaded_by(statement: str, watched: frozenset[str] | set[str] = FRAMEWORKS | 
 
 def test_import_loads_no_framework_and_no_http_client():
     assert loaded_by("import tokenguard", FRAMEWORKS | HTTP_CLIENTS | LATER) == set()
+    assert loaded_by("import tokenguard.client", FRAMEWORKS | HTTP_CLIENTS | LATER) == set()
 
 
 @pytest.mark.parametrize(

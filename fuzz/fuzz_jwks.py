@@ -11,7 +11,7 @@ import atheris
 
 with atheris.instrument_imports(include=["tokenguard"]):
     from tokenguard._jose import strict_json
-    from tokenguard._jose.jwk import KeySetError, import_set
+    from tokenguard._jose.key_set import KeySetError, import_set
     from tokenguard._oauth import server_metadata
 
 from oracles import strict_object

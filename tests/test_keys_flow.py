@@ -13,7 +13,7 @@ from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.key_fetch import without_frames
 from tokenguard._issuer.keys import KeySource
 from tokenguard._issuer.warm_up import AT_ONCE, warm_up
-from tokenguard._jose.jwk import import_set
+from tokenguard._jose.key_set import import_set
 from tokenguard.errors import KeysUnavailableError
 from tokenguard.introspection import Introspection
 from tokenguard.testing import Clock, FakeIssuer

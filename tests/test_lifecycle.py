@@ -56,11 +56,11 @@ def test_warm_up_leaves_nothing_behind_but_keys(world, caplog):
         assert len(validator._memory) == 0
         assert validator._validation._headers == {}
         assert "HS256" not in validator._validation._algorithms
-        assert "rehearsal" not in caplog.text
+        assert "prewarm" not in caplog.text
 
 
 @world
-def test_warm_up_rehearses_tokens_that_are_accepted(world, monkeypatch):
+def test_warm_up_prewarms_with_tokens_that_are_accepted(world, monkeypatch):
     """A refusal, which nobody would hear of, would leave most of the way unused."""
     judged, verified = [], set()
     validate, verifies = TokenValidator.validate, Key.verifies
@@ -74,7 +74,7 @@ def test_warm_up_rehearses_tokens_that_are_accepted(world, monkeypatch):
 
 
 @world
-def test_warm_up_is_done_once_keys_are_there_whatever_becomes_of_its_rehearsal(world, monkeypatch):
+def test_warm_up_is_done_once_keys_are_there_even_if_prewarming_fails(world, monkeypatch):
     monkeypatch.setattr("tokenguard._setup.prewarm.SigningKey", broken)
     with living(world) as life:
         life.validator.warm_up() if world == "threads" else life.run(life.validator.warm_up_async())

@@ -13,7 +13,8 @@ from knocking import challenge
 from vectors.minting import jwk, token
 
 from tokenguard import Introspection, InvalidTokenError, Issuer, Reason, RejectedError, TokenValidator
-from tokenguard._jose.jwk import UnusableKeyError, import_key, import_set
+from tokenguard._jose.jwk import UnusableKeyError, import_key
+from tokenguard._jose.key_set import import_set
 from tokenguard._oauth import server_metadata
 from tokenguard.challenge import reject
 

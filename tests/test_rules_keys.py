@@ -20,7 +20,8 @@ from tokenguard._jose import jwk as rules
 from tokenguard._jose import signatures
 from tokenguard._jose.algorithms import DEFAULT, FITTING, SYMMETRIC, allow_list, normalise
 from tokenguard._jose.algorithms import NAMES as ALL_NAMES
-from tokenguard._jose.jwk import KeySetError, UnusableKeyError, import_key, import_set
+from tokenguard._jose.jwk import UnusableKeyError, import_key
+from tokenguard._jose.key_set import KeySetError, import_set
 from tokenguard._jose.pem import import_pem
 from tokenguard._jose.signatures import ALGORITHMS
 from tokenguard.testing import FakeIssuer
@@ -395,7 +396,7 @@ def test_what_is_no_allow_list(names, says):
 
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"])
-def test_a_rehearsal_reaches_the_library_and_proves_nothing(alg, monkeypatch):
+def test_prewarming_reaches_the_library_and_proves_nothing(alg, monkeypatch):
     seen = []
     bind = signatures.verifier
     octets = {"RS256": 256, "PS256": 256, "ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}[alg]
@@ -413,11 +414,11 @@ def test_a_rehearsal_reaches_the_library_and_proves_nothing(alg, monkeypatch):
         return holds
 
     monkeypatch.setattr(signatures, "verifier", watched)
-    import_key(FakeIssuer(algorithm=alg).key.jwk()).rehearse(alg)
+    import_key(FakeIssuer(algorithm=alg).key.jwk()).prewarm(alg)
     assert seen == [alg]
 
 
-def test_a_secret_is_rehearsed_too(monkeypatch):
+def test_a_secret_is_prewarmed_too(monkeypatch):
     seen = []
     bind = signatures.verifier
 
@@ -426,7 +427,7 @@ def test_a_secret_is_rehearsed_too(monkeypatch):
         return lambda signature, signed: seen.append((alg, verify(signature, signed)))
 
     monkeypatch.setattr(signatures, "verifier", watched)
-    import_key({"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"}, symmetric=True).rehearse("HS256")
+    import_key({"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"}, symmetric=True).prewarm("HS256")
     assert seen == [("HS256", False)]
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenguard import InsufficientScopeError, Issuer, RejectedError, TokenValidator
-from tokenguard._jose.jwk import Key, KeySet
+from tokenguard._jose.jwk import Key
+from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth import claims as rules
 from tokenguard._oauth import credential
 from tokenguard._oauth.claims import CHECKS, Expected, usual_claims

@@ -390,7 +390,7 @@ def test_s20_an_import_that_raises_is_a_failed_fetch(time, monkeypatch):
         issuer=Issuer(URL, jwks_uri=URL + "/jwks"),
         transport=httpx.MockTransport(lambda request: httpx.Response(200, json={"keys": [jwk("rsa")]})),
     )
-    monkeypatch.setattr("tokenguard._jose.jwk.import_key", explode)
+    monkeypatch.setattr("tokenguard._jose.key_set.import_key", explode)
     with pytest.raises(UnavailableError):
         validator.validate(token())
 

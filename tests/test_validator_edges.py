@@ -20,7 +20,7 @@ from tokenguard._adapters.request import WsgiReader
 from tokenguard._flow import forks
 from tokenguard._io import runtime
 from tokenguard._jose import jws
-from tokenguard._jose.jwk import import_set
+from tokenguard._jose.key_set import import_set
 from tokenguard._validation.find_key import find_key
 from tokenguard.testing import FakeIssuer
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
-from tokenguard._jose import jwk, pem
+from tokenguard._jose import jwk, key_set, pem
 from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
 from tokenguard._jose.jws import ACCESS_TOKEN_TYPES, RFC9068_TYPES
 from tokenguard._oauth import fetch_credential, party
@@ -102,7 +102,7 @@ class Issuer(Presets):
     required_claims: str | Iterable[str] = field(default=(), kw_only=True, repr=False)
     claim_values: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True, repr=False)
     clients: str | Iterable[str] | None = field(default=None, kw_only=True, repr=False)
-    static_keys: jwk.KeySet | None = field(default=None, init=False, repr=False)
+    static_keys: key_set.KeySet | None = field(default=None, init=False, repr=False)
     accepted_types: frozenset[str | None] | None = field(default=None, init=False, repr=False)
     has_empty_subjects: bool = field(default=False, init=False, repr=False)
 
@@ -177,13 +177,13 @@ class Issuer(Presets):
         if self.jwks is not None and (self.introspection is None or self.introspection.endpoint is not None):
             raise ConfigurationError("jwks_bearer_token is sent with fetches, and jwks is not fetched: leave it out")
 
-    def _import_static(self) -> jwk.KeySet:
+    def _import_static(self) -> key_set.KeySet:
         keys = self._import_jwks() if isinstance(self.jwks, Mapping) else self._import_pem()
         if not any(not key.algorithms.isdisjoint(self.allowed) for key in keys.keys):
             raise ConfigurationError("no key of the static jwks fits the allowed algorithms")
         return keys
 
-    def _import_pem(self) -> jwk.KeySet:
+    def _import_pem(self) -> key_set.KeySet:
         given = [self.jwks] if isinstance(self.jwks, str | bytes) else self.jwks
         texts: list[Any] = list(given) if isinstance(given, Iterable) else []
         if not texts or not all(isinstance(text, str | bytes) for text in texts):
@@ -199,7 +199,7 @@ class Issuer(Presets):
         self._set("jwks", texts if len(texts) > 1 else texts[0])
         return keys
 
-    def _import_jwks(self) -> jwk.KeySet:
+    def _import_jwks(self) -> key_set.KeySet:
         symmetric = jwk.kind(self.allowed) == "symmetric"
         members = self.jwks.get("keys") if isinstance(self.jwks, Mapping) else None
         if not isinstance(members, list | tuple):
@@ -211,8 +211,8 @@ class Issuer(Presets):
                 except jwk.UnusableKeyError as error:
                     raise ConfigurationError(f"a key of the static jwks is not usable: {error}") from None
         try:
-            keys = jwk.import_set(self.jwks, symmetric=symmetric)
-        except jwk.KeySetError:
+            keys = key_set.import_set(self.jwks, symmetric=symmetric)
+        except key_set.KeySetError:
             raise ConfigurationError(
                 "the static jwks has no usable key, or more than 1,000: check kty, crv, use, key_ops, alg and sizes"
             ) from None

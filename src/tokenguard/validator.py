@@ -24,7 +24,7 @@ from tokenguard._observe.run import DirectRun, Run
 from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
 from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
-from tokenguard._setup.prewarm import rehearse
+from tokenguard._setup.prewarm import prewarm
 from tokenguard._validation.begin import NO_STACK, Start, unexpected
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.steps import Check, Validation
@@ -170,7 +170,7 @@ class TokenValidator(Runtime):
         )
         # For our adapters too: they know the octets of a credential already, or a token.
         self._begin, self._check = start.begin, start.check
-        self._is_rehearsed = False
+        self._is_prewarmed = False
         urls = [url for one in issuers for url in asked(one).values()]
         super().__init__(transport, ssl_context, log, fetches=fetches, asked=urls)
 
@@ -304,18 +304,18 @@ class TokenValidator(Runtime):
         introspection endpoint), side by side, at most 32 at a time. Then raise the first `KeysUnavailableError`, if
         any."""
         self._finish(warm_up(self._authorities))
-        self._rehearse()
+        self._prewarm()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
         self._check_async()
         await self._finish_async(warm_up(self._authorities))
-        self._rehearse()
+        self._prewarm()
 
-    def _rehearse(self) -> None:
-        if not self._is_rehearsed:  # a readiness probe may warm up every second
-            self._is_rehearsed = True
-            rehearse(TokenValidator, self._validation.key_of_each_algorithm())
+    def _prewarm(self) -> None:
+        if not self._is_prewarmed:  # a readiness probe may warm up every second
+            self._is_prewarmed = True
+            prewarm(TokenValidator, self._validation.key_of_each_algorithm())
 
     def state(self) -> tuple[IssuerState, ...]:
         """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""

@@ -17,8 +17,8 @@ from tokenguard._flow.effects import ExchangeError, Flow, Response, reading
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.freshness import lifetime
-from tokenguard._jose import jwk, strict_json
-from tokenguard._jose.jwk import KeySet, KeySetError
+from tokenguard._jose import key_set, strict_json
+from tokenguard._jose.key_set import KeySet, KeySetError
 from tokenguard._observe.bounded_log import BoundedLog
 
 _ACCEPT: Final = ("accept", "application/jwk-set+json, application/json")
@@ -48,7 +48,7 @@ class KeyFetch:
         fetch: Fetch,
         log: BoundedLog,
     ) -> None:
-        self._write = partial(log.write, jwk.log)
+        self._write = partial(log.write, key_set.log)
         self._jwks_uri = jwks_uri
         self._discovery = discovery
         self._max_age = max_age
@@ -117,7 +117,7 @@ def _read(answer: Response, previous: KeySet | None, write: Callable[[int, str, 
         document = strict_json.parse_object(answer.body)
     except ValueError:
         raise KeySetError("not_a_json_object") from None
-    return jwk.import_set(document, previous=previous, write=write)
+    return key_set.import_set(document, previous=previous, write=write)
 
 
 def word(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from tokenguard._issuer.freshness import JITTER
 from tokenguard._issuer.key_fetch import KeyFetch, without_frames, word
 from tokenguard._issuer.key_schedule import Schedule
 from tokenguard._issuer.key_state import KeyState, State
-from tokenguard._jose.jwk import KeySet
+from tokenguard._jose.key_set import KeySet
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.errors import ConfigurationError, KeysUnavailableError
 

@@ -1,7 +1,7 @@
-"""Signature algorithms (RFC 7518 section 3, RFC 8037, RFC 9864) and what each one demands of a key.
+"""Signature algorithms (RFC 7518 section 3, RFC 8037, RFC 9864) and the keys that each one needs.
 
-Owns: the names that may be allowed and the binding of an algorithm to a key type and curve: which algorithm verifies is
-decided here, never by a token. Must not know: who does the verifying (`signatures`).
+Owns: the names that may be allowed, and the key type and curve of each algorithm: never a token decides which algorithm
+verifies. Must not know: how a signature is verified (`signatures`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES: Final = (
 SYMMETRIC: Final = frozenset({"HS256", "HS384", "HS512"})
 DEFAULT: Final = tuple(name for name in NAMES if name not in SYMMETRIC)
 
-# (kty, crv) of a JWK -> the algorithms that it can serve. One curve, one algorithm (RFC 7518 section 3.4).
+# (kty, crv) of a JWK -> the algorithms that it can verify. One curve, one algorithm (RFC 7518 section 3.4).
 FITTING: Final = MappingProxyType[tuple[str, str | None], frozenset[str]](
     {
         ("RSA", None): frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
@@ -34,7 +34,7 @@ DIGEST_BYTES: Final = MappingProxyType({"HS256": 32, "HS384": 48, "HS512": 64})
 
 
 def normalise(name: str) -> str:
-    """Ed25519 (RFC 9864) names the only EdDSA curve supported here, so both names are one algorithm."""
+    """Ed25519 (RFC 9864) is the only EdDSA curve supported here, so both names mean one algorithm."""
     return "EdDSA" if name == "Ed25519" else name
 
 

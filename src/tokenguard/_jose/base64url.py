@@ -1,10 +1,9 @@
-"""base64url as RFC 7515 section 2 wants it: unpadded, the URL-safe alphabet only, canonical.
+"""base64url as RFC 7515 section 2 requires it: unpadded, the URL-safe alphabet only, canonical.
 
 Canonical means that the unused bits of the last character are zero: otherwise one value would have several spellings.
 
-There are two ways to the same octets: by `pybase64` where it is installed (the extra `fast`), elsewhere by `binascii`.
-For a token of full size one takes 3 µs, the other 25. Both accept exactly the same texts: tests compare them, and every
-vector goes through both.
+There are two decoders: `pybase64` if it is installed (the extra `fast`), else `binascii`. For a token of full size the
+first takes 3 µs, the second 25. Both accept exactly the same texts: tests compare them, with every vector.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from collections.abc import Callable
 from types import BuiltinFunctionType
 from typing import Final, TypeAlias
 
-# What makes of a text, or of several with dots between them, one of the same length that the second function decodes.
-# Both raise ValueError.
-Way: TypeAlias = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
+# Two functions. The first changes a text, or several with dots between them, into one of the same length, which the
+# second decodes. Both raise ValueError.
+Decoder: TypeAlias = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
 
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-# To the standard alphabet for `binascii`, the dot kept, and all else to a character that its strict mode refuses.
+# To the standard alphabet for `binascii`. The dot stays; other octets become a character that its strict mode rejects.
 _TO_STANDARD: Final = bytes(
     octet if octet in _ALPHABET or octet == ord(".") else ord("!") for octet in range(256)
 ).translate(bytes.maketrans(b"-_", b"+/"))
@@ -30,8 +29,8 @@ _PLUS: Final = ord("+")
 _SLASH: Final = ord("/")
 _PAD: Final = ord("=")
 
-# What is missing at the end, and the last characters whose unused bits are zero, in either alphabet: 4 unused bits for
-# 2 characters, 2 bits for 3. One character over is nothing: its padding is one that both ways refuse.
+# By the number of characters over: the padding, and the last characters whose unused bits are zero, in either alphabet:
+# 4 unused bits for 2 characters, 2 bits for 3. One character is never enough: its padding is one that both reject.
 _PADDING: Final = (b"", b"!", b"==", b"=")
 _LAST: Final = (frozenset(range(256)), frozenset(range(256)), frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
 
@@ -54,29 +53,29 @@ def _decode_standard(text: bytes) -> bytes:
 
 
 def _url_safe(text: bytes) -> bytes:
-    # `pybase64` takes + and / beside the characters that stand for them, and all padding is ours.
+    # `pybase64` accepts + and / beside - and _, and padding is added below.
     if _PLUS in text or _SLASH in text or _PAD in text:
         raise ValueError("not base64url")
     return text
 
 
-BY_BINASCII: Final[Way] = _standard, _decode_standard
+BY_BINASCII: Final[Decoder] = _standard, _decode_standard
 
 
-def by_pybase64(b64decode: Callable[[bytes, bytes, bool], bytes]) -> Way:
+def by_pybase64(b64decode: Callable[[bytes, bytes, bool], bytes]) -> Decoder:
     def decode_url_safe(text: bytes) -> bytes:
         return b64decode(_padded(text), b"-_", True)  # the last: validate
 
     return _url_safe, decode_url_safe
 
 
-def best() -> Way:
-    """The faster way of those that are here."""
+def best() -> Decoder:
+    """The faster decoder of those that are installed."""
     try:
         from pybase64 import b64decode
     except ImportError:
         return BY_BINASCII
-    # Where it could not be compiled it is Python, and slower than `binascii`.
+    # Without its compiled part it is slower than `binascii`.
     return by_pybase64(b64decode) if isinstance(b64decode, BuiltinFunctionType) else BY_BINASCII
 
 

@@ -1,7 +1,7 @@
-"""PEM public keys (RFC 7468 section 13): keys without a name, as some issuers give them in place of a JWK set.
+"""PEM public keys (RFC 7468 section 13): keys without a kid, which some issuers publish instead of a JWK set.
 
-Owns: what such a text may be, and what is said where it is something else. Must not know: what a key may verify (`jwk`,
-through which every one of them goes), settings.
+Owns: what such a text may be, and the error text for anything else. Must not know: what a key may be (`jwk`, which
+reads each of them), settings.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from tokenguard._jose.jwk import MAX_TRIED, Key, KeySet, UnusableKeyError, import_key
+from tokenguard._jose.jwk import Key, UnusableKeyError, import_key
+from tokenguard._jose.key_set import MAX_TRIED, KeySet
 
 _BEGIN: Final = "-----BEGIN "
 _NO_PEM: Final = (
@@ -20,7 +21,7 @@ _DAMAGED: Final = "it is damaged, or of another kind than RSA, P-256, P-384, P-5
 
 
 class NamelessKeys(KeySet):
-    """Keys that no `kid` chooses among: each token is tried with those that fit its algorithm."""
+    """Keys without a `kid`: a token is tried with each key that fits its algorithm."""
 
     __slots__ = ()
     are_named = False
@@ -33,8 +34,8 @@ class NamelessKeys(KeySet):
 
 
 def import_pem(texts: Iterable[str | bytes]) -> NamelessKeys:
-    """The keys, one a text, the same one once. Raises `UnusableKeyError`, also for more of one kind than a token is
-    tried with."""
+    """The keys, one for each text, without duplicates. Raises `UnusableKeyError`, also for more keys of one kind than a
+    token is tried with."""
     keys: dict[Any, Key] = {}
     for text in texts:
         key = _import(text)
@@ -42,8 +43,8 @@ def import_pem(texts: Iterable[str | bytes]) -> NamelessKeys:
     for key in keys.values():
         if sum(other.algorithms == key.algorithms for other in keys.values()) > MAX_TRIED:
             raise UnusableKeyError(
-                f"there are more than {MAX_TRIED} of one kind, and no name tells which one a token means: write a JWK"
-                " set whose keys have a kid"
+                f"there are more than {MAX_TRIED} of one kind, and no kid selects the one for a token: write a JWK set"
+                " whose keys have a kid"
             )
     return NamelessKeys(tuple(keys.values()))
 
@@ -62,6 +63,6 @@ def _import(text: str | bytes) -> Key:
 
     try:
         jwk = public_jwk(text.encode("ascii"))
-    except Exception:  # noqa: BLE001 - whatever a library raises, its message may quote the key
+    except Exception:  # noqa: BLE001 - libraries raise several, and their messages may quote the key
         raise UnusableKeyError(_DAMAGED) from None
     return import_key(jwk)

@@ -1,8 +1,8 @@
-"""PyJWT and cryptography: the one module that imports them, and that only where a key is first made.
+"""Verifying signatures by PyJWT and cryptography. The only module that imports them; loaded when the first key is made.
 
-Owns: their algorithm objects and key types, a key and an algorithm bound to what verifies. Must not know: which of them
-a token may use (`algorithms`, `jwk`).
-`import tokenguard` loads neither: PyJWT brings `http.client` along, and both take longer than all that is ours.
+Owns: their algorithm objects and key types; the function that verifies for a key and an algorithm. Must not know: which
+algorithm a token may use (`algorithms`, `jwk`).
+`import tokenguard` loads neither: PyJWT imports `http.client`, and both take longer to load than this whole package.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Verify: TypeAlias = Callable[[bytes, bytes], bool]
-"""Takes a signature and what it signs. True where it holds; False or any exception where it does not."""
+"""Takes a signature and the octets that it signs. True if it verifies; False or any exception if it does not."""
 
 ALGORITHMS: Final = MappingProxyType[str, Algorithm](
     {
@@ -62,7 +62,7 @@ _HASHES: Final = MappingProxyType({"256": hashes.SHA256(), "384": hashes.SHA384(
 
 
 def verifier(alg: str, public: Any) -> Verify:
-    """What verifies `alg` (RFC 7518 section 3, RFC 8037) under `public`, a key that fits it.
+    """The function that verifies `alg` (RFC 7518 section 3, RFC 8037) under `public`, a key that fits it.
 
     `cryptography` itself, with padding and hash made once. PyJWT's objects make them for each signature and ask for the
     kind of key again: 1.5 of 49 microseconds for ES256, 0.8 of 20 for PS256.
@@ -82,7 +82,7 @@ def verifier(alg: str, public: Any) -> Verify:
 
 
 def public_jwk(pem: bytes) -> dict[str, Any]:
-    """The JWK of a PEM public key, so that one rule says what a key may be. Raises whatever the libraries raise."""
+    """The JWK of a PEM public key, so that one rule (`jwk`) decides what a key may be. Raises the libraries' errors."""
     public: Any = load_pem_public_key(pem)
     if isinstance(public, RSAPublicKey):
         return RSAAlgorithm.to_jwk(public, as_dict=True)

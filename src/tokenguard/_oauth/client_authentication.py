@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
+from tokenguard._jose.signing import SIGNING_ALGORITHMS, SigningKey, UnusableSecretError, signing_key
 from tokenguard._oauth import client_auth
-from tokenguard._oauth.client_auth import Credentials, SigningKey, UnusableSecretError
+from tokenguard._oauth.client_auth import Credentials
 from tokenguard.errors import ConfigurationError
 
 Text: TypeAlias = str | Callable[[], str]
@@ -61,8 +62,8 @@ class ClientAuthentication:
         for name in ("client_id", "private_key_id", "assertion_audience"):
             if getattr(self, name) is not None:
                 printable(name, getattr(self, name))
-        if self.private_key_algorithm not in client_auth.SIGNING_ALGORITHMS:
-            names = ", ".join(client_auth.SIGNING_ALGORITHMS)
+        if self.private_key_algorithm not in SIGNING_ALGORITHMS:
+            names = ", ".join(SIGNING_ALGORITHMS)
             raise ConfigurationError(f"private_key_algorithm must be one of {names}")
         needed = _ASSERTED if self._is_asserted else _NEEDS[self.method]
         for name in needed:
@@ -149,7 +150,7 @@ class ClientAuthentication:
         """The key, parsed once for as long as the same source is given."""
         signing = self._signing
         if signing is None or signing[0] != source:
-            key = client_auth.signing_key(source, self.private_key_algorithm)
+            key = signing_key(source, self.private_key_algorithm)
             signing = (dict(source) if isinstance(source, Mapping) else source, key)
             object.__setattr__(self, "_signing", signing)
         return signing[1]

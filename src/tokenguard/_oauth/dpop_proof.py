@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from tokenguard._jose.base64url import encode
-from tokenguard._oauth.client_auth import SigningKey
+from tokenguard._jose.signing import SigningKey
 
 ALGORITHM: Final = "ES256"
 _COORDINATE: Final = 32  # octets (RFC 7518 section 6.2.1.2)

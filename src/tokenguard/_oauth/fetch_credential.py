@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from tokenguard._jose.signing import UnusableSecretError
 from tokenguard._oauth import client_auth
 from tokenguard._settings import is_fetchable
 from tokenguard.errors import ConfigurationError
@@ -74,5 +75,5 @@ def _headers(token: object) -> tuple[tuple[str, str], ...]:
         )
     try:
         return client_auth.bearer(token).headers
-    except client_auth.UnusableSecretError as error:
+    except UnusableSecretError as error:
         raise ConfigurationError(f"jwks_bearer_token cannot be used: {error}") from None

@@ -1,6 +1,6 @@
-"""From settings to the parts of a validator: issuers become authorities, and what cannot work is refused now.
+"""From settings to the parts of a validator: issuers become authorities, and settings that cannot work are rejected.
 
-Owns: what settings mean together: an issuer and the validator's flags. Must not know: how a token is judged, when
+Owns: what the settings of an issuer and of the validator mean together. Must not know: how a token is validated, when
 anything is fetched.
 """
 
@@ -30,11 +30,11 @@ _LONGEST_TIMEOUT: Final = 300  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """What a validator's settings say to each of its issuers. `authority` makes one ready; nothing is fetched yet.
+    """The settings of a validator that concern each of its issuers. `authority` prepares one; nothing is fetched yet.
 
-    `log` is for what requests can bring about. `answers` shares introspection answers where an issuer's own settings
-    name no store. `presents_certificate`: whether the validator's own TLS context, or a transport of the caller's, may
-    hold a client certificate.
+    `log` is for records that requests can cause. `answers` is the store of introspection answers for issuers whose own
+    settings name none. `presents_certificate`: whether the validator's TLS context, or the caller's transport, may hold
+    a client certificate.
     """
 
     audiences: frozenset[str]
@@ -50,8 +50,8 @@ class Assembly:
     _shared: dict[Hashable, list[tuple[Issuer, KeySource]]] = field(default_factory=dict, init=False, repr=False)
 
     def authority(self, issuer: Issuer) -> Authority:
-        """One issuer at run time. Raises `ConfigurationError` for http, and where a client certificate is missing."""
-        self._refuse_http(issuer)
+        """One issuer at run time. Raises `ConfigurationError` for http, and if a client certificate is missing."""
+        self._reject_http(issuer)
         introspection = issuer.introspection
         discovery = None
         token = issuer.jwks_bearer_token
@@ -93,8 +93,8 @@ class Assembly:
         return Authority(issuer, own, keys, discovery, introspector, self.clients, leeway=self.leeway)
 
     def _keys(self, issuer: Issuer, discovery: Discovery | None, fetch: Fetch) -> KeySource:
-        """The key source of an issuer: that of another one with the same configured `jwks_uri` and settings, if there
-        is one. A discovered URL is what that issuer's server says, so it is never shared."""
+        """The key source of an issuer, shared with another issuer of the same configured `jwks_uri` and settings. A
+        discovered URL comes from that issuer's server, so it is never shared."""
         sharing: list[tuple[Issuer, KeySource]] = []
         if issuer.jwks_uri is not None:
             same = (issuer.jwks_uri, issuer.jwks_max_age, issuer.jwks_max_stale, issuer.jwks_cooldown)
@@ -120,7 +120,7 @@ class Assembly:
         sharing.append((issuer, keys))
         return keys
 
-    def _refuse_http(self, issuer: Issuer) -> None:
+    def _reject_http(self, issuer: Issuer) -> None:
         for name, url in asked(issuer).items():
             if not is_https(url) and not self.allow_insecure_http:
                 raise ConfigurationError(
@@ -130,7 +130,7 @@ class Assembly:
 
 
 def asked(issuer: Issuer) -> dict[str, str]:
-    """The URLs that are fetched for an issuer, as far as its settings name them, by the setting."""
+    """The URLs that are fetched for an issuer and that its settings name, by setting."""
     named = {
         "jwks_uri": issuer.jwks_uri,
         "issuer": issuer.url if _is_discovered(issuer) else None,
@@ -140,7 +140,7 @@ def asked(issuer: Issuer) -> dict[str, str]:
 
 
 def _is_discovered(issuer: Issuer) -> bool:
-    """Whether anything of this issuer has to be looked up in its metadata."""
+    """Whether any URL of this issuer has to be looked up in its metadata."""
     introspection = issuer.introspection
     return (issuer.static_keys is None and issuer.jwks_uri is None) or (
         introspection is not None and introspection.endpoint is None
@@ -148,7 +148,7 @@ def _is_discovered(issuer: Issuer) -> bool:
 
 
 def issuers_of(given: object) -> tuple[Issuer, ...]:
-    """The issuers of a setting: one or several, each once, none ambiguous for opaque tokens."""
+    """The issuers of a setting: one or several, without duplicates, at most one for opaque tokens."""
     if isinstance(given, str | Issuer):
         items: list[object] = [given]
     elif isinstance(given, Iterable) and not isinstance(given, bytes | bytearray):
@@ -175,7 +175,7 @@ def issuers_of(given: object) -> tuple[Issuer, ...]:
 
 
 def checks_of(given: Iterable[Check]) -> tuple[Check, ...]:
-    """The extra checks of a setting. A function that would only be started, never run to its end, is refused."""
+    """The extra checks of a setting. A coroutine function or generator is rejected: it would never run."""
     try:
         checks = tuple(given)
     except TypeError:
@@ -189,7 +189,7 @@ def checks_of(given: Iterable[Check]) -> tuple[Check, ...]:
 
 
 def check_outbound(http_timeout: object, ssl_context: object, *callables: object) -> None:
-    """What holds for outbound calls and clocks, whoever asks. Raises `ConfigurationError`."""
+    """Check the settings of outbound calls and clocks. Raises `ConfigurationError`."""
     if number("http_timeout", http_timeout, above=True) > _LONGEST_TIMEOUT:
         raise ConfigurationError("http_timeout must be at most 300 seconds: nobody waits longer for an answer")
     if any(not callable(one) or inspect.iscoroutinefunction(one) for one in callables):

@@ -30,7 +30,7 @@ _NAMES: Final = (*_TEXTS, *_LISTS, *_FILES)
 
 
 def read(mapping: Mapping[str, str], prefix: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a `TokenSource`: those `given`, else what `mapping` holds under `prefix`.
+    """The settings of a `TokenSource`: `given`, then the entries of `mapping` with `prefix`.
 
     An empty string reads as absent. Raises `ConfigurationError` naming the variable, never its value.
     """

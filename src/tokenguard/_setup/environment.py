@@ -1,4 +1,4 @@
-"""Settings from the environment, or from any mapping of such names: strings in, typed settings out.
+"""Settings from the environment, or from any mapping with such names: strings in, typed settings out.
 
 Owns: the names, and turning text into numbers, flags and lists. Must not know: what a setting means; `TokenValidator`,
 `Issuer` and `Introspection` check it.
@@ -30,7 +30,7 @@ def _words(value: Any) -> Any:
 def _number(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    match = _NUMBER.fullmatch(value.strip())  # int() and float() take much more: "1_0", other scripts' digits, "nan"
+    match = _NUMBER.fullmatch(value.strip())  # int() and float() accept much more: "1_0", other scripts' digits, "nan"
     if match is None:
         raise ValueError
     return float(value) if match[1] else int(value)
@@ -114,11 +114,11 @@ _INTROSPECTION: _Readers = {
     "INTROSPECTION_PRIVATE_KEY_ALGORITHM": _text,
 }
 
-# Secrets that a file may hold: NAME_FILE is its path. The first of each may stand in a variable as well.
+# Secrets that may be in a file: NAME_FILE is its path. The first of each may be in a variable as well.
 _ISSUER_FILES: Final = ("JWKS_BEARER_TOKEN",)
 _INTROSPECTION_FILES: Final = ("INTROSPECTION_CLIENT_SECRET", "INTROSPECTION_BEARER_TOKEN", "INTROSPECTION_PRIVATE_KEY")
 
-# What the parameters of presets are, where they are no text.
+# The parameters of presets that are not text.
 _OF_PRESETS: _Readers = {
     "version": _number,
     "service_accounts": _words,
@@ -127,8 +127,8 @@ _OF_PRESETS: _Readers = {
     "in_cluster": _flag,
 }
 
-# Whoever writes these means a setting, and none that a variable gives. Other names may be anybody's: the command line
-# has some, and an orchestrator makes TOKENGUARD_PORT and its like of a service's name.
+# Names that mean a setting without a variable. Other names may have another purpose: the command line has some, and an
+# orchestrator makes TOKENGUARD_PORT and similar names from the name of a service.
 _MEANT: Final = {
     "INTROSPECTION_": "give Introspection(...) in code for what has no variable",
     "REQUIRED_": "claims are REQUIRED_CLAIMS, and the scope is the door's or the route's",
@@ -136,10 +136,10 @@ _MEANT: Final = {
 
 
 def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """The settings of a `TokenValidator`: those `given`, else what `mapping` holds under `prefix`.
+    """The settings of a `TokenValidator`: `given`, then the entries of `mapping` with `prefix`.
 
     An empty string reads as absent. Raises `ConfigurationError` naming the variable, never its value; also for a name
-    that is nearly one of these or means one, since such a setting would silently not be set.
+    that is almost one of these, as the setting would silently be missing.
     """
     _check_names(mapping, prefix)
     settings = _section(mapping, prefix, _VALIDATOR) | dict(given)
@@ -176,7 +176,7 @@ def _issuer(mapping: Mapping[str, Any], prefix: str) -> Any:
 
 
 class _Preset:
-    """What `PRESET` names, with its parameters by their names in capitals."""
+    """The preset that `PRESET` names, with its parameters by their names in capitals."""
 
     def __init__(self, mapping: Mapping[str, Any], prefix: str) -> None:
         name = mapping[prefix + "PRESET"]
@@ -195,7 +195,7 @@ class _Preset:
 
 
 def _parameters(preset: str) -> dict[str, inspect.Parameter]:
-    """What a preset takes besides the settings of an issuer."""
+    """The parameters of a preset besides the settings of an issuer."""
     parameters = inspect.signature(getattr(Issuer, preset)).parameters.items()
     return {name: one for name, one in parameters if one.kind is not one.VAR_KEYWORD}
 
@@ -234,7 +234,7 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
 
 
 def _in_files(mapping: Mapping[str, Any], prefix: str, names: Iterable[str]) -> dict[str, SecretFile]:
-    """The secrets whose files are named. Each is read now, so that a file without one is found at the start."""
+    """The secrets in files. Each file is read once now, so that a bad one is an error at the start."""
     found: dict[str, SecretFile] = {}
     for name in names:
         path = mapping.get(f"{prefix}{name}_FILE")

@@ -10,7 +10,8 @@ from typing import Final
 from tokenguard._flow.effects import Flow
 from tokenguard._issuer.keys import KeySource, Look
 from tokenguard._jose import jws
-from tokenguard._jose.jwk import Key, KeySet
+from tokenguard._jose.jwk import Key
+from tokenguard._jose.key_set import KeySet
 from tokenguard.errors import InvalidTokenError, Reason
 
 _ROUNDS: Final = 4  # looks at a set: after each fetch of somebody else that was under way, and after one of our own

@@ -14,7 +14,8 @@ from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.log_texts import log_status_unread
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
-from tokenguard._jose.jwk import Key, KeySet
+from tokenguard._jose.jwk import Key
+from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth import party
 from tokenguard._oauth.claims import CHECKS, TIMES, refers_to_status_list, start, usual_claims
 from tokenguard._oauth.claims import audience as audience_of

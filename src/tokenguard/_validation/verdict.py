@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from tokenguard._issuer.trusted_issuer import Authority
-from tokenguard._jose.jwk import Key, KeySet
+from tokenguard._jose.jwk import Key
+from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth import party, scope
 from tokenguard.token import AccessToken, judged
 

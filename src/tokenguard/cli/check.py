@@ -14,7 +14,7 @@ import typer
 
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
-from tokenguard._jose.jwk import KeySet
+from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth.claims import refers_to_status_list
 from tokenguard.cli import claims, jose, options, output, wording
 from tokenguard.cli.options import Given

@@ -16,7 +16,7 @@ from tokenguard._flow.effects import explained
 from tokenguard._flow.messages import Response
 from tokenguard._issuer.freshness import MAX_AGE, MIN_AGE, lifetime, max_age
 from tokenguard._issuer.trusted_issuer import Authority
-from tokenguard._jose import jwk, strict_json
+from tokenguard._jose import jwk, key_set, strict_json
 from tokenguard._oauth import server_metadata
 from tokenguard._oauth.introspection_messages import AnswerError, Fault, build_request, read_answer
 from tokenguard.cli import causes
@@ -127,10 +127,10 @@ def _key_set(found: Findings, url: str, body: bytes, allowed: frozenset[str]) ->
         found.add("keys", "fault", f"{url}: {causes.of_json(body)}", "this is no JWK set; correct jwks_uri")
         return False
     try:
-        usable = jwk.import_set(document)
-    except jwk.KeySetError as error:
+        usable = key_set.import_set(document)
+    except key_set.KeySetError as error:
         found.add("keys", "fault", f"{url}: {error}".replace("_", " "), "let the issuer publish usable keys")
-        usable = jwk.KeySet(())
+        usable = key_set.KeySet(())
     members = document.get("keys")
     for member in members if isinstance(members, list) else ():
         _key(found, member, allowed)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tokenguard._jose import jws, strict_json
 from tokenguard._jose.base64url import decode
-from tokenguard._jose.jwk import KeySet
+from tokenguard._jose.key_set import KeySet
 from tokenguard.cli import causes
 from tokenguard.cli.output import shown
 from tokenguard.cli.record import FailedError, OutOfReachError, Record, hold, refusal

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tokenguard._issuer.trusted_issuer import Authority
-from tokenguard._jose.jwk import Key, KeySet
+from tokenguard._jose.jwk import Key
+from tokenguard._jose.key_set import KeySet
 from tokenguard.errors import Reason, RejectedError
 from tokenguard.requirements import Requirement
 

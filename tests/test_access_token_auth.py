@@ -245,6 +245,22 @@ def test_103_a_401_from_elsewhere_says_nothing(send):
     assert (len(endpoint.requests), len(api.asked)) == (1, 2)
 
 
+def test_103_a_401_to_a_request_without_the_token_says_nothing(send):
+    endpoint = TokenEndpoint()
+    api = Api((302, {"Location": "https://other.example.com/"}), NO)
+    auth = send.auth(endpoint.source(), [API, "https://other.example.com"])
+    assert send(api, auth, follow_redirects=True).status_code == 401
+    assert api.tokens == ["Bearer token-1", None]
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("asked", [{"scope": ""}, {"scope": 5}, {"resource": "x"}, {"audience": [5]}], ids=repr)
+def test_bad_arguments_are_reported_at_construction(asked):
+    for adapter in (tokenguard.httpx.AccessTokenAuth, tokenguard.requests.AccessTokenAuth):
+        with pytest.raises(ConfigurationError):
+            adapter(TokenEndpoint().source(), API, **asked)
+
+
 # -- 401 ---------------------------------------------------------------------------------------------------------------
 
 

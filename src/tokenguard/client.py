@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar
 
@@ -306,17 +307,7 @@ class TokenSource(Runtime):
         subject: str | None,
         supply: Supply | None,
     ) -> IssuedToken | Flow[IssuedToken]:
-        own = self._default
-        asked = own
-        if not (scope is None and resource is None and audience is None):
-            asked = Asked(
-                scopes=own.scopes if scope is None else scope_names(scope),
-                resource=own.resource if resource is None else _resources(resource),
-                audience=own.audience if audience is None else _audiences(audience),
-                subject_token_type=own.subject_token_type,
-                parameters=own.parameters,
-                token_type=own.token_type,
-            )
+        asked = self.asked(scope, resource, audience)
         digest = None
         if subject is not None:
             digest = sha256(printable("subject_token", subject).encode("utf-8", "surrogatepass")).digest()
@@ -329,6 +320,18 @@ class TokenSource(Runtime):
             self._keys[scope, resource, audience] = key
         noted = None if supply is None else supply.note
         return self._tokens.attend(key, asked, self._subject if subject is None else subject, noted)
+
+    def asked(self, scope: Names | None, resource: Names | None, audience: Names | None) -> Asked:
+        """What a call with these arguments asks for, for adapters: they check theirs when they are made."""
+        own = self._default
+        if scope is None and resource is None and audience is None:
+            return own
+        return replace(
+            own,
+            scopes=own.scopes if scope is None else scope_names(scope),
+            resource=own.resource if resource is None else _resources(resource),
+            audience=own.audience if audience is None else _audiences(audience),
+        )
 
     def discard(self, token: IssuedToken) -> None:
         """An API answered 401 to `token`: let the next caller wait for another one. At most one fetch in 30 s for each

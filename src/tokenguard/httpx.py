@@ -106,9 +106,10 @@ class AccessTokenAuth(_Auth):
             return "done"
         # Redirects are followed inside of this: the answer may be another request's.
         url, fields = response.request.url, response.headers
+        sent = response.request.headers.get("authorization")
         challenges = fields.get_list("www-authenticate")
         nonce = fields.get("dpop-nonce")
-        return self._outgoing.answered(token, response.status_code, _origin(url), str(url), challenges, nonce)
+        return self._outgoing.answered(token, response.status_code, _origin(url), str(url), sent, challenges, nonce)
 
 
 def _origin(url: Any) -> Origin:

@@ -88,6 +88,7 @@ class AccessTokenAuth(AuthBase):
             response.status_code,
             _origin(response.request.url),
             response.request.url or "",
+            response.request.headers.get("authorization"),
             [] if challenges is None else [challenges],
             nonce,
         )

@@ -56,11 +56,11 @@ class Outgoing:
             _checked(one, allows_http=tokens.allows_http)
             for one in strings("origin", origin, example='origin="https://payments.example.com"')
         )
-        # Once: an iterator would be empty the next time.
+        asked = tokens.asked(scope, resource, audience)  # once: an iterator would be empty the next time
         self._asked: dict[str, Any] = {
-            "scope": _kept(scope),
-            "resource": _kept(resource),
-            "audience": _kept(audience),
+            "scope": None if scope is None else asked.scopes,
+            "resource": None if resource is None else asked.resource,
+            "audience": None if audience is None else asked.audience,
         }
 
     def check(self, origin: Origin) -> None:
@@ -89,13 +89,21 @@ class Outgoing:
         return status != _UNAUTHORIZED and not self.needs_proofs
 
     def answered(
-        self, token: IssuedToken, status: int, origin: Origin, url: str, challenges: list[str], nonce: str | None
+        self,
+        token: IssuedToken,
+        status: int,
+        origin: Origin,
+        url: str,
+        sent: str | None,
+        challenges: list[str],
+        nonce: str | None,
     ) -> Verdict:
         """What the answer to a request with `token` means, and with it the end of that token where it says so.
 
-        `nonce`: send it again, the API asked for a nonce. `discarded`: another token may be better. `done`: neither.
+        `sent`: the `Authorization` of the request that was answered; a redirect may have lost it. Result: `nonce`: send
+        the request again, the API asked for a nonce. `discarded`: another token may be better. `done`: neither.
         """
-        if origin not in self.origins:
+        if origin not in self.origins or sent != token.authorization:
             return "done"
         proofs = self._tokens.proofs
         has_nonce = proofs is not None and proofs.note(url, nonce)
@@ -113,10 +121,6 @@ class Outgoing:
 def is_another(token: IssuedToken, last: IssuedToken) -> bool:
     """Whether the server issued another token, and not the same one again."""
     return token.access_token != last.access_token
-
-
-def _kept(value: str | Iterable[str] | None) -> object:
-    return value if value is None or isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
 
 
 def _checked(url: str, *, allows_http: bool) -> Origin:

@@ -377,8 +377,16 @@ def test_from_env(monkeypatch, tmp_path):
         "SCOPE": "a b",
         "RESOURCE": "https://one.example/ https://two.example/",
         "AUDIENCE": "x y",
-        "PORT": "tcp://10.0.0.1:80",
     }
+    for made in (
+        "PORT",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTPS",
+        "PORT_443_TCP_ADDR",
+        "PORT_443_TCP_PROTO",
+    ):
+        named[made] = "an orchestrator's"
     for name, value in named.items():
         monkeypatch.setenv(f"TOKENGUARD_CLIENT_{name}", value)
     endpoint = TokenEndpoint()
@@ -419,6 +427,10 @@ def test_from_mapping_with_the_other_files(tmp_path):
         ({"SECRETS": "x"}, "SECRET"),
         ({"SECRET_FILES": "x"}, "SECRET_FILE"),
         ({"SCOPES": "x"}, "SCOPE"),
+        ({"CLIENT_ID": "x"}, "ID"),
+        ({"CLIENT_SECRET_FILE": "x"}, "SECRET_FILE"),
+        ({"ASSERTION": "s3cret"}, "ASSERTION_FILE"),
+        ({"PRIVATE_KEY": "s3cret"}, "PRIVATE_KEY_FILE"),
         ({"ISSUER": ISSUER, "SECRET": "s3cret", "SECRET_FILE": "/x"}, "SECRET_FILE"),
         ({"ISSUER": ISSUER, "SECRET_FILE": "s3cret"}, "SECRET_FILE"),
     ],

@@ -38,9 +38,9 @@ from tokenguard.testing import (
     Outage,
     Request,
     Response,
-    keys,
+    signing_keys,
 )
-from tokenguard.testing.keys import SYMMETRIC
+from tokenguard.testing.signing_keys import SYMMETRIC
 
 BASIC = "client_secret_basic"
 FORM = "application/x-www-form-urlencoded"
@@ -299,7 +299,7 @@ def test_an_unknown_algorithm_is_refused(issuer):
 
 
 def test_issuers_alive_together_never_share_a_key_and_keys_are_reused_afterwards(monkeypatch):
-    monkeypatch.setitem(keys._spare, "P-256", deque())
+    monkeypatch.setitem(signing_keys._spare, "P-256", deque())
     one, other = FakeIssuer(algorithm="ES256"), FakeIssuer(algorithm="ES256")
     first = one.key.jwk()["x"]
     assert first != other.key.jwk()["x"]

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tokenguard.testing import FakeIssuer
 from tokenguard.testing.key_file import KeyFileError, keys_in
-from tokenguard.testing.keys import ALGORITHMS, SYMMETRIC, SigningKey, named_key
+from tokenguard.testing.signing_keys import ALGORITHMS, SYMMETRIC, SigningKey, named_key
 
 
 @pytest.fixture

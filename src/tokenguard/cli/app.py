@@ -10,10 +10,10 @@ import typer
 
 from tokenguard.cli import output
 from tokenguard.cli.check import check
+from tokenguard.cli.client_token import token
 from tokenguard.cli.demo import demo
+from tokenguard.cli.development_issuer import issuer
 from tokenguard.cli.doctor import doctor
-from tokenguard.cli.issuer import issuer
-from tokenguard.cli.token import token
 
 __all__ = ["app"]
 

@@ -16,7 +16,7 @@ from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
 from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth.claims import refers_to_status_list
-from tokenguard.cli import claims, jose, options, output, wording
+from tokenguard.cli import claim_checks, jose_checks, options, output, wording
 from tokenguard.cli.options import Given
 from tokenguard.cli.record import Record, Step, Surroundings
 from tokenguard.cli.report import Report
@@ -116,8 +116,8 @@ def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> 
         told.authority = introspects[0]
         _explain_introspection(told, error)
     else:
-        jose.explain(told, raw)
-        claims.explain(told)
+        jose_checks.explain(told, raw)
+        claim_checks.explain(told)
         if told.authority is not None and told.authority.introspects_all:
             _explain_introspection(told, error)
     if refers_to_status_list(told.claims or (token.claims if token else {})):

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tokenguard.testing.clients import Client
     from tokenguard.testing.clock import Clock
     from tokenguard.testing.endpoints import PLACES
-    from tokenguard.testing.issuer import FakeIssuer
-    from tokenguard.testing.keys import ALGORITHMS, SigningKey
+    from tokenguard.testing.fake_issuer import FakeIssuer
     from tokenguard.testing.server import DevelopmentServer
+    from tokenguard.testing.signing_keys import ALGORITHMS, SigningKey
     from tokenguard.testing.tokens import ABSENT
     from tokenguard.testing.traffic import Counters, Outage, Request, Response
     from tokenguard.testing.transport import IssuerTransport
@@ -40,19 +40,19 @@ __all__ = [
 
 _HOMES = {
     "ABSENT": "tokens",
-    "ALGORITHMS": "keys",
+    "ALGORITHMS": "signing_keys",
     "BadToken": "bad_tokens",
     "Client": "clients",
     "Clock": "clock",
     "Counters": "traffic",
     "DevelopmentServer": "server",
-    "FakeIssuer": "issuer",
+    "FakeIssuer": "fake_issuer",
     "IssuerTransport": "transport",
     "Outage": "traffic",
     "PLACES": "endpoints",
     "Request": "traffic",
     "Response": "traffic",
-    "SigningKey": "keys",
+    "SigningKey": "signing_keys",
 }
 
 

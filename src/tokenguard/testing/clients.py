@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import jwt
 
-from tokenguard.testing.keys import SigningKey, sign_algorithm
+from tokenguard.testing.signing_keys import SigningKey, sign_algorithm
 from tokenguard.testing.traffic import Request
 
 __all__ = ["AUTH_METHODS", "Client", "Clients", "OAuthError", "TokenFormat", "form", "granted_scope"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenguard.errors import Reason
 from tokenguard.testing.bad_tokens import DeceitfulMint, When, bad
-from tokenguard.testing.keys import SigningKey
+from tokenguard.testing.signing_keys import SigningKey
 from tokenguard.testing.tokens import b64url, changed, serialise, sign_compact
 
 __all__ = ["ForgingMint"]

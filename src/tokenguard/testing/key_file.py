@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tokenguard._jose import strict_json
-from tokenguard.testing.keys import SigningKey, key_of, named_key
+from tokenguard.testing.signing_keys import SigningKey, key_of, named_key
 
 __all__ = ["KeyFileError", "keys_in"]
 

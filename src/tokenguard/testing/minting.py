@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
 from tokenguard._flow.wall_time import wall_time
-from tokenguard.testing.keys import SYMMETRIC, SigningKey, fits, new_key
+from tokenguard.testing.signing_keys import SYMMETRIC, SigningKey, fits, new_key
 from tokenguard.testing.tokens import ABSENT, b64url, changed, sign_compact
 
 __all__ = ["Mint"]

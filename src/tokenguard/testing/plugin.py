@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from tokenguard.testing.issuer import FakeIssuer
+    from tokenguard.testing.fake_issuer import FakeIssuer
     from tokenguard.testing.server import DevelopmentServer
     from tokenguard.validator import TokenValidator
 
@@ -33,7 +33,7 @@ class HeaderFactory(Protocol):
 @pytest.fixture
 def tokenguard_issuer() -> FakeIssuer:
     """An in-process authorization server, new for each test."""
-    from tokenguard.testing.issuer import FakeIssuer
+    from tokenguard.testing.fake_issuer import FakeIssuer
 
     return FakeIssuer()
 
@@ -54,7 +54,7 @@ def tokenguard_headers(tokenguard_issuer: FakeIssuer) -> HeaderFactory:
 @pytest.fixture
 def tokenguard_server() -> Iterator[DevelopmentServer]:
     """A loopback HTTP issuer of its own: `.url`, and `.issuer` to mint, rotate and count. Stops after the test."""
-    from tokenguard.testing.issuer import FakeIssuer
+    from tokenguard.testing.fake_issuer import FakeIssuer
 
     with FakeIssuer().serve() as server:
         yield server

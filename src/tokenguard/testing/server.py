@@ -15,13 +15,11 @@ import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
+from tokenguard.testing.authority import AuthorizationServer
 from tokenguard.testing.traffic import Outage, Request, Response
-
-if TYPE_CHECKING:
-    from tokenguard.testing.issuer import FakeIssuer
 
 __all__ = ["DevelopmentServer"]
 
@@ -44,7 +42,7 @@ class DevelopmentServer:
     the connection without an answer. It listens on loopback only.
     """
 
-    def __init__(self, issuer: FakeIssuer, port: int = 0) -> None:
+    def __init__(self, issuer: AuthorizationServer, port: int = 0) -> None:
         self.issuer = issuer
         self.port = port
         self._own_url = issuer.url
@@ -98,7 +96,7 @@ class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, issuer: FakeIssuer, port: int) -> None:
+    def __init__(self, issuer: AuthorizationServer, port: int) -> None:
         self.issuer = issuer
         self._open: set[socket.socket] = set()
         self._opening = threading.Lock()

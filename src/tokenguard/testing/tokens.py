@@ -10,12 +10,17 @@ import base64
 import enum
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-if TYPE_CHECKING:
-    from tokenguard.testing.keys import SigningKey
+__all__ = ["ABSENT", "Absent", "Signer", "b64url", "changed", "serialise", "sign_compact"]
 
-__all__ = ["ABSENT", "Absent", "b64url", "changed", "serialise", "sign_compact"]
+
+class Signer(Protocol):
+    """A key that signs, such as a `SigningKey`."""
+
+    def sign(self, data: bytes, algorithm: str | None = None, /) -> bytes:
+        """The signature of `data`."""
+        ...
 
 
 class Absent(enum.Enum):
@@ -53,7 +58,7 @@ def serialise(part: Mapping[str, object] | bytes) -> bytes:
 def sign_compact(
     header: Mapping[str, object] | bytes,
     payload: Mapping[str, object] | bytes,
-    key: SigningKey,
+    key: Signer,
     algorithm: str | None = None,
 ) -> str:
     """A compact JWS over `header` and `payload` as given: the signature is right, whatever they say.

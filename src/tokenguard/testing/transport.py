@@ -5,14 +5,10 @@ Owns: httpx messages in and out, what an outage looks like to httpx. Must not kn
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import httpx
 
+from tokenguard.testing.authority import AuthorizationServer
 from tokenguard.testing.traffic import Outage, Request, Response, over
-
-if TYPE_CHECKING:
-    from tokenguard.testing.issuer import FakeIssuer
 
 __all__ = ["IssuerTransport", "handle"]
 
@@ -23,7 +19,7 @@ class IssuerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     On an event loop a hanging issuer does not block the loop. Closing does nothing: it holds nothing.
     """
 
-    def __init__(self, *issuers: FakeIssuer) -> None:
+    def __init__(self, *issuers: AuthorizationServer) -> None:
         if not issuers:
             raise ValueError("give at least one issuer")
         self._issuers = issuers
@@ -45,12 +41,12 @@ class IssuerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             await over(waiting)
         return _written(issuer.respond(asked), request)
 
-    def _issuer(self, request: httpx.Request) -> FakeIssuer:
+    def _issuer(self, request: httpx.Request) -> AuthorizationServer:
         url = _bare(request.url)
         return max(self._issuers, key=lambda issuer: (issuer.knows(url), issuer.hosts(url)))
 
 
-def handle(issuer: FakeIssuer, request: httpx.Request) -> httpx.Response:
+def handle(issuer: AuthorizationServer, request: httpx.Request) -> httpx.Response:
     """Answer in this thread; blocks while the issuer hangs. A host that is not the issuer's refuses the connection."""
     asked, outage = _receive(issuer, request)
     if outage is not None:
@@ -61,7 +57,7 @@ def handle(issuer: FakeIssuer, request: httpx.Request) -> httpx.Response:
     return _written(issuer.respond(asked), request)
 
 
-def _receive(issuer: FakeIssuer, request: httpx.Request) -> tuple[Request, Outage | None]:
+def _receive(issuer: AuthorizationServer, request: httpx.Request) -> tuple[Request, Outage | None]:
     url = _bare(request.url)
     headers = tuple((name.lower(), value) for name, value in request.headers.multi_items())
     query = request.url.query.decode("ascii")

@@ -19,9 +19,9 @@ from tokenguard.cli import output
 from tokenguard.cli.options import JsonOption
 from tokenguard.cli.people import common_claims, people
 from tokenguard.errors import ConfigurationError
-from tokenguard.testing.issuer import FakeIssuer
+from tokenguard.testing.fake_issuer import FakeIssuer
 from tokenguard.testing.key_file import KeyFileError, keys_in
-from tokenguard.testing.keys import ALGORITHMS, SYMMETRIC, named_key
+from tokenguard.testing.signing_keys import ALGORITHMS, SYMMETRIC, named_key
 
 _SECRET = "TOKENGUARD_CLIENT_SECRET"
 _PEOPLE = ("alice", "bob")

@@ -6,13 +6,16 @@ import asyncio
 import json
 import logging
 from functools import partial
-from typing import Annotated
+from types import SimpleNamespace
+from typing import Annotated, ClassVar
 
 import flask_restful
 import flask_restx
 import pytest
 from fastapi import FastAPI, Security, WebSocket
 from flask import Blueprint, Flask, jsonify
+from gunicorn.config import Config
+from gunicorn.http.wsgi import Response as gunicorn_response  # noqa: N813 - a plain function here
 from knocking import Answer, ask, ask_scope, ask_wsgi, connect, environ, http_scope
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -284,6 +287,83 @@ def chunked(*chunks, **more):
         return body
 
     return body, wsgi.BearerMiddleware(app, ISSUER.validator())
+
+
+def on_gunicorn(app):
+    """What gunicorn sends: it keeps the fields of every start, as cheroot does."""
+    sent = bytearray()
+    connection = SimpleNamespace(sendall=sent.extend)
+    request = SimpleNamespace(version=(1, 1), method="GET", should_close=lambda: True)
+    response = gunicorn_response(request, connection, Config())
+    result = app(environ(fields=GOOD), response.start_response)
+    for chunk in result:
+        response.write(chunk)
+    response.close()
+    head, _, body = bytes(sent).partition(b"\r\n\r\n")
+    status, *fields = head.decode("latin-1").split("\r\n")
+    return status, [tuple(field.split(": ", 1)) for field in fields], body
+
+
+class Started:
+    """Applications that start an answer with a length and a cookie, and then fail."""
+
+    FIELDS: ClassVar = [("Content-Length", "2"), ("Set-Cookie", "session=1"), ("Cache-Control", "public")]
+
+    def at_once(self, environ, start_response):
+        start_response("200 OK", self.FIELDS)
+        raise ERRORS[0]
+
+    def in_the_body(self, environ, start_response):
+        start_response("200 OK", self.FIELDS)
+        return Chunks()
+
+    def after_an_error_of_its_own(self, environ, start_response):
+        start_response("200 OK", self.FIELDS)
+        start_response("500 Oh", self.FIELDS, (KeyError, KeyError(), None))
+        return Chunks()
+
+
+@pytest.mark.parametrize("app", [Started().at_once, Started().in_the_body, Started().after_an_error_of_its_own])
+def test_nothing_of_an_answer_that_was_only_started_is_sent_with_a_rejection(app):
+    status, fields, body = on_gunicorn(wsgi.BearerMiddleware(app, ISSUER.validator()))
+    rejection = reject(ERRORS[0])
+    assert status == "HTTP/1.1 403 Forbidden"
+    assert [field for field in fields if field[0] not in ("Server", "Date", "Connection")] == list(rejection.headers)
+    assert body == rejection.body
+
+
+def test_a_started_answer_reaches_the_server_whatever_follows():
+    def written(environ, start_response):
+        write = start_response("200 OK", Started.FIELDS)
+        write(b"o")
+        write(b"k")
+        return iter(())
+
+    def empty(environ, start_response):
+        start_response("200 OK", [("Content-Length", "0")])
+        return iter(())
+
+    def eager(environ, start_response):
+        start_response("200 OK", Started.FIELDS)
+        return [b"ok"]
+
+    for app in (written, empty, eager):
+        status, fields, body = on_gunicorn(wsgi.BearerMiddleware(app, ISSUER.validator()))
+        assert status == "HTTP/1.1 200 OK"
+        assert dict(fields)["Content-Length"] == str(len(body))
+        assert len(fields) == len(dict(fields))
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_an_app_that_starts_twice_without_an_error_is_the_servers_to_stop(is_sent):
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        if is_sent:
+            write(b"a")
+        start_response("200 OK", [])
+
+    with pytest.raises(AssertionError):
+        on_gunicorn(wsgi.BearerMiddleware(app, ISSUER.validator()))
 
 
 def test_a_wsgi_body_may_fail_until_its_first_octet():

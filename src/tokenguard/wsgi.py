@@ -84,20 +84,57 @@ class BearerMiddleware:
             token = environ[TOKEN_KEY] = guard.judge(environ, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return _answer(guard.reject(error), environ, start_response)
+        start = _Start(start_response)
         try:
-            result = self.app(environ, start_response)
+            result = self.app(environ, start)
         except TokenGuardError as error:
             return _answer_late(guard, error, token, environ, start_response)
         # Nothing of the application's runs while these are sent.
         if isinstance(result, list | tuple) or _is_file(result, environ):
+            start.send()
             return result
-        return _Body(guard, result, token, environ, start_response)
+        return _Body(guard, result, token, environ, start)
+
+
+class _Start:
+    """The `start_response` of an application: what it says reaches the server with the first part of the body.
+
+    An application may start anew until then (PEP 3333), but gunicorn and cheroot send the fields of both starts: a
+    rejection would have two `Content-Length` and the cookies of the answer that it replaces.
+    """
+
+    __slots__ = ("_held", "_is_sent", "_write", "server")
+
+    def __init__(self, server: StartResponse) -> None:
+        self.server = server
+        self._held: tuple[Any, ...] | None = None
+        self._is_sent = False
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        held = (status, headers) if exc_info is None else (status, headers, exc_info)
+        if self._is_sent or (self._held is not None and exc_info is None):  # the server's to object to
+            self.send()
+            return self.server(*held)
+        self._held = held
+        return self.write
+
+    def send(self) -> None:
+        """Start the answer at the server, if the application has started one."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._is_sent = True
+            self._write = self.server(*held)
+
+    def write(self, data: bytes) -> object:
+        """What `start_response` returns (PEP 3333), for applications that send their body by it."""
+        self.send()
+        return self._write(data)
 
 
 class _Body:
     """An application's body, whose first octet the application may still fail to make."""
 
-    __slots__ = ("_answer", "_result")
+    __slots__ = ("_answer", "_result", "_start")
 
     def __init__(
         self,
@@ -105,21 +142,24 @@ class _Body:
         result: Iterable[bytes],
         token: AccessToken | None,
         environ: WSGIEnvironment,
-        start_response: StartResponse,
+        start: _Start,
     ) -> None:
         self._result = result
-        self._answer = partial(_answer_late, guard, token=token, environ=environ, start_response=start_response)
+        self._start = start
+        self._answer = partial(_answer_late, guard, token=token, environ=environ, start_response=start.server)
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             chunks = iter(self._result)
             for chunk in chunks:
+                self._start.send()
                 yield chunk
                 if chunk:
                     break
         except TokenGuardError as error:
             yield from self._answer(error)
         else:
+            self._start.send()
             yield from chunks
 
     def close(self) -> None:

@@ -9,10 +9,12 @@ from tokenguard.errors import (
     InsufficientAuthenticationError,
     InsufficientScopeError,
     IntrospectionUnavailableError,
+    InvalidProofError,
     InvalidRequestError,
     InvalidTokenError,
     KeysUnavailableError,
     MissingTokenError,
+    NonceRequiredError,
     Reason,
     RejectedError,
     TokenGuardError,
@@ -23,6 +25,7 @@ from tokenguard.errors import (
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
 from tokenguard.request import ResourceRequest
+from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.revocations import RevocationList
 from tokenguard.secret_file import SecretFile
 from tokenguard.token import AccessToken
@@ -31,10 +34,12 @@ from tokenguard.validator import IssuerState, KeyState, TokenValidator
 __all__ = [
     "AccessToken",
     "ConfigurationError",
+    "DPoP",
     "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "Introspection",
     "IntrospectionUnavailableError",
+    "InvalidProofError",
     "InvalidRequestError",
     "InvalidTokenError",
     "Issuer",
@@ -42,6 +47,8 @@ __all__ = [
     "KeyState",
     "KeysUnavailableError",
     "MissingTokenError",
+    "MutualTLS",
+    "NonceRequiredError",
     "Reason",
     "RejectedError",
     "ResourceRequest",

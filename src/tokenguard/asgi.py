@@ -7,6 +7,7 @@ framework, status codes and challenges (see `challenge`), what makes a token goo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, log_failure, usable
@@ -26,6 +27,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
 class BearerMiddleware:
@@ -72,7 +75,6 @@ class BearerMiddleware:
     ) -> None:
         self.app = app
         self._validator = usable(validator)
-        self._header = header
         reader = asgi_reader(header)
         self._offers = None if subprotocol is None else SubprotocolReader(reader, subprotocol)
         self._guard = Guard(
@@ -87,6 +89,11 @@ class BearerMiddleware:
             resource_metadata=resource_metadata,
             show_reason=show_reason,
         )
+        self._around: Callable[[Scope, Send], tuple[Scope, Send]] | None = None
+        if header is not None:
+            self._around = partial(_kept_apart, header)
+        elif self._guard.dpop is not None:
+            self._around = partial(_with_nonce, self._guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -97,12 +104,12 @@ class BearerMiddleware:
         if kind not in ("http", "websocket"):
             raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
         guard = self._guard
-        if self._header is not None:
-            send = _kept_apart(self._header, send)
+        if self._around is not None:
+            scope, send = self._around(scope, send)
         try:
             token = await guard.judge_async(scope, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            rejection = guard.reject(error)
+            rejection = guard.reject(error, scope)
             if kind == "http":
                 await _answer(rejection, "", scope, send)
             else:
@@ -127,7 +134,7 @@ class BearerMiddleware:
             if is_started:
                 raise
             guard.note(scope, token, error)
-            await _answer(guard.reject(error), "", scope, send)
+            await _answer(guard.reject(error, scope), "", scope, send)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         offers = self._offers
@@ -142,7 +149,7 @@ class BearerMiddleware:
                 raise
             guard = self._guard
             guard.note(scope, scope[TOKEN_KEY], error)
-            await _deny(guard.reject(error), scope, None if handshake.is_read else receive, send)
+            await _deny(guard.reject(error, scope), scope, None if handshake.is_read else receive, send)
 
 
 class _Handshake:
@@ -167,7 +174,21 @@ class _Handshake:
         return self._send(message)
 
 
-def _kept_apart(header: str, send: Send) -> Send:
+def _with_nonce(guard: Guard[Any], scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """A copy of the scope, as a verdict is kept with it, and what adds a nonce to the answer."""
+    scope = {**scope}
+
+    def sending(message: Message) -> Awaitable[None]:
+        if message["type"] in _BEGINNINGS:
+            nonce, fields = guard.nonce(scope), [*(message.get("headers") or ())]
+            if nonce is not None and not any(name.lower() == b"dpop-nonce" for name, _ in fields):
+                message = {**message, "headers": [*fields, (b"dpop-nonce", nonce.encode())]}
+        return send(message)
+
+    return scope, sending if guard.gives_nonces else send
+
+
+def _kept_apart(header: str, scope: Scope, send: Send) -> tuple[Scope, Send]:
     def sending(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             fields = [*message.get("headers", ())]
@@ -176,7 +197,7 @@ def _kept_apart(header: str, send: Send) -> Send:
             message = {**message, "headers": fields}
         return send(message)
 
-    return sending
+    return scope, sending
 
 
 async def _deny(rejection: Rejection, scope: Scope, receive: Receive | None, send: Send) -> None:

@@ -15,26 +15,31 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from tokenguard._oauth.credential import SCHEME
+from tokenguard._oauth.credential import DPOP, SCHEME
 from tokenguard._oauth.scope import SCOPE_TOKEN
 from tokenguard._settings import fetched_url
 from tokenguard.errors import (
     ConfigurationError,
     InsufficientAuthenticationError,
     InsufficientScopeError,
+    InvalidProofError,
     InvalidRequestError,
     InvalidTokenError,
     MissingTokenError,
+    NonceRequiredError,
     Reason,
     RejectedError,
     UnavailableError,
 )
+from tokenguard.resource import DPoP
 
 __all__ = ["Rejection", "checked_realm", "checked_resource_metadata", "reject"]
 
 # What a quoted-string may hold without escapes (RFC 9110 section 5.6.4), less HTAB and obs-text: servers and gateways
 # treat both badly (PEP 3333 forbids control characters), and nobody wants them in a realm.
 _QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", re.ASCII)
+
+_NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)  # RFC 9449 section 8.1
 
 _ABOUT_THE_BODY = ("Content-Type", "Content-Length")
 _DEFAULT_REALM = "api"
@@ -46,6 +51,8 @@ _REFUSALS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
     (MissingTokenError, HTTPStatus.UNAUTHORIZED),
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (InvalidTokenError, HTTPStatus.UNAUTHORIZED),
+    (InvalidProofError, HTTPStatus.UNAUTHORIZED),
+    (NonceRequiredError, HTTPStatus.UNAUTHORIZED),
     (InsufficientScopeError, HTTPStatus.FORBIDDEN),
     (InsufficientAuthenticationError, HTTPStatus.UNAUTHORIZED),
     (RejectedError, HTTPStatus.UNAUTHORIZED),
@@ -107,6 +114,8 @@ def reject(
     realm: str | None = None,
     resource_metadata: str | None = None,
     show_reason: bool = False,
+    scheme: str = SCHEME,
+    dpop: DPoP | None = None,
 ) -> Rejection:
     """The answer to a request that ended in `error`.
 
@@ -116,13 +125,22 @@ def reject(
     - could not tell (`UnavailableError`): 503 and `Retry-After`, no challenge
     - everything else, `ConfigurationError` included: 500, no challenge
 
+    With `dpop`, the validator's setting, the field lists the schemes that are taken, one challenge each (RFC 9449
+    section 7.1): both for a 401 without credentials or under `Bearer`, `DPoP` alone where the token was sent under it
+    (`scheme`, in any case) or is `required` to be; a 400 and a 403 name the scheme that was used. `NonceRequiredError`
+    brings the field `DPoP-Nonce`.
+
     `show_reason` adds the failed check to the body of a refusal. It is for development: it tells an attacker which
-    part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm` or `resource_metadata`.
+    part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm`, `resource_metadata`,
+    `scheme` or `dpop`.
     """
     realm = checked_realm(realm)
     resource_metadata = checked_resource_metadata(resource_metadata)
+    if not isinstance(scheme, str) or not (dpop is None or isinstance(dpop, DPoP)):
+        raise ConfigurationError("scheme must be a string, and dpop the DPoP(...) of the validator")
     if isinstance(error, RejectedError):
-        return _refusal(error, realm, resource_metadata, show_reason=show_reason)
+        is_dpop = dpop is not None and scheme.lower() == DPOP.lower()
+        return _refusal(error, realm, resource_metadata, dpop, is_dpop=is_dpop, show_reason=show_reason)
     if isinstance(error, UnavailableError):
         retry_after = error.retry_after if type(error.retry_after) is int and error.retry_after > 0 else 1
         return _answer(
@@ -131,7 +149,15 @@ def reject(
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, _FAILURE, {}, ())
 
 
-def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *, show_reason: bool) -> Rejection:
+def _refusal(
+    error: RejectedError,
+    realm: str,
+    resource_metadata: str | None,
+    dpop: DPoP | None,
+    *,
+    is_dpop: bool,
+    show_reason: bool,
+) -> Rejection:
     kind, status = next((kind, status) for kind, status in _REFUSALS if isinstance(error, kind))
     members: dict[str, str | int] = {}
     if kind.error is not None:
@@ -142,13 +168,26 @@ def _refusal(error: RejectedError, realm: str, resource_metadata: str | None, *,
         scope = _listed(error.required)
         if scope:
             members["scope"] = scope
-    parameters = {"realm": realm, **members}
+    algs = {} if dpop is None else {"algs": " ".join(dpop.names)}
+    at_the_end: dict[str, str | int] = {}
     if resource_metadata is not None and status == HTTPStatus.UNAUTHORIZED:
-        parameters["resource_metadata"] = resource_metadata
-    challenge = f"{SCHEME} " + ", ".join([f'{name}="{value}"' for name, value in parameters.items()])
+        at_the_end = {"resource_metadata": resource_metadata}
+    if dpop is not None and (is_dpop or (dpop.required and status == HTTPStatus.UNAUTHORIZED)):
+        challenge = _challenge(DPOP, {"realm": realm, **members, **algs, **at_the_end})
+    else:
+        challenge = _challenge(SCHEME, {"realm": realm, **members, **at_the_end})
+        if dpop is not None and status == HTTPStatus.UNAUTHORIZED:
+            challenge = f"{challenge}, {_challenge(DPOP, {'realm': realm, **algs, **at_the_end})}"
+    headers = [("WWW-Authenticate", challenge)]
+    if isinstance(error, NonceRequiredError) and _NONCE.fullmatch(error.nonce) is not None:
+        headers.append(("DPoP-Nonce", error.nonce))
     if show_reason is True and isinstance(error.reason, Reason):
         members["reason"] = error.reason.value
-    return _answer(status, kind.description, members, (("WWW-Authenticate", challenge),))
+    return _answer(status, kind.description, members, tuple(headers))
+
+
+def _challenge(scheme: str, parameters: Mapping[str, str | int]) -> str:
+    return f"{scheme} " + ", ".join([f'{name}="{value}"' for name, value in parameters.items()])
 
 
 def _step_up(error: InsufficientAuthenticationError) -> dict[str, str | int]:

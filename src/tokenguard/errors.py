@@ -20,10 +20,12 @@ __all__ = [
     "InsufficientAuthenticationError",
     "InsufficientScopeError",
     "IntrospectionUnavailableError",
+    "InvalidProofError",
     "InvalidRequestError",
     "InvalidTokenError",
     "KeysUnavailableError",
     "MissingTokenError",
+    "NonceRequiredError",
     "Reason",
     "RejectedError",
     "TokenGuardError",
@@ -51,6 +53,11 @@ class Reason(StrEnum):
     CLIENT = "client"
     REVOKED = "revoked"
     CONFIRMATION = "confirmation"
+    PROOF = "proof"
+    PROOF_TARGET = "proof_target"
+    PROOF_TIME = "proof_time"
+    NONCE = "nonce"
+    REPLAY = "replay"
     MISSING = "missing"
     MULTIPLE = "multiple"
     SCOPE = "scope"
@@ -73,7 +80,12 @@ _NEXT_STEP = {
     Reason.ISSUED_IN_FUTURE: "its iat lies ahead; compare this host's clock with the issuer's",
     Reason.CLIENT: "its client is not in the allow-list; add it to clients, or let it stay out",
     Reason.REVOKED: "it was revoked, or the introspection endpoint calls it inactive",
-    Reason.CONFIRMATION: "it is bound to a key or certificate (cnf) that is not checked here",
+    Reason.CONFIRMATION: "it is not bound, or not to the key or certificate that came with it; see DPoP and MutualTLS",
+    Reason.PROOF: "its DPoP proof is absent, there twice, malformed or not signed by its own key; look at the client",
+    Reason.PROOF_TARGET: "its DPoP proof is for another method, URL or token; compare base_url with what clients call",
+    Reason.PROOF_TIME: "its DPoP proof is too old or from the future; compare clocks, or turn nonces on",
+    Reason.NONCE: "its DPoP proof has no nonce of ours that is still good; the client gets one and tries again",
+    Reason.REPLAY: "its DPoP proof was used before; let the client make one for each request",
     Reason.MISSING: "the request carries none; let the client send Authorization: Bearer",
     Reason.MULTIPLE: "the request carries more than one credential; let the client send exactly one",
     Reason.SCOPE: "it lacks a required scope; let the issuer grant it to this client",
@@ -136,6 +148,32 @@ class InvalidTokenError(RejectedError):
 
     def __init__(self, *, reason: Reason = Reason.INVALID_CLAIM) -> None:
         super().__init__(reason=reason)
+
+
+class InvalidProofError(RejectedError):
+    """The DPoP proof is not good for this request (RFC 9449 section 7.1). HTTP: 401 invalid_dpop_proof."""
+
+    error: ClassVar[str | None] = "invalid_dpop_proof"
+    description: ClassVar[str] = "The DPoP proof is not valid for this request."
+
+    def __init__(self, *, reason: Reason = Reason.PROOF) -> None:
+        super().__init__(reason=reason)
+
+
+class NonceRequiredError(RejectedError):
+    """The DPoP proof must carry `nonce`, and the request be sent again (RFC 9449 section 9). HTTP: 401
+    use_dpop_nonce."""
+
+    error: ClassVar[str | None] = "use_dpop_nonce"
+    description: ClassVar[str] = "The DPoP proof must carry the nonce of this response."
+    nonce: str
+
+    def __init__(self, nonce: str, *, reason: Reason = Reason.NONCE) -> None:
+        super().__init__(reason=reason)
+        self.nonce = nonce
+
+    def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
+        return partial(type(self), self.nonce, reason=self.reason), ()
 
 
 class InsufficientScopeError(RejectedError):

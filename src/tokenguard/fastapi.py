@@ -120,7 +120,9 @@ class BearerToken(SecurityBase):
         self.model = security_scheme(openapi, validator, header=header, description=description)
         self.scheme_name = scheme_name
 
-    async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes) -> AccessToken | None:
+    async def __call__(
+        self, connection: HTTPConnection, security_scopes: SecurityScopes, response: Response
+    ) -> AccessToken | None:
         """Judge one request. Called by FastAPI. Gives the `AccessToken`, or None where `optional` lets it pass."""
         guard, scope = self._guard, connection.scope
         asked: Requirement | None = scope.pop(_ASKED, None)
@@ -133,9 +135,11 @@ class BearerToken(SecurityBase):
             try:
                 token = await guard.judge_async(scope, needed)
             except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-                rejection = guard.reject(error)
+                rejection = guard.reject(error, scope)
             else:
                 scope[TOKEN_KEY], scope[GUARD_KEY] = token, guard
+                if guard.gives_nonces and (nonce := guard.nonce(scope)) is not None:
+                    response.headers["DPoP-Nonce"] = nonce
                 if asked is not None:
                     scope[_MET] = asked, token
                 return token
@@ -167,7 +171,7 @@ class BearerToken(SecurityBase):
             try:  # found for something else that the route depends on, or given by an override
                 return checked(guard.check(scope, token, needed, name=_NAME))
             except TokenGuardError as error:
-                raise await _refused(connection, guard.reject(error)) from None
+                raise await _refused(connection, guard.reject(error, scope)) from None
 
         mark(required_token, needed)
         return required_token
@@ -232,7 +236,7 @@ class _Answers:
         found = scope.get(GUARD_KEY)
         judge = found if isinstance(found, Guard) else self._guard or UNGUARDED
         judge.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if judge is UNGUARDED else "")
-        rejection = (self._guard or judge).reject(error)
+        rejection = (self._guard or judge).reject(error, scope)
         if isinstance(connection, WebSocket):
             await deny(connection, rejection)
             return None

@@ -95,7 +95,7 @@ class TokenGuard:
         """Guard the decorated views of `app`. `validator` is for this app alone."""
         if _EXTENSION in app.extensions:
             raise ConfigurationError("this app has a TokenGuard already: call init_app once for each app")
-        app.extensions[_EXTENSION] = Guard(
+        guard = app.extensions[_EXTENSION] = Guard(
             "flask",
             self._reader,
             _validator_for(app, self._validator if validator is None else usable(validator)),
@@ -107,6 +107,8 @@ class TokenGuard:
         _answer_first(app)
         if TokenGuardError not in app.error_handler_spec[None][None]:
             app.register_error_handler(TokenGuardError, _answer)
+        if guard.gives_nonces:
+            app.after_request(partial(_give_nonce, guard))
         if self._header is not None:
             app.after_request(partial(_keep_apart, self._header))
 
@@ -254,7 +256,7 @@ def _answer(error: TokenGuardError) -> Response:
     guard, this = _guard(), vars(_this_request())
     if this.get(_NOTED) is not error:  # raised by the app
         guard.note(_this_request().environ, this.get(_TOKEN), error)
-    rejection = guard.reject(error)
+    rejection = guard.reject(error, _this_request().environ)
     # HEAD: werkzeug leaves the body out and keeps the length.
     return _this_app().response_class(rejection.body, rejection.status, list(rejection.headers))
 
@@ -295,6 +297,13 @@ def _keep_apart(header: str, response: Response) -> Response:
     if _TOKEN in vars(_this_request()) or _NOTED in vars(_this_request()):
         for name, value in kept_apart(header, response.headers.keys()):
             response.headers.add(name, value)
+    return response
+
+
+def _give_nonce(guard: Guard[Any], response: Response) -> Response:
+    nonce = guard.nonce(_this_request().environ)
+    if nonce is not None:
+        response.headers.setdefault("DPoP-Nonce", nonce)
     return response
 
 

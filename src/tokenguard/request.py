@@ -7,7 +7,8 @@ any of it means.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from tokenguard.errors import ConfigurationError
@@ -35,6 +36,8 @@ class ResourceRequest:
     proof: str | Sequence[str] | None = None
     certificate: bytes | None = None
     headers: Iterable[tuple[str, str]] | Mapping[str, str] = ()
+    _digest: bytes | None = field(default=None, init=False)
+    _nonce: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for name in ("method", "url", "scheme"):
@@ -52,6 +55,29 @@ class ResourceRequest:
 
     def __repr__(self) -> str:
         return f"ResourceRequest(method={self.method!r}, url={self.url.partition('?')[0].partition('#')[0]!r})"
+
+
+def with_digest(request: ResourceRequest, digest: bytes) -> ResourceRequest:
+    """`request` with the SHA-256 of its certificate, which may be all that a proxy sends of it."""
+    object.__setattr__(request, "_digest", digest)
+    return request
+
+
+def certificate_digest(request: ResourceRequest) -> bytes | None:
+    """The SHA-256 of the certificate, None where there is none."""
+    if request._digest is not None:  # noqa: SLF001
+        return request._digest  # noqa: SLF001
+    return sha256(request.certificate).digest() if request.certificate else None
+
+
+def keep_nonce(request: ResourceRequest, nonce: str) -> None:
+    """Let the answer to `request` carry a nonce for the client's next proof (RFC 9449 section 8.2)."""
+    object.__setattr__(request, "_nonce", nonce)
+
+
+def next_nonce(request: ResourceRequest) -> str | None:
+    """What `keep_nonce` was given."""
+    return request._nonce  # noqa: SLF001
 
 
 def _strings(value: Any) -> tuple[str, ...] | None:

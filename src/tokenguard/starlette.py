@@ -107,7 +107,7 @@ def _judge(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
     try:
         guard.check(scope, scope.get(TOKEN_KEY), needed, name="starlette")
     except TokenGuardError as error:
-        return guard.reject(error)
+        return guard.reject(error, scope)
     return None
 
 

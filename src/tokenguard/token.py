@@ -87,6 +87,8 @@ class AccessToken:
     - `roles`: from the issuer's `role_claims`
     - `is_machine`: whether a client acts for itself: True or False where the issuer's preset knows the signs, None
       where it cannot be known. It serves a default of a policy or a log, and proves nothing
+    - `confirmation`: what the client proved of what the token is bound to: `jkt`, the thumbprint of a key (RFC 9449),
+      `x5t#S256`, of a certificate (RFC 8705); empty for a token that is not bound
     """
 
     issuer: str
@@ -101,6 +103,7 @@ class AccessToken:
     claims: Mapping[str, Any] = field(default_factory=_Object)
     roles: frozenset[str] = frozenset()
     is_machine: bool | None = None
+    confirmation: Mapping[str, str] = field(default_factory=_Object)
 
     def has_scope(self, *scopes: str) -> bool:
         """Whether every one of `scopes` was granted: exact, case-sensitive (RFC 6749 section 3.3)."""
@@ -126,6 +129,7 @@ def judged(
     claims: Mapping[str, Any] | bytes,
     roles: frozenset[str],
     is_machine: bool | None,  # noqa: FBT001 - in the order of the fields, like the others
+    confirmation: Mapping[str, str],
 ) -> AccessToken:
     """An `AccessToken` of its fields in order, for the validation alone. `claims` may be the JSON that spells them: it
     was read already, and holds.
@@ -146,6 +150,7 @@ def judged(
     _claims(token, claims)
     _roles(token, roles)
     _is_machine(token, is_machine)
+    _confirmation(token, confirmation)
     return token
 
 
@@ -163,6 +168,7 @@ _new = AccessToken.__new__
     _claims,
     _roles,
     _is_machine,
+    _confirmation,
 ) = (vars(AccessToken)[field.name].__set__ for field in fields(AccessToken))
 
 
@@ -181,6 +187,8 @@ def _frozen(value: Any) -> Any:
         return freeze(value)
     return _Array([_frozen(item) if type(item) in _CONTAINERS else item for item in value])
 
+
+UNBOUND: Final = freeze({})  # what nearly every token has proved, once for all of them
 
 _sent = vars(AccessToken)["claims"]
 

@@ -26,18 +26,21 @@ from tokenguard._setup import environment
 from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
 from tokenguard._setup.prewarm import prewarm
 from tokenguard._validation.begin import NO_STACK, Start, unexpected
+from tokenguard._validation.binding import Binding
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.steps import Check, Validation
 from tokenguard._validation.verdict import Verdict
 from tokenguard.errors import (
     ConfigurationError,
     InvalidTokenError,
+    MissingTokenError,
     Reason,
     TokenGuardError,
 )
 from tokenguard.issuer import Issuer
 from tokenguard.request import ResourceRequest
 from tokenguard.requirements import NOTHING, Required, Requirement, both
+from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
 
@@ -75,6 +78,8 @@ class TokenValidator(Runtime):
     - `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer. None: any client
     - `checks`: further callables `(claims, now) -> None` that raise `InvalidTokenError` to reject; they cannot replace
       a built-in check
+    - `dpop`, `mtls`: accept tokens that are bound to a key or a certificate of the client, once the request proves it.
+      None: such tokens are rejected
     - `revocations`: a list of tokens to reject before they expire
     - `leeway`: seconds by which clocks may differ
 
@@ -118,6 +123,8 @@ class TokenValidator(Runtime):
         ssl_context: ssl.SSLContext | None = None,
         revocations: RevocationList | None = None,
         clients: str | Iterable[str] | None = None,
+        dpop: DPoP | None = None,
+        mtls: MutualTLS | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._leeway = number("leeway", leeway)
@@ -131,8 +138,13 @@ class TokenValidator(Runtime):
         if revocations is not None and leeway > RevocationList.MAX_LEEWAY:
             raise ConfigurationError("leeway must be at most an hour where there is a revocation list")
 
-        issuers = issuers_of(issuer)
         log = BoundedLog()
+        self.dpop, self.mtls = _setting("dpop", dpop, DPoP), _setting("mtls", mtls, MutualTLS)
+        binding = None if dpop is None and mtls is None else Binding(dpop, mtls, leeway=self._leeway, log=log)
+        self._clock = clock
+        self._used_proofs = None if binding is None else binding.used
+
+        issuers = issuers_of(issuer)
         assembly = Assembly(
             audiences=frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE)),
             clients=None if clients is None else frozenset(strings("clients", clients, example='clients={"orders"}')),
@@ -144,6 +156,8 @@ class TokenValidator(Runtime):
             answers=None if revocations is None else revocations.answers,
             presents_certificate=ssl_context is not None or transport is not None,
             log=log,
+            enforced=frozenset() if binding is None else binding.enforced,
+            bound_by=frozenset() if binding is None else binding.required,
         )
         authorities = {one.url: assembly.authority(one) for one in issuers}
 
@@ -159,6 +173,7 @@ class TokenValidator(Runtime):
             checks=checks_of(checks),
             memory=self._memory,
             revocations=revocations,
+            binding=binding,
         )
         start = Start(
             self._validation,
@@ -169,7 +184,7 @@ class TokenValidator(Runtime):
             max_token_bytes=self._max_token_bytes,
         )
         # For our adapters too: they know the octets of a credential already, or a token.
-        self._begin, self._check = start.begin, start.check
+        self._begin, self._begin_dpop, self._check = start.begin, start.begin_dpop, start.check
         self._is_prewarmed = False
         urls = [url for one in issuers for url in asked(one).values()]
         super().__init__(transport, ssl_context, log, fetches=fetches, asked=urls)
@@ -191,9 +206,11 @@ class TokenValidator(Runtime):
         Instead of `ISSUER`, `PRESET` names a method of `Issuer`, whose parameters are variables by their names in
         capitals: `PRESET=okta`, `DOMAIN=example.okta.com`. `JWKS_BEARER_TOKEN_FILE`,
         `INTROSPECTION_CLIENT_SECRET_FILE`, `_BEARER_TOKEN_FILE` and `_PRIVATE_KEY_FILE` are paths of files with
-        secrets, each a `SecretFile`. What text cannot spell (`CHECKS`, `REVOCATIONS`, `TRANSPORT` and so on) may be
-        there as an object. Raises `ConfigurationError` naming the variable, also for a name that is nearly one of
-        these, or means one that no variable gives.
+        secrets, each a `SecretFile`. `DPOP_BASE_URL`, `_REQUIRED`, `_ALGORITHMS`, `_MAX_AGE`, `_NONCE_SECRET` (or
+        `_NONCE_SECRET_FILE`) make `dpop`, `MTLS_HEADER`, `_FORMAT`, `_TRUSTED`, `_REQUIRED` make `mtls`; `REDIS_URL` is
+        for the denylist, introspection answers and used proofs together. What text cannot spell (`CHECKS`,
+        `REVOCATIONS`, `TRANSPORT` and so on) may be there as an object. Raises `ConfigurationError` naming the
+        variable, also for a name that is nearly one of these, or means one that no variable gives.
         """
         return cls(**environment.read(mapping, prefix, settings))
 
@@ -211,7 +228,8 @@ class TokenValidator(Runtime):
 
         - `scope`: space-delimited or iterable, all of them are required
         - `require`: what else is required, from `tokenguard.requirements`
-        - `request`: what the request said, for requirements that look at it
+        - `request`: what the request said, for bound tokens and for requirements that look at it; without it a token is
+          judged as sent under `Bearer`, without a certificate
 
         Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could say), `ConfigurationError`.
         Nothing else leaves it, whatever `raw` is.
@@ -259,8 +277,6 @@ class TokenValidator(Runtime):
     ) -> AccessToken | Flow[AccessToken]:
         try:
             requirement = scope if require is None and isinstance(scope, Requirement) else both(scope, require)
-            if request is not None and not isinstance(request, ResourceRequest):
-                raise ConfigurationError("request must be a ResourceRequest(method, url)")
             if type(raw) is not str:
                 if not isinstance(raw, str):
                     raise InvalidTokenError(reason=Reason.MALFORMED)
@@ -268,12 +284,25 @@ class TokenValidator(Runtime):
             # The cap comes before anything whose cost grows with the size.
             if not 0 < len(raw) <= self._max_token_bytes or not raw.isascii():
                 raise InvalidTokenError(reason=Reason.MALFORMED)
+            if request is not None and self._is_dpop(request):
+                return self._begin_dpop(raw.encode(), requirement, run, request)
             # None is for adapters alone. Not by `cast`, which is a call.
             return self._begin(raw.encode(), requirement, None, run, request)  # type: ignore[return-value]
         except (TokenGuardError, RecursionError):
             raise
         except Exception as error:
             raise unexpected(error) from error
+
+    def _is_dpop(self, request: object) -> bool:
+        """Whether a token was sent under `DPoP`, else under `Bearer`; `MissingTokenError` for another scheme."""
+        if not isinstance(request, ResourceRequest):
+            raise ConfigurationError("request must be a ResourceRequest(method, url)")
+        scheme = request.scheme.lower()
+        if scheme == "dpop" and self.dpop is not None:
+            return True
+        if scheme != "bearer":
+            raise MissingTokenError
+        return False
 
     def _finish(self, flow: Flow[T]) -> T:
         """Run `flow` to its end in this thread. Raises as `validate` does."""
@@ -326,6 +355,12 @@ class TokenValidator(Runtime):
         """The settings of every issuer, in the order of configuration."""
         return tuple(authority.issuer for authority in self._authorities)
 
+    @property
+    def proofs_fill(self) -> float | None:
+        """The share of `max_proofs` that is in use, 0 to 1; None where this process remembers none."""
+        used = self._used_proofs
+        return None if used is None else used.count(self._clock()) / used.size
+
     def is_ready(self) -> bool:
         """Whether every issuer was tried, and at least one of them can verify: one partner's outage takes no service
         out. Never fetches: a readiness probe calls `warm_up` first, or a service that was idle would never be ready
@@ -335,6 +370,12 @@ class TokenValidator(Runtime):
 
     def __repr__(self) -> str:
         return f"TokenValidator(issuers={[authority.url for authority in self._authorities]!r})"
+
+
+def _setting(name: str, given: T | None, kind: type[T]) -> T | None:
+    if given is not None and not isinstance(given, kind):
+        raise ConfigurationError(f"{name} must be a {kind.__name__}(...)")
+    return given
 
 
 VALIDATE, VALIDATE_ASYNC = TokenValidator.validate, TokenValidator.validate_async

@@ -61,7 +61,6 @@ class BearerMiddleware:
         show_reason: bool = False,
     ) -> None:
         self.app = app
-        self._header = header
         self._guard = Guard(
             "wsgi",
             wsgi_reader(header),
@@ -74,16 +73,21 @@ class BearerMiddleware:
             resource_metadata=resource_metadata,
             show_reason=show_reason,
         )
+        self._around: Callable[[WSGIEnvironment, StartResponse], StartResponse] | None = None
+        if header is not None:
+            self._around = partial(_kept_apart, header)
+        elif self._guard.gives_nonces:
+            self._around = partial(_with_nonce, self._guard)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
         guard = self._guard
-        if self._header is not None:
-            start_response = _kept_apart(self._header, start_response)
+        if self._around is not None:
+            start_response = self._around(environ, start_response)
         try:
             token = environ[TOKEN_KEY] = guard.judge(environ, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            return _answer(guard.reject(error), environ, start_response)
+            return _answer(guard.reject(error, environ), environ, start_response)
         start = _Start(start_response)
         try:
             result = self.app(environ, start)
@@ -177,7 +181,7 @@ def _answer_late(
     start_response: StartResponse,
 ) -> list[bytes]:
     """Answer in the application's place. Where its answer has left already, the server raises `error` again."""
-    body = _answer(guard.reject(error), environ, start_response, (type(error), error, error.__traceback__))
+    body = _answer(guard.reject(error, environ), environ, start_response, (type(error), error, error.__traceback__))
     guard.note(environ, token, error)
     return body
 
@@ -197,7 +201,17 @@ def _is_file(result: object, environ: WSGIEnvironment) -> bool:
     return isinstance(wrapper, type) and isinstance(result, wrapper)
 
 
-def _kept_apart(header: str, start_response: StartResponse) -> StartResponse:
+def _with_nonce(guard: Guard[Any], environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
+    def starting(status: str, headers: list[tuple[str, str]], *failed: Any) -> Callable[[bytes], object]:
+        nonce = guard.nonce(environ)
+        if nonce is not None and not any(name.lower() == "dpop-nonce" for name, _ in headers):
+            headers = [*headers, ("DPoP-Nonce", nonce)]
+        return start_response(status, headers, *failed)
+
+    return starting
+
+
+def _kept_apart(header: str, _: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
     def starting(status: str, headers: list[tuple[str, str]], *failed: Any) -> Callable[[bytes], object]:
         return start_response(status, [*headers, *kept_apart(header, [name for name, _ in headers])], *failed)
 

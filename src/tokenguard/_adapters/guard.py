@@ -12,13 +12,23 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
 from tokenguard._flow.effects import Flow
-from tokenguard._oauth.credential import PREFIX, SCHEME, credential, has_token, is_usual_token
+from tokenguard._oauth.certificate import MalformedCertificateError, read_field
+from tokenguard._oauth.credential import (
+    DPOP,
+    PREFIX,
+    SCHEME,
+    credential,
+    credential_of_either,
+    has_token,
+    is_dpop,
+    is_usual_token,
+)
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import judged, outcome_of
 from tokenguard._observe.observers import Observers, within_adapter
@@ -31,14 +41,16 @@ from tokenguard.errors import (
     MissingTokenError,
     TokenGuardError,
 )
-from tokenguard.request import ResourceRequest
+from tokenguard.request import ResourceRequest, next_nonce, with_digest
 from tokenguard.requirements import NOTHING, OPTIONAL, Required, Requirement, both
+from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 TOKEN_KEY = "tokenguard.access_token"
 GUARD_KEY = "tokenguard.door"  # as audit and metrics call it
@@ -50,12 +62,33 @@ _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between
 _MARK: Final = "__tokenguard_required__"  # survives functools.wraps
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 _DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something stands in for one
+_PROVED: Final = "tokenguard.proved"
 _FAILED: Final = "the guard failed; the log says where"
 
 _log = logging.getLogger("tokenguard")
 
 # Made while nothing is wrong: if answering fails as well (a stack used up to its end, say), this is left to send.
 _LAST_RESORT = reject(None)
+
+
+class _StoodIn(NamedTuple):
+    """What something that stands in for a validator is asked."""
+
+    raw: str
+    arguments: dict[str, Any]
+    said: ResourceRequest | None
+
+
+class _Proved(NamedTuple):
+    """A verdict on a token that was sent with a proof: whose, and what it was about."""
+
+    validator: object
+    raw: str
+    proof: tuple[str, ...]
+    method: str
+    path: str
+    token: AccessToken
+    nonce: str | None
 
 
 class Guard(Generic[R]):
@@ -74,6 +107,8 @@ class Guard(Generic[R]):
         "_log",
         "_validate",
         "_validate_async",
+        "dpop",
+        "mtls",
         "name",
         "public",
         "reader",
@@ -103,6 +138,11 @@ class Guard(Generic[R]):
         self._credentials = reader.credentials
         self.validator = validator
         self._validate, self._validate_async, self._check = _ours(validator)
+        self.dpop, self.mtls = _setting(validator, "dpop", DPoP), _setting(validator, "mtls", MutualTLS)
+        if self.dpop is not None and not reader.takes_schemes:
+            raise ConfigurationError(
+                "header and dpop exclude each other: a bound token comes in Authorization, under its own scheme"
+            )
         self._log = BoundedLog()
         with suppress(Exception):  # a validator's stand-in need not flush it
             validator.logs.add(self._log)  # type: ignore[union-attr]
@@ -136,9 +176,10 @@ class Guard(Generic[R]):
             found = self._begin(request, required, known, run)
             if run is None and isinstance(found, AccessToken):
                 return found
-            if isinstance(found, str):
+            if isinstance(found, _StoodIn):
                 with within_adapter(validator):
-                    found = checked(validator.validate(found, **self._asked(request, required)))
+                    token = checked(validator.validate(found.raw, **found.arguments))
+                found = self._keep(request, found, token)
                 self.note(request, found, None, required)
             elif found is not None and not isinstance(found, AccessToken):
                 found = validator._finish(found)
@@ -167,9 +208,10 @@ class Guard(Generic[R]):
             found = self._begin(request, required, known, run)
             if run is None and isinstance(found, AccessToken):
                 return found
-            if isinstance(found, str):
+            if isinstance(found, _StoodIn):
                 with within_adapter(validator):
-                    found = checked(await validator.validate_async(found, **self._asked(request, required)))
+                    token = checked(await validator.validate_async(found.raw, **found.arguments))
+                found = self._keep(request, found, token)
                 self.note(request, found, None, required)
             elif found is not None and not isinstance(found, AccessToken):
                 found = await validator._finish_async(found)
@@ -198,9 +240,9 @@ class Guard(Generic[R]):
 
     def _begin(
         self, request: R, required: Requirement, known: TokenValidator | None, run: Run | None
-    ) -> AccessToken | Flow[AccessToken] | str | None:
-        """The token at once, or the flow that judges; the credential itself where something stands in for `known`, the
-        validator; None where no token is needed."""
+    ) -> AccessToken | Flow[AccessToken] | _StoodIn | None:
+        """The token at once, or the flow that judges; what to ask where something stands in for `known`, the validator;
+        None where no token is needed."""
         if self.validator is None:  # first: a request without credentials must not hide that nothing is guarded
             raise ConfigurationError("no validator is set for this guarded app: give it one")
         if self.public is not None:
@@ -218,36 +260,130 @@ class Guard(Generic[R]):
             if run is not None:
                 run.start()
             asked = self._resource(request, required) if required.needs_request else None
-            begun = known._begin(value[_SKIPPED:], required, is_usual_token, run, asked)
+            reading = None if self.mtls is None else partial(self._read, request, required)
+            begun = known._begin(value[_SKIPPED:], required, is_usual_token, run, asked, reading)
             if begun is not None:
                 return begun
             if run is not None:
                 run.discard()
+        return self._begin_otherwise(
+            request, required, known, run, [value.decode("latin-1") for value in values], query
+        )
+
+    def _begin_otherwise(
+        self,
+        request: R,
+        required: Requirement,
+        known: TokenValidator | None,
+        run: Run | None,
+        values: list[str],
+        query: str,
+    ) -> AccessToken | Flow[AccessToken] | _StoodIn | None:
+        """What is spelled another way than nearly all credentials, or is none, or comes with a proof."""
+        under_dpop = False
         try:
-            raw = credential([value.decode("latin-1") for value in values], query)
+            if self.dpop is None:
+                raw = credential(values, query)
+            else:
+                under_dpop, raw = credential_of_either(values, query)
         except MissingTokenError:  # only this one may let a request pass: one out of a check must not
             if required is OPTIONAL:
                 return None
             raise
+        if under_dpop and (proved := self._proved(request, raw)) is not None:
+            if not required.usual_scopes <= proved.token.scopes:
+                self._check(proved.token, required, self._resource(request, required))
+            return proved.token
+        said = None
+        if under_dpop or required.needs_request or self.mtls is not None:
+            said = self._read(request, required, DPOP if under_dpop else SCHEME)
+        stood_in = _StoodIn(raw, _arguments(required, said), said)
         if known is None:
-            return raw
+            return stood_in
         if run is not None:
             run.start()
-        return known._begin_text(raw, required, None, self._resource(request, required), run)
+        begun = known._begin_text(raw, required, None, said, run)
+        if isinstance(begun, AccessToken):
+            return self._keep(request, stood_in, begun)
+        return self._keeping(request, stood_in, begun) if under_dpop else begun
 
     def _resource(self, request: R, required: Requirement) -> ResourceRequest | None:
         """What `request` said, where a requirement looks at it."""
-        if not required.needs_request:
-            return None
-        reader = self.reader
-        url = quote(reader.path(request), safe=_IN_A_PATH, errors="surrogatepass")
-        return ResourceRequest(reader.method(request), url, headers=reader.headers(request))
+        return self._read(request, required) if required.needs_request else None
 
-    def _asked(self, request: R, required: Requirement) -> dict[str, Any]:
-        """The arguments for whatever stands in for a validator: as few as there can be."""
-        if required.is_scope_only:
-            return {"scope": required}
-        return {"require": required, "request": self._resource(request, required)}
+    def _read(self, request: R, required: Requirement, scheme: str = SCHEME) -> ResourceRequest:
+        """What `request` said; its fields only where a requirement looks at them."""
+        reader = self.reader
+        digest, certificate = self._certificate(request)
+        url = quote(reader.path(request), safe=_IN_A_PATH, errors="surrogatepass")
+        said = ResourceRequest(
+            reader.method(request),
+            url,
+            scheme,
+            reader.fields(request, DPOP),
+            certificate,
+            reader.headers(request) if required.needs_request else (),
+        )
+        return said if digest is None else with_digest(said, digest)
+
+    def _certificate(self, request: R) -> tuple[bytes | None, bytes | None]:
+        """The SHA-256 of the client's certificate, where a proxy sends it, and its DER. A trusted peer speaks for its
+        client by the field alone, any other peer for itself by its connection alone."""
+        reader, mtls = self.reader, self.mtls
+        if mtls is None or mtls.header is None or not mtls.trusts(reader.address(request)):
+            return None, reader.certificate(request)
+        values = reader.fields(request, mtls.header)
+        try:
+            return read_field(values[0], str(mtls.format)) if len(values) == 1 else (None, None)
+        except MalformedCertificateError:
+            return None, None
+
+    # One proof is used once for one request, whatever judges it by one validator. A copy of the request that is for
+    # something else is judged anew.
+
+    def _proved(self, request: R, raw: str) -> _Proved | None:
+        """The verdict of this validator on this very request."""
+        for proved in self.reader.kept(request, _PROVED) or ():
+            if (
+                proved.validator is self.validator
+                and proved.raw == raw
+                and proved.proof == tuple(self.reader.fields(request, DPOP))
+                and proved.method == self.reader.method(request)
+                and proved.path == self.reader.path(request)
+            ):
+                return proved  # type: ignore[no-any-return]
+        return None
+
+    def _keep(self, request: R, asked: _StoodIn, token: AccessToken) -> AccessToken:
+        said = asked.said
+        if said is not None and said.scheme == DPOP:
+            reader = self.reader
+            proved = _Proved(
+                self.validator,
+                asked.raw,
+                tuple(reader.fields(request, DPOP)),
+                reader.method(request),
+                reader.path(request),
+                token,
+                next_nonce(said),
+            )
+            reader.keep(request, _PROVED, (*(reader.kept(request, _PROVED) or ()), proved))
+        return token
+
+    def _keeping(self, request: R, asked: _StoodIn, flow: Flow[AccessToken]) -> Flow[AccessToken]:
+        return self._keep(request, asked, (yield from flow))
+
+    def nonce(self, request: R) -> str | None:
+        """What the answer to `request` carries as `DPoP-Nonce`, None for nothing."""
+        for proved in self.reader.kept(request, _PROVED) or ():
+            if proved.validator is self.validator:
+                return proved.nonce  # type: ignore[no-any-return]
+        return None
+
+    @property
+    def gives_nonces(self) -> bool:
+        """Whether `nonce` may ever give one."""
+        return self.dpop is not None and self.dpop.nonce_secret is not None
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
@@ -297,23 +433,31 @@ class Guard(Generic[R]):
     def _sent(self, request: R, longest: int) -> tuple[str, bool]:
         text = self.reader.sent(request, _SKIPPED + longest)
         scheme, _, rest = text.partition(" ")
-        is_ours = scheme.lower() == SCHEME.lower()
+        is_ours = scheme.lower() in (SCHEME.lower(), SCHEME.lower() if self.dpop is None else DPOP.lower())
         credential = rest.strip(" \t") if is_ours else text
         return credential, is_ours and not any(one in credential for one in _SEPARATORS)
 
-    def reject(self, error: BaseException) -> Rejection:
-        """The answer to `error`, with this app's settings. Never raises."""
+    def reject(self, error: BaseException, request: R) -> Rejection:
+        """The answer to `request`, which ended in `error`, with this app's settings. Never raises."""
         try:
             return reject(
-                error, realm=self.realm, resource_metadata=self.resource_metadata, show_reason=self.show_reason
+                error,
+                realm=self.realm,
+                resource_metadata=self.resource_metadata,
+                show_reason=self.show_reason,
+                scheme=SCHEME if self.dpop is None else self._scheme(request),
+                dpop=self.dpop,
             )
         except Exception:  # noqa: BLE001 - the last resort must not depend on what went wrong
             return _LAST_RESORT
 
+    def _scheme(self, request: R) -> str:
+        return DPOP if is_dpop([value.decode("latin-1") for value in self._credentials(request)[0]]) else SCHEME
+
     def refuse(self, request: R, error: BaseException, required: Requirement = NOTHING, *, name: str = "") -> Rejection:
         """Note an outcome that `judge` did not raise, and answer it."""
         self.note(request, None, error, required, name=name)
-        return self.reject(error)
+        return self.reject(error, request)
 
 
 def _observer_of(validator: object) -> Observers | None:
@@ -372,6 +516,20 @@ def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
         return None, None, _check_by_default
     # Without `VALIDATE_ASYNC` the method itself is asked, which says what is wrong.
     return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC, validator._check
+
+
+def _setting(validator: object, name: str, kind: type[T]) -> T | None:
+    found = None
+    with suppress(Exception):  # a stand-in that fails at everything
+        found = getattr(validator, name, None)
+    return found if isinstance(found, kind) else None
+
+
+def _arguments(required: Requirement, said: ResourceRequest | None) -> dict[str, Any]:
+    """The arguments for whatever stands in for a validator: as few as there can be."""
+    if said is None and required.is_scope_only:
+        return {"scope": required}
+    return {"require": required, "request": said}
 
 
 def _check_by_default(token: AccessToken, required: Requirement, request: ResourceRequest | None) -> None:

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from tokenguard._adapters.public_paths import route_path
+from tokenguard._oauth.certificate import MalformedCertificateError, der_of_pem
 from tokenguard._oauth.credential import PREFIX
 from tokenguard._settings import is_field_name
 from tokenguard.errors import ConfigurationError
@@ -49,6 +50,11 @@ _SENT_PATHS = ("RAW_URI", "REQUEST_URI")
 
 class Reader(Protocol[R_contra]):
     """How an adapter's requests are read. Only `credentials` is called for every request."""
+
+    @property
+    def takes_schemes(self) -> bool:
+        """Whether the fields that hold the credential say its scheme, as `Authorization` does."""
+        ...
 
     def credentials(self, request: R_contra, /) -> tuple[Sequence[bytes], str]:
         """The value of every field that may hold the credential, and the raw query."""
@@ -87,11 +93,29 @@ class Reader(Protocol[R_contra]):
         """Every field, its name in lower case."""
         ...
 
+    def fields(self, request: R_contra, name: str, /) -> list[str]:
+        """The value of every field of this name, whole. A server of WSGI has joined them by commas."""
+        ...
+
+    def certificate(self, request: R_contra, /) -> bytes | None:
+        """The client's certificate on its connection as DER, None where there is none, or none that can be read."""
+        ...
+
+    def kept(self, request: R_contra, key: str, /) -> Any:
+        """What `keep` was given, None where it was not."""
+        ...
+
+    def keep(self, request: R_contra, key: str, value: object, /) -> None:
+        """Keep something with the request."""
+        ...
+
 
 class AsgiReader:
     """Reads ASGI `http` and `websocket` scopes."""
 
     __slots__ = ("_length", "_name")
+
+    takes_schemes = True  # else the field holds a token alone
 
     def __init__(self) -> None:
         self._name = _AUTHORIZATION.lower().encode()
@@ -135,6 +159,26 @@ class AsgiReader:
         """See `Reader`."""
         return [(str(name, "latin-1").lower(), str(value, "latin-1")) for name, value in scope.get("headers") or ()]
 
+    def fields(self, scope: Mapping[str, Any], name: str, /) -> list[str]:
+        """See `Reader`."""
+        wanted = name.lower().encode("latin-1")
+        return [str(value, "latin-1") for field, value in scope.get("headers") or () if field.lower() == wanted]
+
+    def certificate(self, scope: Mapping[str, Any], /) -> bytes | None:
+        """See `Reader`. By the TLS extension of ASGI: PEM, the leaf first; a server may give it as DER."""
+        tls = (scope.get("extensions") or {}).get("tls") or {}
+        for leaf in tls.get("client_cert_chain") or ():
+            return _der(leaf)
+        return None
+
+    def kept(self, scope: Mapping[str, Any], key: str, /) -> Any:
+        """See `Reader`."""
+        return scope.get(key)
+
+    def keep(self, scope: Any, key: str, value: object, /) -> None:
+        """See `Reader`."""
+        scope[key] = value
+
     def address(self, scope: Mapping[str, Any], /) -> str | None:
         """See `Reader`."""
         client = scope.get("client")
@@ -150,6 +194,7 @@ class AsgiFieldReader(AsgiReader):
     """The same where a field of its own holds the token and nothing else; the query decides nothing then."""
 
     __slots__ = ()
+    takes_schemes = False
 
     def __init__(self, field: str) -> None:
         self._name = field.lower().encode()
@@ -163,12 +208,13 @@ class AsgiFieldReader(AsgiReader):
 class SubprotocolReader(AsgiReader):
     """The same where a websocket may offer the token behind a subprotocol, as browsers can send nothing else."""
 
-    __slots__ = ("_inner", "subprotocol")
+    __slots__ = ("_inner", "subprotocol", "takes_schemes")
 
     def __init__(self, inner: AsgiReader, subprotocol: str) -> None:
         if not is_field_name(subprotocol):
             raise ConfigurationError('subprotocol must be the name of one subprotocol, such as "bearer"')
         self._inner = inner
+        self.takes_schemes = inner.takes_schemes
         self.subprotocol = subprotocol
 
     def credentials(self, scope: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
@@ -209,6 +255,7 @@ class WsgiReader:
     """Reads WSGI environs (PEP 3333). A server has joined repeated fields by commas."""
 
     __slots__ = ("_key",)
+    takes_schemes = True
 
     def __init__(self) -> None:
         self._key = _variable(_AUTHORIZATION)
@@ -240,6 +287,27 @@ class WsgiReader:
         value = environ.get(_variable(name))
         return None if value is None else str(value)[:LONGEST]
 
+    def fields(self, environ: Mapping[str, Any], name: str, /) -> list[str]:
+        """See `Reader`."""
+        value = environ.get(_variable(name))
+        return [] if value is None else [str(value)]
+
+    def certificate(self, environ: Mapping[str, Any], /) -> bytes | None:
+        """See `Reader`. PEM as Apache httpd, uWSGI and werkzeug give it, else from gunicorn's socket."""
+        pem = environ.get("SSL_CLIENT_CERT")
+        if pem:
+            return _der(pem)
+        peer = getattr(environ.get("gunicorn.socket"), "getpeercert", None)
+        return None if peer is None else peer(binary_form=True)
+
+    def kept(self, environ: Mapping[str, Any], key: str, /) -> Any:
+        """See `Reader`."""
+        return environ.get(key)
+
+    def keep(self, environ: Any, key: str, value: object, /) -> None:
+        """See `Reader`."""
+        environ[key] = value
+
     def address(self, environ: Mapping[str, Any], /) -> str | None:
         """See `Reader`."""
         address = environ.get("REMOTE_ADDR")
@@ -262,6 +330,7 @@ class WsgiFieldReader(WsgiReader):
     """The same where a field of its own holds the token and nothing else; the query decides nothing then."""
 
     __slots__ = ()
+    takes_schemes = False
 
     def __init__(self, field: str) -> None:
         self._key = _variable(field)
@@ -323,6 +392,16 @@ def _whole_values(values: Sequence[bytes]) -> Sequence[bytes]:
 def takes_denials(scope: Mapping[str, Any]) -> bool:
     """Whether a websocket can be rejected by a whole response: ASGI's WebSocket Denial Response extension."""
     return "websocket.http.response" in (scope.get("extensions") or ())
+
+
+def _der(certificate: object) -> bytes | None:
+    if isinstance(certificate, bytes) and not certificate.startswith(b"-----"):
+        return certificate or None
+    text = certificate.decode("latin-1") if isinstance(certificate, bytes) else certificate
+    try:
+        return der_of_pem(text) if isinstance(text, str) else None
+    except MalformedCertificateError:
+        return None
 
 
 def _first_fields(scope: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:

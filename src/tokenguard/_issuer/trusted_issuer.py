@@ -48,6 +48,8 @@ class Authority:
         clients: frozenset[str] | None = None,
         *,
         leeway: float,
+        enforced: frozenset[str] = frozenset(),
+        bound_by: frozenset[str] = frozenset(),
     ) -> None:
         strict = issuer.profile == "rfc9068"
         self.issuer = issuer
@@ -73,6 +75,8 @@ class Authority:
             values=party.expected_values(issuer.claim_values),
             leeway=leeway,
             empty_subject=issuer.has_empty_subjects,
+            enforced=enforced,
+            bound_by=bound_by,
         )
         # Of an introspection answer: it need not have `exp`, and is no RFC 9068 token.
         self.expected_of_answer = replace(
@@ -88,4 +92,5 @@ class Authority:
             needs_audience=False,
             client_id_claims=(),
             leeway=leeway,
+            enforced=enforced,
         )

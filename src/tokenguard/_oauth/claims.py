@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from tokenguard._oauth import party
+from tokenguard._oauth.confirmation import is_enforced
 from tokenguard.errors import InvalidTokenError, Reason
 
 LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so that a broken clock cannot reach it
@@ -35,6 +36,7 @@ class Expected:
     - `values`: what further claims must be
     - `leeway`: seconds
     - `empty_subject`: whether `""` for `sub` reads as absent
+    - `enforced`: the members of `cnf` that are enforced here; `bound_by`: those that every token must have
 
     For the short form: `usual_audiences` is empty where the audience stands in another claim than `aud`; `unusual` are
     those of `CHECKS` that ask for more than `usual_claims` looks at.
@@ -49,13 +51,19 @@ class Expected:
     values: tuple[party.Expected, ...] = ()
     leeway: float = 0.0
     empty_subject: bool = False
+    enforced: frozenset[str] = frozenset()
+    bound_by: frozenset[str] = frozenset()
     usual_audiences: frozenset[str] = field(init=False)
     unusual: tuple[ClaimCheck, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         as_usual = self.audience_claims == ("aud",)
         object.__setattr__(self, "usual_audiences", self.audiences if as_usual else frozenset())
-        more = {"required claims": self.required != ("exp",), "client and values": self.narrows}
+        more = {
+            "required claims": self.required != ("exp",),
+            "confirmation": bool(self.bound_by),
+            "client and values": self.narrows,
+        }
         object.__setattr__(self, "unusual", tuple(one for one in CHECKS if more.get(one.name)))
 
     @property
@@ -160,10 +168,12 @@ def check_kind(claims: Claims, _expected: Expected, _now: float) -> None:
         raise _rejected(Reason.TYPE)
 
 
-def check_confirmation(claims: Claims, _expected: Expected, _now: float) -> None:
-    """A token bound to a key or certificate (RFC 7800, 8705, 9449) proves nothing as a bearer token. Raises
-    `confirmation`, for any `cnf` at all."""
-    if "cnf" in claims:
+def check_confirmation(claims: Claims, expected: Expected, _now: float) -> None:
+    """Whatever a token is bound to (RFC 7800, 8705, 9449) is enforced here, member for member, and it is bound to what
+    the settings ask for. Whether the request proves it is not for claims to say. Raises `confirmation`."""
+    if "cnf" in claims and not is_enforced(claims["cnf"], expected.enforced):
+        raise _rejected(Reason.CONFIRMATION)
+    if expected.bound_by and not expected.bound_by <= set(claims.get("cnf", ())):
         raise _rejected(Reason.CONFIRMATION)
 
 

@@ -16,19 +16,31 @@ from urllib.parse import unquote_to_bytes
 from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
 
 SCHEME: Final = "Bearer"  # RFC 6750 section 2.1; in any case (RFC 9110 section 11.1)
+DPOP: Final = "DPoP"  # RFC 9449 section 7.1, for those who take it; otherwise it is any other scheme
 PREFIX: Final = f"{SCHEME} "  # as nearly every client spells it
 _TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"  # RFC 9110 section 11.2
 _NAME = r"!#$%&'*+\-.^_`|~0-9A-Za-z"  # what a scheme's name is made of, RFC 9110 section 5.6.2
 _FLAGS = re.ASCII | re.IGNORECASE
 
 _LETTERS = f"{ascii_letters}{digits}-._~+/".encode()  # of a token68, but for what pads it
-# Only the scheme is in any case: a whole pattern without regard to case reads a token five times slower.
-_CREDENTIAL = re.compile(rf"(?i:{SCHEME}) ++({_TOKEN68})", re.ASCII)
-# The scheme where it stands first, after any junk that is no part of a name; "Bearerish" is another scheme.
-_OURS = re.compile(rf"[^{_NAME}]*+{SCHEME}(?![{_NAME}])", _FLAGS)
-# WSGI servers join repeated fields with a comma. `bearer=` after a comma is a parameter of some other scheme.
-_SECOND_IS_OURS = re.compile(rf",[^,{_NAME}]*+{SCHEME}(?![{_NAME}])(?![ \t]*+=)", _FLAGS)
-_SECOND_IS_ANOTHER = re.compile(rf"{SCHEME} ++{_TOKEN68}[ \t]*+,[ \t,]*+[{_NAME}]++ ++[^ =]", _FLAGS)
+
+
+class _Patterns:
+    """How credentials of some schemes are spelled."""
+
+    def __init__(self, *schemes: str) -> None:
+        ours = f"(?:{'|'.join(schemes)})"
+        # Only the scheme is in any case: a whole pattern without regard to case reads a token five times slower.
+        self.credential = re.compile(rf"((?i:{ours})) ++({_TOKEN68})", re.ASCII)
+        # The scheme where it stands first, after any junk that is no part of a name; "Bearerish" is another scheme.
+        self.first = re.compile(rf"[^{_NAME}]*+({ours})(?![{_NAME}])", _FLAGS)
+        # WSGI servers join repeated fields with a comma. `bearer=` after a comma is a parameter of some other scheme.
+        self.second_is_ours = re.compile(rf",[^,{_NAME}]*+{ours}(?![{_NAME}])(?![ \t]*+=)", _FLAGS)
+        self.second_is_another = re.compile(rf"{ours} ++{_TOKEN68}[ \t]*+,[ \t,]*+[{_NAME}]++ ++[^ =]", _FLAGS)
+
+
+_BEARER = _Patterns(SCHEME)
+_EITHER = _Patterns(SCHEME, DPOP)
 
 _PARAMETER = "access_token"  # RFC 6750 section 2.3
 _LONGEST_SPELLING = 3 * len(_PARAMETER)  # every character percent-encoded
@@ -45,6 +57,21 @@ def credential(authorization: Sequence[str], query: str) -> str:
     - several fields, a second credential in one, a token in the query beside a field: `InvalidRequestError` (multiple)
     - our scheme and anything but one token68: `InvalidRequestError` (malformed)
     """
+    return _credential(authorization, query, _BEARER)[1]
+
+
+def credential_of_either(authorization: Sequence[str], query: str) -> tuple[bool, str]:
+    """The same where `DPoP` counts as `Bearer` does: whether it was sent under `DPoP`, and the token."""
+    return _credential(authorization, query, _EITHER)
+
+
+def is_dpop(authorization: Sequence[str]) -> bool:
+    """Whether the first field, good or not, is of the scheme `DPoP`."""
+    match = _EITHER.first.match(authorization[0]) if authorization else None
+    return match is not None and match[1].lower() == DPOP.lower()
+
+
+def _credential(authorization: Sequence[str], query: str, patterns: _Patterns) -> tuple[bool, str]:
     if not authorization:
         raise MissingTokenError
     if len(authorization) > 1:
@@ -53,12 +80,13 @@ def credential(authorization: Sequence[str], query: str) -> str:
     rest = value[len(PREFIX) :]
     # Nearly all are spelled so, and are read in two thirds of the time that the pattern takes.
     usual = value.startswith(PREFIX) and is_usual_token(rest.encode(errors="replace"))
-    token = rest if usual else _spelled_otherwise(value)
+    found = (SCHEME, rest) if usual else _spelled_otherwise(value, patterns)
     if query and has_token(query):
         raise InvalidRequestError(reason=Reason.MULTIPLE)
-    if token is None:
+    if found is None:
         raise MissingTokenError
-    return token
+    scheme, token = found
+    return scheme.lower() == DPOP.lower(), token
 
 
 def is_usual_token(token: bytes) -> bool:
@@ -66,13 +94,13 @@ def is_usual_token(token: bytes) -> bool:
     return bool(token) and not token.translate(None, _LETTERS)
 
 
-def _spelled_otherwise(value: str) -> str | None:
-    match = _CREDENTIAL.fullmatch(value)
+def _spelled_otherwise(value: str, patterns: _Patterns) -> tuple[str, str] | None:
+    match = patterns.credential.fullmatch(value)
     if match is not None:
-        return match[1]
-    if _SECOND_IS_OURS.search(value) is not None or _SECOND_IS_ANOTHER.match(value) is not None:
+        return match[1], match[2]
+    if patterns.second_is_ours.search(value) is not None or patterns.second_is_another.match(value) is not None:
         raise InvalidRequestError(reason=Reason.MULTIPLE)
-    if _OURS.match(value) is not None:
+    if patterns.first.match(value) is not None:
         raise InvalidRequestError(reason=Reason.MALFORMED)
     return None
 

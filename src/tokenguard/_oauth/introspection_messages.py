@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 from tokenguard._flow.messages import Request, Response
 from tokenguard._oauth.claims import is_numeric_date
 from tokenguard._oauth.client_auth import Credentials
+from tokenguard._oauth.confirmation import KEY
 from tokenguard._oauth.oauth_messages import FORM, REGISTERED
 from tokenguard._oauth.oauth_messages import members as members_of
 from tokenguard.errors import InvalidTokenError, Reason
@@ -80,15 +81,22 @@ def read_answer(response: Response) -> dict[str, Any]:
     return members
 
 
-def check_active(answer: Mapping[str, Any]) -> None:
+def check_active(answer: Mapping[str, Any], enforced: frozenset[str] = frozenset()) -> None:
     """`active` is the JSON value true and nothing like it, else `revoked`; `token_type` is absent, `Bearer` or
-    `access_token` in any case, else `type`: a refresh token or a DPoP-bound token is active too."""
+    `access_token` in any case, or `DPoP` where `jkt` is `enforced`, else `type`: a refresh token is active too."""
     if answer.get("active") is not True:
         raise InvalidTokenError(reason=Reason.REVOKED)
     if "token_type" in answer:
         kind = answer["token_type"]
-        if not isinstance(kind, str) or not kind.isascii() or kind.lower() not in _TOKEN_TYPES:
+        usual = isinstance(kind, str) and kind.isascii() and kind.lower() in _TOKEN_TYPES
+        if not usual and not (KEY in enforced and is_dpop(answer)):
             raise InvalidTokenError(reason=Reason.TYPE)
+
+
+def is_dpop(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer says that its token is bound to a key (RFC 9449 section 6.2)."""
+    kind = answer.get("token_type")
+    return isinstance(kind, str) and kind.isascii() and kind.lower() == "dpop"
 
 
 def time_to_expiry(answer: Mapping[str, Any], now: float, bound: float) -> float:

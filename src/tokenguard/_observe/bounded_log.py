@@ -52,16 +52,24 @@ class BoundedLog:
         self._lock = threading.RLock()  # reentrant, for handlers of signals; never held while a record is written
         self._kinds: dict[Hashable, _Kind] = {}
 
-    def write(self, logger: logging.Logger, level: int, text: str, *values: object, kind: Hashable = None) -> None:
+    def write(
+        self,
+        logger: logging.Logger,
+        level: int,
+        text: str,
+        *values: object,
+        kind: Hashable = None,
+        every: float = _INTERVAL,
+    ) -> None:
         """Write one record, or leave it out. `kind`: records with the same kind are counted together; default: text and
-        values.
+        values. `every`: seconds between two records of the kind.
 
         A function among the values is called only if the record is written. Never raises.
         """
         with suppress(Exception):
             if not logger.isEnabledFor(level):
                 return
-            admitted = self._admit((text, values) if kind is None else kind)
+            admitted = self._admit((text, values) if kind is None else kind, every)
             if admitted is not None:
                 counted, left_out = admitted
                 found = tuple([value() if callable(value) else value for value in values])
@@ -81,7 +89,7 @@ class BoundedLog:
                 counted = "%d more were left out like this one: " + text
                 logger.log(level, counted, left_out, *values)
 
-    def _admit(self, key: Hashable) -> tuple[_Kind, int] | None:
+    def _admit(self, key: Hashable, every: float) -> tuple[_Kind, int] | None:
         """The kind and how many of it were left out, if a record may be written now; else None."""
         with self._lock:
             now = self._now()
@@ -90,7 +98,7 @@ class BoundedLog:
                 kind.left_out += 1
                 return None
             left_out, kind.left_out = kind.left_out, 0
-            kind.due = now + _INTERVAL
+            kind.due = now + every
             return kind, left_out
 
     def _new(self, key: Hashable, now: float) -> _Kind:

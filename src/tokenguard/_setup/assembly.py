@@ -34,7 +34,8 @@ class Assembly:
 
     `log` is for records that requests can cause. `answers` is the store of introspection answers for issuers whose own
     settings name none. `presents_certificate`: whether the validator's TLS context, or the caller's transport, may hold
-    a client certificate.
+    a client certificate. `enforced`, `bound_by`: the members of `cnf` that are enforced, and those that
+    every token must have.
     """
 
     audiences: frozenset[str]
@@ -47,6 +48,8 @@ class Assembly:
     answers: AnswerStore | None
     presents_certificate: bool
     log: BoundedLog
+    enforced: frozenset[str] = frozenset()
+    bound_by: frozenset[str] = frozenset()
     _shared: dict[Hashable, list[tuple[Issuer, KeySource]]] = field(default_factory=dict, init=False, repr=False)
 
     def authority(self, issuer: Issuer) -> Authority:
@@ -90,7 +93,17 @@ class Assembly:
                 log=self.log,
             )
         own = frozenset(issuer.audience) if issuer.audience is not None else self.audiences
-        return Authority(issuer, own, keys, discovery, introspector, self.clients, leeway=self.leeway)
+        return Authority(
+            issuer,
+            own,
+            keys,
+            discovery,
+            introspector,
+            self.clients,
+            leeway=self.leeway,
+            enforced=self.enforced,
+            bound_by=self.bound_by,
+        )
 
     def _keys(self, issuer: Issuer, discovery: Discovery | None, fetch: Fetch) -> KeySource:
         """The key source of an issuer, shared with another issuer of the same configured `jwks_uri` and settings. A

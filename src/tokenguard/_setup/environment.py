@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tokenguard import presets
+from tokenguard._setup import bound_environment
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
@@ -77,8 +78,22 @@ _VALIDATOR: _Readers = {
     "MONOTONIC": _object,
     "JITTER": _object,
     "REVOCATIONS": _object,
+    "DPOP": _object,
+    "MTLS": _object,
     "SSL_CONTEXT": _object,
     "TRANSPORT": _object,
+}
+_BOUND: _Readers = {
+    "DPOP_BASE_URL": _words,
+    "DPOP_REQUIRED": _flag,
+    "DPOP_ALGORITHMS": _words,
+    "DPOP_MAX_AGE": _number,
+    "DPOP_NONCE_SECRET": _words,
+    "MTLS_HEADER": _text,
+    "MTLS_FORMAT": _text,
+    "MTLS_TRUSTED": _words,
+    "MTLS_REQUIRED": _flag,
+    "REDIS_URL": _text,
 }
 _ISSUER: _Readers = {
     "JWKS_URI": _text,
@@ -143,6 +158,7 @@ def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = Map
     """
     _check_names(mapping, prefix)
     settings = _section(mapping, prefix, _VALIDATOR) | dict(given)
+    settings |= _bound_settings(mapping, prefix, settings)
     if "issuer" not in given:
         settings["issuer"] = _issuer(mapping, prefix)
     if "audience" not in settings:
@@ -211,11 +227,17 @@ def _issuer_settings(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return settings
 
 
+def _bound_settings(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name in _BOUND for value in _section(mapping, prefix, {name: _BOUND[name]}).values()}
+    found |= {name.upper(): file for name, file in _in_files(mapping, prefix, (bound_environment.SECRET,)).items()}
+    return bound_environment.settings_of(prefix, found, given) if found else {}
+
+
 def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
     from difflib import get_close_matches
 
-    files = [f"{name}_FILE" for name in (*_ISSUER_FILES, *_INTROSPECTION_FILES)]
-    known = ["ISSUER", "PRESET", *_VALIDATOR, *_ISSUER, *_INTROSPECTION, *files]
+    files = [f"{name}_FILE" for name in (*_ISSUER_FILES, *_INTROSPECTION_FILES, bound_environment.SECRET)]
+    known = ["ISSUER", "PRESET", *_VALIDATOR, *_ISSUER, *_INTROSPECTION, *_BOUND, *files]
     if (preset := mapping.get(prefix + "PRESET")) in presets.NAMES:
         known += map(str.upper, _parameters(preset))
     for name in mapping if prefix else ():

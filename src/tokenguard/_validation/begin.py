@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from math import isfinite
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, cast
 
-from tokenguard._flow.effects import Flow
+from tokenguard._flow.effects import Effect, Flow
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.revocation import Watching
-from tokenguard._validation.steps import Validation
+from tokenguard._validation.steps import Reading, Validation
 from tokenguard._validation.verdict import Verdict
 from tokenguard.errors import ConfigurationError, InvalidTokenError, Reason, TokenGuardError
 from tokenguard.request import ResourceRequest
@@ -66,6 +66,7 @@ class Start:
         is_token: Callable[[bytes], bool] | None = None,
         run: Run | None = None,
         request: ResourceRequest | None = None,
+        reading: Reading | None = None,
     ) -> AccessToken | Flow[AccessToken] | None:
         """A remembered token at once, else the flow that validates. No generator, no await on the first way, and no
         lock, but for a token that was unused for a generation of them.
@@ -102,7 +103,30 @@ class Start:
                     return known
             if not (type(now) is type(mono) is float and isfinite(now + mono)):
                 _check_clocks(now, mono)
-            return self._validation.validate(token, digest, verdict, now, mono, requirement, run, request)
+            return self._validation.validate(token, digest, verdict, now, mono, requirement, run, request, reading)
+        except TokenGuardError:
+            raise
+        except RecursionError:
+            self._end_without_stack(token)
+        except Exception as error:
+            raise unexpected(error) from error
+
+    def begin_dpop(
+        self, token: bytes, requirement: Requirement, run: Run | None, request: ResourceRequest
+    ) -> AccessToken | Flow[AccessToken]:
+        """The same for a token that was sent under `DPoP`: what `request` proves is asked for each time."""
+        try:
+            digest = sha256(token).digest()
+            verdict = self._memory.get(digest)
+            if run is not None:
+                run.note(requirement.scopes, remembered=verdict is not None)
+            try:
+                now, mono = (self._clock or time.time)(), self._monotonic()
+            except Exception as error:
+                raise unexpected(error) from error
+            _check_clocks(now, mono)
+            begun = self._validation.validate(token, digest, verdict, now, mono, requirement, run, request)
+            return begun if isinstance(begun, AccessToken) else _at_once(begun)
         except TokenGuardError:
             raise
         except RecursionError:
@@ -123,6 +147,30 @@ class Start:
             raise unexpected(error) from error
         _check_clocks(now)
         requirement.check(token, request, now, self._leeway)
+
+
+def _at_once(flow: Flow[AccessToken]) -> AccessToken | Flow[AccessToken]:
+    """The value of a flow that has nothing to wait for, without a driver; else the flow, which goes on from there."""
+    try:
+        effect = next(flow)
+    except StopIteration as end:
+        return cast("AccessToken", end.value)
+    return _going_on(flow, effect)
+
+
+def _going_on(flow: Flow[AccessToken], effect: Effect) -> Flow[AccessToken]:
+    try:
+        while True:
+            try:
+                value = yield effect
+            except Exception as error:  # noqa: BLE001 - the flow decides what it means
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(value)
+    except StopIteration as end:
+        return cast("AccessToken", end.value)
+    finally:
+        flow.close()
 
 
 def unexpected(error: Exception) -> ConfigurationError:

@@ -12,7 +12,8 @@ from tokenguard._flow.effects import Flow
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._oauth import party
 from tokenguard._oauth.claims import CHECKS, Expected
-from tokenguard._oauth.introspection_messages import check_active
+from tokenguard._oauth.confirmation import KEY, repeats
+from tokenguard._oauth.introspection_messages import check_active, is_dpop
 from tokenguard.errors import InvalidTokenError, Reason
 from tokenguard.revocations import RevocationList
 
@@ -52,8 +53,11 @@ class Revocation:
             if run is not None:
                 run.introspected()
             answer = yield from authority.introspector.ask(token, digest, now)
-            check_active(answer)
-            check_answer(answer, authority.url, authority.expected_of_second_answer, now)
+            check_active(answer, authority.expected.enforced)
+            cnf = claims.get("cnf")
+            check_answer(answer, authority.url, authority.expected_of_second_answer, now, cnf)
+            if not repeats(answer.get("cnf"), cnf):
+                raise InvalidTokenError(reason=Reason.CONFIRMATION)
 
     def check_denied(self, authority: Authority, claims: Mapping[str, Any], now: float) -> Flow[None]:
         """The token is on no list. Raises `revoked`, or `IntrospectionUnavailableError` where a store cannot tell."""
@@ -71,9 +75,13 @@ class Revocation:
                 raise InvalidTokenError(reason=Reason.REVOKED)
 
 
-def check_answer(answer: Mapping[str, Any], issuer: str, expected: Expected, now: float) -> None:
-    """The claim checks of a JWT for an introspection answer (RFC 7662 section 2.2)."""
+def check_answer(
+    answer: Mapping[str, Any], issuer: str, expected: Expected, now: float, cnf: Mapping[str, Any] | None = None
+) -> None:
+    """The claim checks of a JWT for an introspection answer (RFC 7662 section 2.2). `cnf`: the JWT's own."""
     if "iss" in answer and answer["iss"] != issuer:
         raise InvalidTokenError(reason=Reason.ISSUER)
     for _, check in CHECKS:
         check(answer, expected, now)
+    if is_dpop(answer) and KEY not in (answer.get("cnf") or cnf or ()):
+        raise InvalidTokenError(reason=Reason.CONFIRMATION)

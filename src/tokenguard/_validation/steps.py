@@ -21,6 +21,7 @@ from tokenguard._oauth.claims import CHECKS, TIMES, refers_to_status_list, start
 from tokenguard._oauth.claims import audience as audience_of
 from tokenguard._oauth.introspection_messages import check_active
 from tokenguard._observe.evidence import attach_claims, attach_issuer, attach_token, clear
+from tokenguard._validation.binding import Binding, Use
 from tokenguard._validation.find_key import find_key
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.revocation import Revocation, Watching, check_answer
@@ -38,6 +39,7 @@ from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken, freeze
 
 Check = Callable[[Mapping[str, Any], float], None]
+Reading = Callable[[], ResourceRequest]
 
 _LONGEST_HEADER: Final = 1_024
 _REMEMBERED_HEADERS: Final = 1_024
@@ -47,7 +49,7 @@ _REMEMBERED_BASES: Final = 16_384  # of a header and an issuer
 class _Case:
     """A token on the slow way: what does not change from step to step."""
 
-    __slots__ = ("digest", "now", "raw", "request", "requirement", "run")
+    __slots__ = ("digest", "now", "raw", "reading", "request", "requirement", "run")
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class _Case:
         requirement: Requirement,
         run: Watching | None,
         request: ResourceRequest | None,
+        reading: Reading | None,
     ) -> None:
         self.raw = raw
         self.digest = digest
@@ -64,6 +67,7 @@ class _Case:
         self.requirement = requirement
         self.run = run
         self.request = request
+        self.reading = reading
 
 
 class Validation:
@@ -77,6 +81,7 @@ class Validation:
         checks: tuple[Check, ...],
         memory: Memory[Verdict],
         revocations: RevocationList | None,
+        binding: Binding | None = None,
     ) -> None:
         self._authorities = dict(authorities)
         self._algorithms = frozenset[str]().union(*(authority.algorithms for authority in authorities.values()))
@@ -85,7 +90,9 @@ class Validation:
         self._memory = memory
         self._revocation = Revocation(revocations, leeway)
         self._denies = revocations is not None
+        self._binding = binding
         self._bases: dict[tuple[jws.Header, str], Basis] = {}
+        self._bases_of_bound: dict[tuple[jws.Header, str], Basis] = {}
         self._headers: dict[bytes, jws.Header] = {}
         introspecting = [(one, one.introspector) for one in authorities.values() if one.introspector is not None]
         opaque = [pair for pair in introspecting if not pair[0].introspects_all] or introspecting
@@ -102,20 +109,22 @@ class Validation:
         requirement: Requirement,
         run: Watching | None = None,
         request: ResourceRequest | None = None,
+        reading: Reading | None = None,
     ) -> AccessToken | Flow[AccessToken]:
         """The token at once where nothing has to be waited for, else the flow that goes on from there.
 
-        `digest` is the SHA-256 of `raw`, `verdict` what is remembered under it. Raises a `TokenGuardError`, or the flow
+        `digest` is the SHA-256 of `raw`, `verdict` what is remembered under it. `reading` gives the request where only
+        a bound token needs it. Raises a `TokenGuardError`, or the flow
         does.
         """
         if verdict is not None:
-            return self._recheck(_Case(raw, digest, now, requirement, run, request), verdict, mono)
+            return self._recheck(_Case(raw, digest, now, requirement, run, request, reading), verdict, mono)
         try:
             unverified = jws.parse(raw, self._algorithms, self._headers)
         except InvalidTokenError as error:
             if self._opaque is None or error.reason is not Reason.MALFORMED or not jws.is_opaque(raw):
                 raise
-            return self._introspect(_Case(raw, digest, now, requirement, run, request), *self._opaque)
+            return self._introspect(_Case(raw, digest, now, requirement, run, request, reading), *self._opaque)
 
         issuer = unverified.claims.get("iss")
         if not isinstance(issuer, str):
@@ -130,8 +139,12 @@ class Validation:
         if keys is not None and mono < source.quiet_until:
             key = keys.usual_key(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
-                if self._denies or authority.introspects_all:
-                    case = _Case(raw, digest, now, requirement, run, request)
+                if (
+                    self._denies
+                    or authority.introspects_all
+                    or (self._binding is not None and (request is not None or "cnf" in unverified.claims))
+                ):
+                    case = _Case(raw, digest, now, requirement, run, request, reading)
                     return self._conclude(case, unverified, authority, key, keys)
                 audience = self._check(unverified.claims, authority, now)
                 if basis is None or basis.key is not key or basis.keys is not keys:
@@ -140,7 +153,7 @@ class Validation:
                 if not requirement.usual_scopes <= token.scopes:
                     requirement.check(token, request, now, self._leeway)
                 return token
-        return self._find_key(_Case(raw, digest, now, requirement, run, request), unverified, authority, key)
+        return self._find_key(_Case(raw, digest, now, requirement, run, request, reading), unverified, authority, key)
 
     def _accepting(self, header: jws.Header, issuer: str) -> Authority:
         """The configured issuer, which takes tokens with such a header."""
@@ -178,20 +191,64 @@ class Validation:
     def _conclude(
         self, case: _Case, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet
     ) -> Flow[AccessToken]:
-        audience = self._check(unverified.claims, authority, case.now)
-        yield from self._check_revoked(case, authority, unverified.claims)
-        basis = self._basis(unverified, authority, key, keys)
+        claims = unverified.claims
+        if self._binding is None:
+            audience = self._check(claims, authority, case.now)
+            yield from self._check_revoked(case, authority, claims)
+            basis = self._basis(unverified, authority, key, keys)
+        else:
+            audience = self._check_claims(claims, authority, case.now)
+            use = yield from self._check_bound(self._binding, case, authority, claims)
+            yield from self._check_revoked(case, authority, claims)
+            yield from self._use_up(self._binding, case, authority, claims, use)
+            basis = self._basis(unverified, authority, key, keys, is_bound="cnf" in claims)
         return self._enough(case, self._remember(unverified, audience, basis, case.digest))
 
+    def _check_bound(
+        self, binding: Binding, case: _Case, authority: Authority, claims: Mapping[str, Any]
+    ) -> Flow[Use | None]:
+        """What the token is bound to is proved; then the extra checks."""
+        cnf = claims.get("cnf")
+        if case.request is None and case.reading is not None and cnf is not None:
+            case.request = case.reading()
+        try:
+            use = yield from binding.check(case, cnf)
+            if self._checks:
+                self._run_checks(freeze(claims), case.now)
+        except TokenGuardError as error:
+            _attach_claims(error, authority, claims)
+            raise
+        return use
+
+    def _use_up(
+        self, binding: Binding, case: _Case, authority: Authority, claims: Mapping[str, Any], use: Use | None
+    ) -> Flow[None]:
+        """The proof is used once, after all else held but for the requirement."""
+        if use is not None:
+            try:
+                yield from binding.use(case, use)
+            except TokenGuardError as error:
+                _attach_claims(error, authority, claims)
+                raise
+
     def _check(self, claims: dict[str, Any], authority: Authority, now: float) -> tuple[str, ...]:
-        """Steps 5 to 7 but for revocation, for a token whose signature held. Its audience."""
+        """Steps 5 to 7 but for revocation, for a token that is not bound and whose signature held. Its audience."""
+        audience = self._check_claims(claims, authority, now)
+        if self._checks:
+            try:
+                self._run_checks(freeze(claims), now)
+            except TokenGuardError as error:
+                _attach_claims(error, authority, claims)
+                raise
+        return audience
+
+    def _check_claims(self, claims: dict[str, Any], authority: Authority, now: float) -> tuple[str, ...]:
+        """Step 5, and that `cnf` is one that is enforced here."""
         expected = authority.expected
         try:
             audience = usual_claims(claims, expected, now)
             for _, check in CHECKS if audience is None else expected.unusual:
                 check(claims, expected, now)
-            if self._checks:
-                self._run_checks(freeze(claims), now)
         except TokenGuardError as error:
             _attach_claims(error, authority, claims)
             raise
@@ -205,19 +262,23 @@ class Validation:
         case.requirement.check(token, case.request, case.now, self._leeway)
         return token
 
-    def _basis(self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet) -> Basis:
+    def _basis(
+        self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet, *, is_bound: bool = False
+    ) -> Basis:
         """What the verdict on a token is based on, and those on others with its header."""
         known = unverified.header, authority.url
-        basis = self._bases.get(known)
+        bases = self._bases_of_bound if is_bound else self._bases
+        basis = bases.get(known)
         if basis is None or basis.key is not key:
-            is_usual = not self._checks and not self._denies and not authority.introspects_all
+            is_usual = not is_bound and not self._checks and not self._denies and not authority.introspects_all
             basis = Basis(authority, key, keys, is_usual=is_usual)
             # Only here, where a signature held: the issuer wrote that header, and strangers cannot fill this.
             if len(unverified.header_text) <= _LONGEST_HEADER:
-                if len(self._headers) >= _REMEMBERED_HEADERS or len(self._bases) >= _REMEMBERED_BASES:
-                    self._headers, self._bases = {}, {}
+                if len(self._headers) >= _REMEMBERED_HEADERS or len(bases) >= _REMEMBERED_BASES:
+                    self._headers, self._bases, self._bases_of_bound = {}, {}, {}
+                    bases = self._bases_of_bound if is_bound else self._bases
                 self._headers[unverified.header_text] = unverified.header
-                self._bases[known] = basis
+                bases[known] = basis
         basis.keys = keys
         return basis
 
@@ -245,18 +306,24 @@ class Validation:
             if basis.key not in keys.keys:  # withdrawn: validate the token as if it had never been seen
                 self._memory.forget(case.digest)
                 validated = self.validate(
-                    case.raw, case.digest, None, case.now, mono, case.requirement, case.run, case.request
+                    case.raw, case.digest, None, case.now, mono, case.requirement, case.run, case.request, case.reading
                 )
                 return validated if isinstance(validated, AccessToken) else (yield from validated)
             basis.keys = keys
         try:
             for _, check in TIMES:
                 check(token.claims, authority.expected, case.now)
-            self._run_checks(token.claims, case.now)
+            if self._binding is None:
+                self._run_checks(token.claims, case.now)
         except TokenGuardError as error:
             attach_token(error, token)
             raise
-        yield from self._check_revoked(case, authority, token.claims)
+        if self._binding is None:
+            yield from self._check_revoked(case, authority, token.claims)
+        else:
+            use = yield from self._check_bound(self._binding, case, authority, token.claims)
+            yield from self._check_revoked(case, authority, token.claims)
+            yield from self._use_up(self._binding, case, authority, token.claims, use)
         return self._enough(case, token)
 
     def _run_checks(self, claims: Mapping[str, Any], now: float) -> None:
@@ -292,19 +359,27 @@ class Validation:
             case.run.introspected()
         try:
             answer = yield from introspector.ask(case.raw, case.digest, now)
-            check_active(answer)
+            check_active(answer, expected.enforced)
         except TokenGuardError as error:
             attach_issuer(error, authority.url)
             raise
         try:
             check_answer(answer, authority.url, expected, now)
-            if self._checks:
+            if self._binding is None and self._checks:
                 self._run_checks(freeze(answer), now)
             _note_status(answer, authority)
+        except TokenGuardError as error:
+            _attach_claims(error, authority, answer)
+            raise
+        binding = self._binding
+        use = None if binding is None else (yield from self._check_bound(binding, case, authority, answer))
+        try:
             yield from self._revocation.check_denied(authority, answer, now)
         except TokenGuardError as error:
             _attach_claims(error, authority, answer)
             raise
+        if binding is not None:
+            yield from self._use_up(binding, case, authority, answer, use)
         return self._enough(case, access_token(authority, answer, audience_of(answer, expected.audience_claims), None))
 
 

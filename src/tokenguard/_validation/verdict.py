@@ -12,13 +12,14 @@ from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose.jwk import Key
 from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth import party, scope
-from tokenguard.token import AccessToken, judged
+from tokenguard.token import UNBOUND, AccessToken, freeze, judged
 
 
 class Basis:
     """What the verdicts on tokens of one issuer, header and key are based on: that key, which is in `keys`.
 
-    `is_usual`: nothing but times and the requirement has to be checked again.
+    `is_usual`: nothing but times and the requirement has to be checked again. Never for bound
+    tokens, which have a basis of their own.
     """
 
     __slots__ = ("authority", "is_usual", "key", "keys", "source")
@@ -44,6 +45,7 @@ def access_token(
     `payload`: the JSON that they were read from, kept in their place where there is one.
     """
     get = claims.get
+    cnf = get("cnf")
     return judged(
         authority.url,
         get("sub") or None,
@@ -57,4 +59,5 @@ def access_token(
         payload or claims,
         party.roles(claims, authority.role_claims),
         party.is_machine(claims, authority.machine_signs),
+        UNBOUND if cnf is None else freeze(cnf),
     )

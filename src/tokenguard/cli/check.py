@@ -16,11 +16,12 @@ from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
 from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth.claims import refers_to_status_list
-from tokenguard.cli import claim_checks, jose_checks, options, output, wording
+from tokenguard.cli import binding_checks, claim_checks, jose_checks, options, output, wording
 from tokenguard.cli.options import Given
 from tokenguard.cli.record import Record, Step, Surroundings
 from tokenguard.cli.report import Report
 from tokenguard.errors import ConfigurationError, Reason, RejectedError, UnavailableError
+from tokenguard.request import ResourceRequest
 from tokenguard.requirements import Requirement, required
 from tokenguard.token import AccessToken
 from tokenguard.validator import TokenValidator
@@ -51,6 +52,14 @@ def check(
     algorithm: options.AlgorithmOption = None,
     profile: options.ProfileOption = None,
     client: options.ClientOption = None,
+    proof: Annotated[
+        str | None, typer.Option("--proof", help="The DPoP field that came with it. It is not used up.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="Of the request that the proof is for.")] = "GET",
+    url: Annotated[str, typer.Option("--url", help="Of that request: absolute, or a path below DPOP_BASE_URL.")] = "/",
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", help="The client's certificate in a file, PEM or DER.")
+    ] = None,
     leeway: options.LeewayOption = None,
     http_timeout: options.TimeoutOption = None,
     allow_insecure_http: options.InsecureOption = False,
@@ -58,6 +67,8 @@ def check(
     json: options.JsonOption = False,
 ) -> None:
     """Judge one token, and show every check in order, also past the first that fails.
+
+    A bound token needs what its request proved: --proof with --method and --url, --certificate.
 
     What is not given is read from TOKENGUARD_* in the environment. The token is never shown.
 
@@ -88,8 +99,10 @@ def check(
         now = time.time() if at is None else options.moment(at)
         if str(jwks) == "-" and str(token_file or "-") == "-":
             raise ConfigurationError("only one of the token and --jwks can come from standard input")
-        with TokenValidator(**given.settings(), clock=lambda: now) as validator:
-            report = judge(validator, options.secret_from(token_file, _VARIABLE), now, scope or [])
+        request = options.request_of(method, url, proof, certificate)
+        settings = options.binding(given.settings(), request)
+        with TokenValidator(**settings, clock=lambda: now) as validator:
+            report = judge(validator, options.secret_from(token_file, _VARIABLE), now, scope or [], request)
     if json:
         output.as_json(report.document())
     else:
@@ -97,13 +110,15 @@ def check(
     raise typer.Exit(report.exit_code)
 
 
-def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> Report:
+def judge(
+    validator: TokenValidator, raw: str, now: float, scope: list[str], request: ResourceRequest | None = None
+) -> Report:
     """The validator's verdict on `raw` at `now`, and beside it every check."""
     requirement = required(scope)
     token: AccessToken | None = None
     error: RejectedError | UnavailableError | None = None
     try:
-        token = validator.validate(raw, scope=requirement)
+        token = validator.validate(raw, scope=requirement, request=request)
     except (RejectedError, UnavailableError) as refusal:
         error = refusal
 
@@ -120,6 +135,8 @@ def judge(validator: TokenValidator, raw: str, now: float, scope: list[str]) -> 
         claim_checks.explain(told)
         if told.authority is not None and told.authority.introspects_all:
             _explain_introspection(told, error)
+    if request is not None:
+        binding_checks.explain(told, raw, request, validator.dpop)
     if refers_to_status_list(told.claims or (token.claims if token else {})):
         expected = "no status claim: nothing here reads a Token Status List"
         told.steps.append(Step("status", "warning", expected, "a status claim, which is not read"))

@@ -135,7 +135,10 @@ def _confirmation(asked: _Asked) -> _Explanation:
         names = ", ".join(map(shown, sent)) if isinstance(sent, dict) else shown(sent)
         return asked.hold(f"cnf with {names}" if "cnf" in asked.claims else "absent", "cnf")
 
-    return "no cnf: a bound token is no bearer token", found
+    enforced = " and ".join(sorted(asked.expected.enforced))
+    if asked.expected.bound_by:
+        return f"cnf with {' and '.join(sorted(asked.expected.bound_by))}", found
+    return f"no cnf, or one of {enforced}" if enforced else "no cnf: a bound token is no bearer token", found
 
 
 def _party(asked: _Asked) -> _Explanation:

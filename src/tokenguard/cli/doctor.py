@@ -62,7 +62,33 @@ def doctor(
     if not given.mapping().get(f"{PREFIX}AUDIENCE"):
         step = "give --audience, or set TOKENGUARD_AUDIENCE: a validator does not start without"
         findings.append(Finding("", "audience", "warning", "no audience is set", step))
+    findings.extend(_bound(validator))
     _report(findings, as_json=json)
+
+
+def _bound(validator: TokenValidator) -> list[Finding]:
+    """What is on for bound tokens, and what only the operator can know."""
+    found: list[Finding] = []
+    dpop, mtls = validator.dpop, validator.mtls
+    if dpop is not None:
+        bases = dpop.base_url if isinstance(dpop.base_url, str) else " or ".join(dpop.base_url)
+        text = f"DPoP {'for every token' if dpop.required else 'for bound tokens'}, called as {bases}"
+        text += ", nonces on" if dpop.nonce_secret is not None else f", proofs of {dpop.max_age} s, nonces off"
+        found.append(Finding("", "dpop", "ok", text))
+        if dpop.replay is None:
+            step = f"with several processes set {PREFIX}REDIS_URL"
+            found.append(Finding("", "dpop", "note", "a proof is good once in each process", step))
+    if mtls is not None:
+        whose = "the connection" if mtls.header is None else f"{mtls.header} ({mtls.format}) of trusted peers"
+        text = f"certificates {'for every token' if mtls.required else 'for bound tokens'}, from {whose}"
+        found.append(Finding("", "mtls", "ok", text))
+        if mtls.header is not None:
+            step = (
+                "run the server so that it leaves the peer's address alone (uvicorn --no-proxy-headers), and let the"
+                " proxy replace this field, or a client can write it"
+            )
+            found.append(Finding("", "mtls", "warning", "does the server report the proxy as the peer?", step))
+    return found
 
 
 def _examine(validator: TokenValidator, authority: Authority) -> list[Finding]:

@@ -11,18 +11,22 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import typer
 
 from tokenguard import presets
 from tokenguard._jose import strict_json
+from tokenguard._oauth.certificate import MalformedCertificateError, der_of_pem
 from tokenguard._setup import environment
 from tokenguard.errors import ConfigurationError
 from tokenguard.issuer import Issuer
+from tokenguard.request import ResourceRequest
+from tokenguard.resource import DPoP, MutualTLS
 
 PREFIX: Final = "TOKENGUARD_"
 PRESETS: Final = presets.NAMES
@@ -114,6 +118,33 @@ def secret_from(path: Path | None, variable: str) -> str:
         if text[: len(before)].lower() == before:
             text = text[len(before) :].strip()
     return text
+
+
+def request_of(method: str, url: str, proof: str | None, certificate: Path | None) -> ResourceRequest:
+    """The request that a token came with. Raises `ConfigurationError` for a file that holds no certificate."""
+    der = None
+    if certificate is not None:
+        data = _read(certificate, "the certificate")
+        try:
+            der = der_of_pem(data.decode("latin-1")) if data.lstrip().startswith(b"-----") else data
+        except MalformedCertificateError:
+            raise ConfigurationError("the file of --certificate must hold a certificate, PEM or DER") from None
+    scheme = "Bearer" if proof is None else "DPoP"
+    return ResourceRequest(method, url, scheme, None if proof is None else proof.strip(), der)
+
+
+def binding(settings: dict[str, Any], request: ResourceRequest) -> dict[str, Any]:
+    """`settings` with what it takes to judge `request`. No proof is used up: a look at it must change nothing."""
+    dpop = settings.get("dpop")
+    if dpop is not None:
+        dpop = replace(dpop, replay=None)
+    elif request.scheme == "DPoP":
+        parts = urlsplit(request.url)
+        if not parts.netloc:
+            raise ConfigurationError(f"--proof needs {PREFIX}DPOP_BASE_URL, or an absolute --url")
+        dpop = DPoP(f"{parts.scheme}://{parts.netloc}")
+    mtls = settings.get("mtls") or (None if request.certificate is None else MutualTLS())
+    return settings | {"dpop": dpop, "mtls": mtls}
 
 
 def moment(text: str) -> float:

@@ -64,6 +64,12 @@ class KeyGauges:
             unit="{fetch}",
             description="Attempts that brought no usable keys.",
         )
+        meter.create_observable_gauge(
+            "tokenguard.dpop.proofs",
+            [self._proofs],
+            unit="1",
+            description="How full the memory of used DPoP proofs is, of 1; of several validators the fullest.",
+        )
 
     def _keys(self) -> dict[str, list[KeyState]]:
         found: dict[str, list[KeyState]] = {}
@@ -97,6 +103,10 @@ class KeyGauges:
 
     def _failures(self, _: CallbackOptions) -> Iterable[Observation]:
         return self._sums(lambda keys: keys.failures)
+
+    def _proofs(self, _: CallbackOptions) -> Iterable[Observation]:
+        fills = [fill for validator in list(self.validators) if (fill := validator.proofs_fill) is not None]
+        return [Observation(max(fills))] if fills else []
 
     def _sums(self, count: Callable[[KeyState], int]) -> Iterable[Observation]:
         return [Observation(sum(map(count, states)), {_ISSUER: issuer}) for issuer, states in self._keys().items()]

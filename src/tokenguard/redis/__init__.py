@@ -1,4 +1,5 @@
-"""`RedisStore`: a revocation list and introspection answers, shared between processes and hosts through Redis.
+"""`RedisStore`: a revocation list, introspection answers and used DPoP proofs, shared between processes and hosts
+through Redis.
 
 Owns: the keys and values in Redis. Must not know: what an entry
 refuses, what an answer means. Needs the extra `redis`.
@@ -10,9 +11,11 @@ Key layout. Digests are SHA-256 in hex; no token, issuer or name can be read fro
                              Expires an hour after <until>.
     <prefix>answer:<digest>  of the issuer, the settings and the SHA-256 of the token. Value: the JSON of the answer.
                              Expires when the answer may no longer be used: cache_ttl, negative_ttl, the token's exp.
+    <prefix>proof:<digest>   of the key's thumbprint and the proof's jti. Value: "1". Set only where it is not there, in
+                             one step. Expires when the proof cannot pass any more.
 
-Who can write to this Redis can let revoked tokens in again and forge answers: give it a password or ACL, and TLS
-(`rediss:`) where it is on another host.
+Who can write to this Redis can let revoked tokens in again, forge answers, and let proofs be used twice: give it a
+password or ACL, and TLS (`rediss:`) where it is on another host.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ redis.call('SET', KEYS[1], untl .. ' ' .. before, 'PX', string.format('%.0f', tt
 
 
 class RedisStore:
-    """Give it to `RevocationList(store)`, to `Introspection(store=...)`, or to both.
+    """Give it to `RevocationList(store)`, to `Introspection(store=...)`, to `DPoP(replay=...)`, or to all of them.
 
     - `url_or_clients`: a URL as redis-py reads it, or two functions that make a synchronous and an asyncio client (for
       Sentinel, or a TLS set-up of your own); a client must give bytes, not str
@@ -173,6 +176,19 @@ class RedisStore:
             async with self._from_loop() as client:
                 await client.set(self._answer(key), answer, px=lifetime)
 
+    # -- DPoP proofs
+    # -----------------------------------------------------------------------------------------------------
+
+    def use_proof(self, key: bytes, seconds: float) -> bool:
+        """Whether this is the first use of `key` in `seconds`. One round trip, atomic: `SET` with `NX`."""
+        with self._from_thread() as client:
+            return client.set(self._proof(key), b"1", px=max(1, _milliseconds(seconds)), nx=True) is True
+
+    async def use_proof_async(self, key: bytes, seconds: float) -> bool:
+        """`use_proof` for event loops."""
+        async with self._from_loop() as client:
+            return await client.set(self._proof(key), b"1", px=max(1, _milliseconds(seconds)), nx=True) is True
+
     # -- clients
     # ---------------------------------------------------------------------------------------------------------
 
@@ -220,6 +236,9 @@ class RedisStore:
 
     def _answer(self, key: bytes) -> str:
         return f"{self._prefix}answer:{key.hex()}"
+
+    def _proof(self, key: bytes) -> str:
+        return f"{self._prefix}proof:{key.hex()}"
 
     def _kept(self, key: Key, entry: Entry) -> tuple[str, str, str, str]:
         before = "-" if entry.issued_before is None else repr(entry.issued_before)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokenguard.testing.bad_tokens import BadToken
+    from tokenguard.testing.client_key import ClientKey
     from tokenguard.testing.clients import Client
     from tokenguard.testing.clock import Clock
     from tokenguard.testing.endpoints import PLACES
@@ -27,6 +28,7 @@ __all__ = [
     "PLACES",
     "BadToken",
     "Client",
+    "ClientKey",
     "Clock",
     "Counters",
     "DevelopmentServer",
@@ -43,6 +45,7 @@ _HOMES = {
     "ALGORITHMS": "signing_keys",
     "BadToken": "bad_tokens",
     "Client": "clients",
+    "ClientKey": "client_key",
     "Clock": "clock",
     "Counters": "traffic",
     "DevelopmentServer": "server",

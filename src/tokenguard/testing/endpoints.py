@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
 
+from tokenguard._oauth.certificate import MalformedCertificateError, read_field
 from tokenguard.testing.authorization import Authorization
 from tokenguard.testing.browsers import cors, preflight
 from tokenguard.testing.clients import AUTH_METHODS, Client, Clients, OAuthError, form
@@ -20,7 +21,7 @@ from tokenguard.testing.codes import Codes
 from tokenguard.testing.grants import GRANTS, issue, issue_to_person
 from tokenguard.testing.minting import Mint
 from tokenguard.testing.proofs import PROOF_ALGORITHMS, proven
-from tokenguard.testing.tokens import changed
+from tokenguard.testing.tokens import b64url, changed
 from tokenguard.testing.traffic import Endpoint, Request, Response
 
 __all__ = ["PLACES", "Endpoints", "Published"]
@@ -209,11 +210,12 @@ class Endpoints:
         identify = self.clients.identify if by_code else self.clients.authenticate
         client = identify(request, parameters, self._audiences(request))
         thumbprint = self._thumbprint(request)
+        cnf = ({} if thumbprint is None else {"jkt": thumbprint}) | _of_certificate(request)
         if by_code:
-            make = partial(issue_to_person, self.mint, client, parameters, thumbprint, self.people)
+            make = partial(issue_to_person, self.mint, client, parameters, cnf, self.people)
             answer = self._codes.redeem(parameters, client.client_id, make, self.mint.revoke)
         else:
-            answer = issue(self.mint, client, parameters, thumbprint)
+            answer = issue(self.mint, client, parameters, cnf)
         nonce = () if thumbprint is None or self.dpop_nonce is None else (("DPoP-Nonce", self.dpop_nonce),)
         return _json(200, answer, (*_NO_STORE, *nonce))
 
@@ -253,6 +255,15 @@ class Endpoints:
 
     def _audiences(self, request: Request) -> tuple[str, ...]:
         return (self.mint.url, self.url("token"), request.url)
+
+
+def _of_certificate(request: Request) -> dict[str, str]:
+    """What a token is bound to whose client sends a certificate, in the field that a proxy writes (RFC 9440)."""
+    values = [value for name, value in request.headers if name == "client-cert"]
+    try:
+        return {"x5t#S256": b64url(read_field(values[0], "rfc9440")[0])} if len(values) == 1 else {}
+    except MalformedCertificateError:
+        raise OAuthError("invalid_request") from None
 
 
 def _json(status: int, document: Mapping[str, object], headers: tuple[tuple[str, str], ...] = ()) -> Response:

@@ -23,8 +23,8 @@ _LIFETIME: Final = 300  # seconds
 _LIFETIME_OF_PEOPLE: Final = 3_600  # seconds: who tries things out by hand wants to log in once
 
 
-def issue(mint: Mint, client: Client, parameters: dict[str, str], thumbprint: str | None) -> dict[str, object]:
-    """The answer to a token request of `client`. `thumbprint`: of the key that the token is bound to. Raises
+def issue(mint: Mint, client: Client, parameters: dict[str, str], cnf: dict[str, str]) -> dict[str, object]:
+    """The answer to a token request of `client`. `cnf`: what the token is bound to. Raises
     `OAuthError`."""
     grant = parameters.get("grant_type")
     if grant is None:
@@ -38,7 +38,7 @@ def issue(mint: Mint, client: Client, parameters: dict[str, str], thumbprint: st
         claims["sub"] = _subject(mint, parameters)
         claims["act"] = {"sub": client.client_id}  # RFC 8693 section 4.1
     scope = granted_scope(client, parameters.get("scope", ""))
-    answer = _answer(mint, client, scope, claims | _target(parameters), thumbprint, _LIFETIME)
+    answer = _answer(mint, client, scope, claims | _target(parameters), cnf, _LIFETIME)
     if grant == _EXCHANGE:
         answer["issued_token_type"] = _ACCESS_TOKEN
     return answer
@@ -48,7 +48,7 @@ def issue_to_person(
     mint: Mint,
     client: Client,
     parameters: dict[str, str],
-    thumbprint: str | None,
+    cnf: dict[str, str],
     people: Mapping[str, Mapping[str, object]],
     grant: Grant,
 ) -> dict[str, object]:
@@ -61,7 +61,7 @@ def issue_to_person(
         **_target(parameters),
         **people.get(grant.subject, {}),
     }
-    return _answer(mint, client, grant.scope, claims, thumbprint, _LIFETIME_OF_PEOPLE)
+    return _answer(mint, client, grant.scope, claims, cnf, _LIFETIME_OF_PEOPLE)
 
 
 def _target(parameters: dict[str, str]) -> dict[str, str]:
@@ -71,15 +71,15 @@ def _target(parameters: dict[str, str]) -> dict[str, str]:
 
 
 def _answer(
-    mint: Mint, client: Client, scope: str, claims: dict[str, Any], thumbprint: str | None, lifetime: int
+    mint: Mint, client: Client, scope: str, claims: dict[str, Any], cnf: dict[str, str], lifetime: int
 ) -> dict[str, object]:
     """A token response (RFC 6749 section 5.1)."""
-    if thumbprint is not None:
-        claims["cnf"] = {"jkt": thumbprint}
+    if cnf:
+        claims["cnf"] = cnf
     payload = changed(mint.claims(scope or ABSENT, expires_in=lifetime), claims)
     answer: dict[str, object] = {
         "access_token": mint.give_out(payload, opaque=client.token_format == "opaque"),
-        "token_type": "Bearer" if thumbprint is None else "DPoP",
+        "token_type": "DPoP" if "jkt" in cnf else "Bearer",
         "expires_in": lifetime,
     }
     if scope:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
 from tokenguard._flow.wall_time import wall_time
+from tokenguard.testing.client_key import ClientKey, confirmation
 from tokenguard.testing.signing_keys import SYMMETRIC, SigningKey, fits, new_key
 from tokenguard.testing.tokens import ABSENT, b64url, changed, sign_compact
 
@@ -168,23 +169,38 @@ class Mint:
         algorithm: str | None = None,
         key: SigningKey | None = None,
         header: Mapping[str, object] | None = None,
+        bound_to: ClientKey | bytes | None = None,
         **claims: object,
     ) -> str:
         """A signed access token (RFC 9068). Anything may be overridden, so it is as good as you leave it.
 
         `scope` and `expires_in` as `claims()`. `claims` replace the defaults, `None` is sent as `null`, `ABSENT` drops
         a claim. `header` does the same for the JOSE header. `algorithm` signs with the published key for it; `key`
-        signs with that key, published or not.
+        signs with that key, published or not. `bound_to`: a `client_key()`, or a certificate as DER.
         """
         key = key or self.key_for(algorithm or self.key.algorithm)
         algorithm = algorithm or key.algorithm
-        payload = changed(self.claims(scope, expires_in=expires_in), claims)
+        payload = changed(self._bound(self.claims(scope, expires_in=expires_in), bound_to), claims)
         joined = changed({"typ": "at+jwt", "alg": algorithm, "kid": key.kid}, header or {})
         return self._remember(sign_compact(joined, payload, key, algorithm), payload)
 
-    def mint_opaque(self, scope: object = ABSENT, *, expires_in: float = 300, **claims: object) -> str:
+    def client_key(self, alg: str = "ES256") -> ClientKey:
+        """A new key of a client, for DPoP: `.jkt`, and `.proof(token, method, url)`."""
+        return ClientKey(self.unpublished_key(alg, kid="client"), self.clock, self._random_bytes)
+
+    def mint_opaque(
+        self,
+        scope: object = ABSENT,
+        *,
+        expires_in: float = 300,
+        bound_to: ClientKey | bytes | None = None,
+        **claims: object,
+    ) -> str:
         """A random access token that only introspection can judge. `claims` become its answer, as in `mint`."""
-        return self.give_out(changed(self.claims(scope, expires_in=expires_in), claims), opaque=True)
+        made = self._bound(self.claims(scope, expires_in=expires_in), bound_to)
+        if isinstance(bound_to, ClientKey):
+            made["token_type"] = "DPoP"
+        return self.give_out(changed(made, claims), opaque=True)
 
     def give_out(self, claims: Mapping[str, object], *, opaque: bool) -> str:
         """A token of exactly these claims, whatever their names: opaque, or signed as `mint` does it."""
@@ -217,6 +233,9 @@ class Mint:
         """The `client_id` that `token` was given to, or None for a token that was never given out."""
         with self._lock:
             return self._issued.get(_digest(token), {}).get("client_id")
+
+    def _bound(self, claims: dict[str, object], bound_to: ClientKey | bytes | None) -> dict[str, object]:
+        return claims if bound_to is None else {**claims, "cnf": confirmation(bound_to)}
 
     def _remember(self, token: str, claims: dict[str, object]) -> str:
         with self._lock:

@@ -5,14 +5,12 @@ Owns: which proof is good there. Must not know: what a token is then bound to.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Final
 
 import jwt
 
+from tokenguard._jose.thumbprint import thumbprint
 from tokenguard.testing.clients import OAuthError
-from tokenguard.testing.tokens import b64url
 from tokenguard.testing.traffic import Request
 
 __all__ = ["PROOF_ALGORITHMS", "proven"]
@@ -39,8 +37,4 @@ def proven(proofs: list[str], request: Request, *, now: float, nonce: str | None
         raise OAuthError("invalid_dpop_proof") from None
     if nonce is not None and claims.get("nonce") != nonce:
         raise OAuthError("use_dpop_nonce", nonce=nonce)
-    return _thumbprint(jwk)
-
-
-def _thumbprint(jwk: dict[str, str]) -> str:
-    return b64url(hashlib.sha256(json.dumps(jwk, sort_keys=True, separators=(",", ":")).encode()).digest())
+    return thumbprint(jwk)

@@ -1,0 +1,210 @@
+"""Whether a request proves what its token is bound to: a key by a DPoP proof (RFC 9449 section 4.3), a certificate by
+its connection (RFC 8705 section 3).
+
+Owns: the order of these checks, nonces, what is kept of a proof that was used. Must not know: how a proof is taken
+apart (`_oauth.dpop`), protocols, what makes a token good without all this.
+
+A key counts once a token names it, so that no stranger makes us verify with a key of his; and a proof is used up last,
+so that whatever is rejected before may be sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+from tokenguard._flow.effects import Call, Flow, Work
+from tokenguard._jose.base64url import encode
+from tokenguard._oauth import dpop, dpop_nonce
+from tokenguard._oauth.confirmation import CERTIFICATE, KEY
+from tokenguard._oauth.dpop import Proof, ProofHeader
+from tokenguard._oauth.request_target import target, targets_of
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._validation.memory import Memory
+from tokenguard._validation.replay import UsedProofs
+from tokenguard.errors import (
+    ConfigurationError,
+    InvalidProofError,
+    InvalidTokenError,
+    NonceRequiredError,
+    Reason,
+    TokenGuardError,
+    UnavailableError,
+)
+from tokenguard.request import ResourceRequest, certificate_digest, keep_nonce
+from tokenguard.resource import DPoP, MutualTLS, nonce_secrets
+
+_LONGEST_HEADER: Final = 2_048  # octets; one with an RSA key of 8,192 bits takes 1,900
+_REMEMBERED_HEADERS: Final = 4_096
+_MINUTE: Final = 60.0
+_ALMOST_FULL: Final = 0.8
+
+_log = logging.getLogger("tokenguard")
+
+
+class Bound(Protocol):
+    """What is bound: the `cnf` of a token that is good otherwise, and the SHA-256 of the token."""
+
+    request: ResourceRequest | None
+    digest: bytes
+    now: float
+
+
+class Use:
+    """A proof that holds and is not used up yet: the digest that it is known by, and when it cannot pass any more."""
+
+    __slots__ = ("key", "next_nonce", "until")
+
+    def __init__(self, key: bytes, until: float, next_nonce: str | None) -> None:
+        self.key = key
+        self.until = until
+        self.next_nonce = next_nonce
+
+
+class Binding:
+    """The checks of one validator. At least one of `dpop` and `mtls` is set."""
+
+    def __init__(self, settings: DPoP | None, mtls: MutualTLS | None, *, leeway: float, log: BoundedLog) -> None:
+        self._dpop = settings
+        self._leeway = leeway
+        self._log = log
+        self.enforced = frozenset(
+            name for name, setting in ((KEY, settings), (CERTIFICATE, mtls)) if setting is not None
+        )
+        self.required = frozenset(
+            name for name, setting in ((KEY, settings), (CERTIFICATE, mtls)) if setting is not None and setting.required
+        )
+        self._headers: Memory[ProofHeader] = Memory(_REMEMBERED_HEADERS)
+        self.used = None
+        if settings is not None and settings.replay is None:
+            self.used = UsedProofs(settings.max_proofs)
+            _log.info(
+                "DPoP proofs are remembered in this process alone: with several, a proof is good once in each of them;"
+                " share them by replay=RedisStore(...)"
+            )
+
+    def check(self, case: Bound, cnf: Mapping[str, Any] | None) -> Flow[Use | None]:
+        """All but the use of the proof, None where there is none. `cnf` is one that is enforced here, or None.
+
+        Raises `InvalidTokenError` (`confirmation`), `InvalidProofError`, `NonceRequiredError`.
+        """
+        request = case.request
+        key = cnf.get(KEY) if cnf is not None else None
+        is_dpop = request is not None and self._dpop is not None and request.scheme.lower() == "dpop"
+        if (key is not None) is not is_dpop:
+            raise InvalidTokenError(reason=Reason.CONFIRMATION)
+        if cnf is not None and CERTIFICATE in cnf:
+            digest = None if request is None else certificate_digest(request)
+            if digest is None or encode(digest).decode("ascii") != cnf[CERTIFICATE]:
+                raise InvalidTokenError(reason=Reason.CONFIRMATION)
+        if request is None or self._dpop is None or not is_dpop:
+            return None
+        return (yield from self._check_proof(self._dpop, request, case, key))
+
+    def _check_proof(self, settings: DPoP, request: ResourceRequest, case: Bound, key: object) -> Flow[Use]:
+        sent = request.proof
+        if sent is not None and not isinstance(sent, str):
+            sent = sent[0] if len(sent) == 1 else None
+        if sent is None:
+            raise InvalidProofError
+        proof = dpop.read(sent, settings.allowed, settings.max_proof_bytes, self._headers)
+        if proof.header.thumbprint != key:
+            raise InvalidTokenError(reason=Reason.CONFIRMATION)
+        dpop.check_types(proof.claims)
+        self._check_target(settings, request, case, proof.claims)
+        until = self._check_times(settings, proof.claims, case.now)
+        next_nonce = None
+        if settings.nonce_secret is not None:
+            secrets = settings.nonce_secret
+            if callable(secrets):
+                secrets = yield Work(lambda: _called(settings.nonce_secret))
+            made = self._check_nonce(settings, proof.claims.get("nonce"), nonce_secrets(secrets), case.now)
+            until = made + settings.nonce_max_age
+            if case.now - made > settings.nonce_max_age / 2:
+                next_nonce = dpop_nonce.make(nonce_secrets(secrets)[0], case.now)
+        if not proof.holds():
+            raise InvalidProofError
+        self._remember(proof)
+        # By key and `jti`: nobody can use up the `jti` of another client.
+        return Use(sha256(f"{key}.{proof.claims['jti']}".encode()).digest(), until, next_nonce)
+
+    def _remember(self, proof: Proof) -> None:
+        # Only here, where a token named the key and the signature held: strangers cannot fill this.
+        if proof.is_new and len(proof.header_text) <= _LONGEST_HEADER:
+            self._headers.put(proof.header_text, proof.header)
+
+    def _check_target(self, settings: DPoP, request: ResourceRequest, case: Bound, claims: Mapping[str, Any]) -> None:
+        if claims["htm"] != request.method or claims["ath"] != encode(case.digest).decode("ascii"):
+            raise InvalidProofError(reason=Reason.PROOF_TARGET)
+        named = target(claims["htu"])
+        if named is None or named not in targets_of(request.url, settings.bases):
+            text = (
+                "a DPoP proof is for another URL than base_url, which is %s, and the path of its request: if clients"
+                " call this API by another one, correct base_url, with the path that a proxy takes off"
+            )
+            self._log.write(_log, logging.WARNING, text, settings.base_url, kind="dpop base_url", every=_MINUTE)
+            raise InvalidProofError(reason=Reason.PROOF_TARGET)
+
+    def _check_times(self, settings: DPoP, claims: Mapping[str, Any], now: float) -> float:
+        """When the proof cannot pass any more. The leeway is added to `now`: an int of 400 digits does not add."""
+        leeway, issued = self._leeway, claims["iat"]
+        if "exp" in claims and not now - leeway < claims["exp"]:
+            raise InvalidProofError(reason=Reason.PROOF_TIME)
+        if "nbf" in claims and not claims["nbf"] <= now + leeway:
+            raise InvalidProofError(reason=Reason.PROOF_TIME)
+        if settings.nonce_secret is not None:  # the nonce is the time, and the client's clock does not count
+            return now
+        if not now - settings.max_age - leeway <= issued <= now + leeway:
+            raise InvalidProofError(reason=Reason.PROOF_TIME)
+        return float(issued + settings.max_age + leeway)
+
+    def _check_nonce(self, settings: DPoP, nonce: object, secrets: tuple[bytes, ...], now: float) -> float:
+        """When the nonce was made, by the clock of any process that has the secret."""
+        made = dpop_nonce.time_of(nonce, secrets)
+        if made is None or not now - settings.nonce_max_age <= made <= now + self._leeway:
+            raise NonceRequiredError(dpop_nonce.make(secrets[0], now))
+        return made
+
+    def use(self, case: Bound, use: Use) -> Flow[None]:
+        """Use a proof up. Raises `InvalidProofError` (`replay`), `UnavailableError` where nobody can say."""
+        if self.used is not None:
+            first = self.used.use(use.key, use.until, case.now)
+            self._warn(self.used, case.now)
+        else:
+            first = yield from self._ask(use, case.now)
+        if first is not True:
+            raise InvalidProofError(reason=Reason.REPLAY)
+        if use.next_nonce is not None and case.request is not None:
+            keep_nonce(case.request, use.next_nonce)
+
+    def _ask(self, use: Use, now: float) -> Flow[Any]:
+        store: Any = None if self._dpop is None else self._dpop.replay
+        seconds = use.until - now + 1  # whole seconds of some stores round down
+        try:
+            return (
+                yield Call(
+                    lambda: store.use_proof(use.key, seconds),
+                    lambda: store.use_proof_async(use.key, seconds),
+                )
+            )
+        except TokenGuardError:
+            raise
+        except Exception as error:
+            raise UnavailableError from error
+
+    def _warn(self, used: UsedProofs, now: float) -> None:
+        if used.fill >= _ALMOST_FULL * used.size:
+            text = "%d %% of max_proofs (%d) are in use: raise it, or share them by replay=RedisStore(...); full is 503"
+            percent = 100 * used.count(now) // used.size
+            self._log.write(_log, logging.WARNING, text, percent, used.size, kind="dpop proofs", every=_MINUTE)
+
+
+def _called(secret: Any) -> Any:
+    try:
+        return nonce_secrets(secret())
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError("nonce_secret raised an unexpected exception: see the cause") from error

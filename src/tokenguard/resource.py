@@ -1,0 +1,207 @@
+"""`DPoP` and `MutualTLS`: how an API checks that a token is used by the client that it was issued to, as settings.
+
+Owns: what may be said of them, and rejecting what may not. Must not know: tokens, requests, what was used before:
+settings hold no state, so one of them may serve several validators.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
+
+from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
+from tokenguard._oauth.certificate import FORMATS
+from tokenguard._oauth.dpop_nonce import SHORTEST_SECRET
+from tokenguard._oauth.request_target import Target, target
+from tokenguard._settings import fetched_url, is_lazy, number, strings, switch, whole
+from tokenguard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+__all__ = ["DPoP", "MutualTLS", "ProofStore"]
+
+Secret: TypeAlias = bytes | str
+Secrets: TypeAlias = Secret | Iterable[Secret]
+
+_BASE_URL: Final = 'base_url must be the URL that clients call this API by, such as "https://api.example.com"'
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # RFC 9110 section 5.6.2
+# Their values mean something else, or are the client's to write.
+_TAKEN: Final = frozenset({"authorization", "cookie", "dpop", "host"})
+_UNIX: Final = "unix"
+
+_Network: TypeAlias = "IPv4Network | IPv6Network"
+
+
+@runtime_checkable
+class ProofStore(Protocol):
+    """Where processes share which proofs were used; `tokenguard.redis.RedisStore` is one.
+
+    True means that `key` was not used in its last `seconds`, and is now; of any number of calls at once one gets it.
+    Whatever else comes is a replay; whatever a store raises becomes `UnavailableError`.
+    """
+
+    def use_proof(self, key: bytes, seconds: float) -> bool:
+        """Use `key`, a digest, and keep that for `seconds`."""
+        ...
+
+    async def use_proof_async(self, key: bytes, seconds: float) -> bool:
+        """`use_proof` for event loops."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DPoP:
+    """Tokens that are bound to a key of the client (RFC 9449): give it to `TokenValidator(..., dpop=...)`.
+
+    - `base_url`: the URL that clients call this API by, with the path that a proxy takes off, or several of them. No
+      field of a request decides it
+    - `required`: rejects tokens that are not bound to a key; otherwise both kinds pass, each by its own rules
+    - `algorithms`: which ones may sign a proof, all asymmetric ones that are supported if not given
+    - `max_age`: seconds for which a proof is good, besides the validator's leeway; not asked with nonces
+    - `max_proof_bytes`: a longer proof is rejected before it is read
+    - `nonce_secret`: turns nonces on (section 9): at least 32 octets, the same in every process, or a list whose first
+      one makes nonces and all of which accept them, or a plain function that returns either, called at each use
+    - `nonce_max_age`: seconds for which a nonce is good
+    - `replay`: where processes share which proofs were used, a `tokenguard.redis.RedisStore`; by default each process
+      remembers its own
+    - `max_proofs`: how many it remembers, about 130 bytes each; more than that at once are answered 503
+
+    Raises `ConfigurationError` with what to write instead.
+    """
+
+    base_url: str | Iterable[str]
+    required: bool = field(default=False, kw_only=True)
+    algorithms: str | Iterable[str] = field(default=DEFAULT, kw_only=True)
+    max_age: float = field(default=60, kw_only=True)
+    max_proof_bytes: int = field(default=8_192, kw_only=True)
+    nonce_secret: Secrets | Callable[[], Secrets] | None = field(default=None, kw_only=True, repr=False)
+    nonce_max_age: float = field(default=300, kw_only=True)
+    replay: ProofStore | None = field(default=None, kw_only=True, repr=False)
+    max_proofs: int = field(default=1_000_000, kw_only=True)
+    allowed: frozenset[str] = field(init=False, repr=False)
+    bases: tuple[Target, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        urls = strings("base_url", self.base_url, example='DPoP("https://api.example.com")')
+        object.__setattr__(self, "base_url", urls[0] if isinstance(self.base_url, str) else urls)
+        object.__setattr__(self, "bases", tuple([_base(url) for url in urls]))
+        switch("required", self.required)
+        algorithms = allow_list(self.algorithms)
+        if not SYMMETRIC.isdisjoint(algorithms):
+            raise ConfigurationError("algorithms of DPoP must be asymmetric: a proof is signed by the client's own key")
+        object.__setattr__(self, "algorithms", algorithms)
+        object.__setattr__(self, "allowed", frozenset(algorithms))
+        number("max_age", self.max_age, above=True)
+        number("nonce_max_age", self.nonce_max_age, minimum=1)
+        whole("max_proof_bytes", self.max_proof_bytes, minimum=1)
+        whole("max_proofs", self.max_proofs, minimum=1)
+        if callable(self.nonce_secret):
+            if is_lazy(self.nonce_secret):
+                raise ConfigurationError("nonce_secret must be a plain function: a coroutine would never run")
+        elif self.nonce_secret is not None:
+            object.__setattr__(self, "nonce_secret", nonce_secrets(self.nonce_secret))
+        if not (self.replay is None or isinstance(self.replay, ProofStore)) or isinstance(self.replay, type):
+            raise ConfigurationError(
+                "replay must be a tokenguard.redis.RedisStore, or have the methods use_proof and use_proof_async"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`algorithms` as clients know them: EdDSA has two names (RFC 9864)."""
+        return tuple(name for one in self.algorithms for name in ((one, "Ed25519") if one == "EdDSA" else (one,)))
+
+
+def nonce_secrets(given: Any) -> tuple[bytes, ...]:
+    """The secrets, the first of which makes nonces. Raises `ConfigurationError`."""
+    several = [given] if isinstance(given, bytes | str) else list(given) if isinstance(given, list | tuple) else []
+    found = tuple([one.encode() if isinstance(one, str) else one for one in several])
+    if not found or any(not isinstance(one, bytes) or len(one) < SHORTEST_SECRET for one in found):
+        raise ConfigurationError(
+            f"nonce_secret must be at least {SHORTEST_SECRET} octets, or a list of such: write the output of"
+            " `openssl rand -hex 32`"
+        )
+    return found
+
+
+def _base(url: str) -> Target:
+    try:
+        fetched_url("base_url", url)
+    except ConfigurationError as error:
+        raise ConfigurationError(_BASE_URL if "must be an https URL" in str(error) else str(error)) from None
+    found = target(url)
+    if found is None or "?" in url:
+        raise ConfigurationError(f"{_BASE_URL}; it has no query")
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MutualTLS:
+    """Tokens that are bound to a certificate of the client (RFC 8705): give it to `TokenValidator(..., mtls=...)`.
+
+    Without further settings the certificate is that of the connection, as the server reports it. Behind a proxy that
+    ends TLS all three of these are needed:
+
+    - `header`: the field in which the proxy sends the certificate
+    - `format`: how it is written: `"rfc9440"`, `"pem"`, `"der"`, `"traefik"` or `"xfcc"`
+    - `trusted`: the proxies: addresses, networks, `"unix"` for peers without an address. From these the field alone
+      counts, from any other peer the certificate of its own connection alone
+
+    `required` rejects tokens that are not bound to a certificate.
+
+    The peer is what the server reports: run it so that it leaves the peer alone (uvicorn: `--no-proxy-headers`), or a
+    client names its own address.
+
+    Raises `ConfigurationError` with what to write instead.
+    """
+
+    header: str | None = None
+    format: Literal["rfc9440", "pem", "der", "traefik", "xfcc"] | None = None
+    trusted: str | Iterable[str] = ()
+    required: bool = field(default=False, kw_only=True)
+    _networks: tuple[_Network, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        switch("required", self.required)
+        given: Any = self.trusted
+        trusted = strings("trusted", given, example='trusted=["10.0.0.0/8"]') if given not in ((), []) else ()
+        if len({self.header is None, self.format is None, not trusted}) > 1:
+            raise ConfigurationError(
+                "header, format and trusted go together: which field, how it is written, and who may send it"
+            )
+        if self.header is not None:
+            if not isinstance(self.header, str) or _FIELD_NAME.fullmatch(self.header) is None:
+                raise ConfigurationError('header must be the name of one field, such as "X-Client-Cert"')
+            if self.header.lower() in _TAKEN:
+                raise ConfigurationError("header must not be Authorization, Cookie, DPoP or Host: name the proxy's own")
+            if self.format not in FORMATS:
+                raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}")
+        object.__setattr__(self, "trusted", trusted)
+        object.__setattr__(self, "_networks", tuple([_network(one) for one in trusted if one != _UNIX]))
+
+    def trusts(self, peer: str | None) -> bool:
+        """Whether the field of this peer counts. `peer`: its address, None where it has none."""
+        if peer is None:
+            return _UNIX in self.trusted
+        from ipaddress import ip_address
+
+        try:
+            address: IPv4Address | IPv6Address = ip_address(peer)
+        except ValueError:
+            return False
+        # An IPv4 peer of a socket for both (RFC 4291 section 2.5.5.2).
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
+
+
+def _network(text: str) -> _Network:
+    from ipaddress import ip_network
+
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ConfigurationError(
+            'trusted must hold addresses, networks whose host bits are zero, or "unix": ["10.0.0.0/8", "unix"]'
+        ) from None

@@ -81,6 +81,26 @@ def test_step_up(issuer):
             assert wanted in answer.headers["www-authenticate"]
 
 
+def test_dpop(issuer):
+    configured = {**settings(issuer.url, AUDIENCE), "TOKENGUARD_DPOP_BASE_URL": AUDIENCE}
+    with serve(UVICORN, ("dpop_app:app", "--app-dir", str(EXAMPLES)), configured) as running:
+        key = issuer.client_key()
+        token = issuer.mint("orders:read", bound_to=key)
+        headers = list(key.headers(token, "GET", f"{AUDIENCE}/orders").items())
+        answer = running.get("/orders", headers=headers)
+        assert (answer.status_code, answer.json()["key"]) == (200, key.jkt)
+        again = running.get("/orders", headers=headers)
+        assert (again.status_code, again.json()["error"]) == (401, "invalid_dpop_proof")
+        assert running.get("/orders", token).status_code == 401
+        assert running.get("/orders", issuer.mint("orders:read")).json()["key"] is None
+        assert (
+            running.get("/orders", headers=[("Origin", "https://app.example.com"), *headers]).headers[
+                "access-control-expose-headers"
+            ]
+            == "WWW-Authenticate, DPoP-Nonce"
+        )
+
+
 @pytest.mark.parametrize("name", ["worker", "async_worker"])
 def test_worker(name, issuer):
     jobs = [

@@ -745,10 +745,15 @@ def test_after_a_fork_the_child_keeps_its_tokens_and_draws_its_own_moment():
 
 def test_after_a_fork_a_broken_jitter_changes_nothing():
     shares = iter([0.0])
-    source = TokenEndpoint().source(jitter=lambda: next(shares))
+    endpoint = TokenEndpoint()
+    source = endpoint.source(jitter=lambda: next(shares, "x"))
     token = source.token()
+    endpoint.answers.append((500, b""))
+    with pytest.raises(TokenUnavailableError):
+        source.token(scope="none yet")
     source._tokens.after_fork()
     assert source.token() is token
+    assert {state.state for state in source.state()} == {"fresh", "cold"}
 
 
 FORK = """
@@ -866,6 +871,18 @@ def test_an_abandoned_flight_and_a_server_that_is_left_alone():
     waiting.waits_for.land(None)
     assert isinstance(waiting.go_on().result, TokenUnavailableError)
     assert len(waiting.trips) == 1
+
+
+def test_an_overdue_flight_counts_as_a_failure():
+    endpoint = TokenEndpoint()
+    source = endpoint.source(jitter=lambda: 1.0)
+    waiting = by_hand(source)
+    waiting.waits_for.deadline -= 100  # as if its loop stood still
+    assert isinstance(waiting.go_on().result, TokenUnavailableError)
+    assert source.state()[0].last_error == "timeout"
+    with pytest.raises(TokenUnavailableError):
+        source.token(scope="other")
+    assert endpoint.requests == []
 
 
 def test_a_discarded_token_is_used_again_after_an_abandoned_fetch():

@@ -313,7 +313,7 @@ class Tokens:
         flight = entry.flight
         if flight is None or not (flight.future.done() or flight.overdue):
             return flight
-        if flight.overdue:  # a secret callable that hangs, say: as good as a server that does
+        if flight.overdue:  # its loop stands still, say: nothing tells that from a server that hangs
             self._account(self._hold, mono, _Failure(ExchangeError("timeout", ends_attempt=True), "timeout"), 0)
         entry.flight = None
         return None

@@ -101,6 +101,22 @@ def test_dpop(issuer):
         )
 
 
+def test_fastapi_swagger(issuer):
+    """What does not need a browser; test_swagger has the rest."""
+    app = ("fastapi_swagger:app", "--app-dir", str(EXAMPLES))
+    with serve(UVICORN, app, settings(issuer.url, AUDIENCE)) as running:
+        assert running.get("/orders", issuer.mint(scope="orders:read")).json() == {"orders": ["of orders-client"]}
+        assert running.get("/orders").headers["content-type"] == "application/problem+json"
+        document = running.get("/openapi.json").json()
+        flow = document["components"]["securitySchemes"]["BearerToken"]["flows"]["authorizationCode"]
+        assert flow == {
+            "authorizationUrl": issuer.authorization_endpoint,
+            "tokenUrl": issuer.token_endpoint,
+            "scopes": {"orders:read": "Read orders"},
+        }
+        assert "usePkceWithAuthorizationCodeGrant" in running.get("/docs").text
+
+
 @pytest.mark.parametrize("name", ["worker", "async_worker"])
 def test_worker(name, issuer):
     jobs = [

@@ -7,7 +7,6 @@ introspection of client-credentials tokens, and 400 `unsupported_token_type` for
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from npm_packages import installed
 
 from tokenguard.client import TokenSource
 from tokenguard.errors import (
@@ -101,23 +101,9 @@ class Provider:
         )
 
 
-def installed():
-    """Whether the server can be started, installing it as the lock file says where it is not there yet and npm's
-    registry can be reached."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        return False
-    if not (HERE / "node_modules" / "oidc-provider").is_dir():
-        install = ["npm", "ci", "--no-audit", "--no-fund"]
-        try:
-            return subprocess.run(install, cwd=HERE, check=False, timeout=300, capture_output=True).returncode == 0
-        except subprocess.TimeoutExpired:
-            return False
-    return True
-
-
 @pytest.fixture(scope="module")
 def provider():
-    if not installed():
+    if not installed("oidc-provider"):
         assert "CI" not in os.environ, "Node is missing: the interop tests must run here"
         pytest.skip("needs Node and npm, and its registry at the first run: apt-get install nodejs npm")
     running = Provider()

@@ -18,7 +18,7 @@ PROGRAM = """
 import asyncio, os, signal, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads; gunicorn does it all the same
 from opentelemetry.sdk.metrics import MeterProvider
-from tokenguard import InvalidTokenError, UnavailableError, audit, otel
+from tokenguard import InvalidTokenError, Issuers, TokenValidator, UnavailableError, audit, otel
 from tokenguard.otel import key_gauges
 from tokenguard.redis import RedisStore
 from tokenguard.revocations import Entry, RevocationList
@@ -78,6 +78,10 @@ OPAQUE = (
     "issuer = FakeIssuer(); validator = issuer.validator(issuer.as_issuer(introspection=issuer.introspection()))"
     "; token = issuer.mint_opaque(); validator.validate(token)"
 )
+TENANT = (
+    "issuer = FakeIssuer(); found = issuer.as_issuer(); token = issuer.mint()"
+    "; validator = TokenValidator(Issuers(lambda iss: found), issuer.audience, transport=issuer.transport)"
+)
 STORE = "store = RedisStore(NOBODY, local_copy_max_age=60, timeout=0.2); store._copy.remember([KEY], [None], 0)"
 INTROSPECTOR = "validator._authorities[0].introspector"
 CASES = {
@@ -85,6 +89,12 @@ CASES = {
     "verdicts without a validator": ("memory = Memory(9)", "memory._lock", "memory.put(b'1', 1)"),
     "keys": (JWT, "validator._authorities[0].keys._lock", "validator.validate(token); validator.state()"),
     "keys, in a loop": (JWT, "validator._authorities[0].keys._lock", "asyncio.run(validator.validate_async(token))"),
+    "issuers that are looked up": (TENANT, "validator._directory._lock", "validator.validate(token)"),
+    "the budget of the unproven": (
+        TENANT,
+        "validator._validation._directory.find(issuer.url).keys._budget._lock",
+        "validator.validate(token)",
+    ),
     "questions": (OPAQUE, f"{INTROSPECTOR}._lock._lock", "validator.validate(issuer.mint_opaque())"),
     "answers": (OPAQUE, f"{INTROSPECTOR}._answers._lock", "validator.validate(token)"),
     "connections of threads": (OPAQUE, "validator._threads.pool._lock", "validator.close()"),

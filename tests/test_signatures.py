@@ -45,8 +45,11 @@ SIGNATURES = {
         "(url, *, jwks_uri=None, jwks=None, algorithms=ALGORITHMS, audience=None, profile='jwt', introspection=None,"
         " jwks_max_age=600, jwks_max_stale=3600, jwks_cooldown=30, jwks_bearer_token=None, clients=None,"
         " token_types=None, required_claims=(), claim_values=FACTORY, audience_claims=('aud',),"
-        " scope_claims=('scope', 'scp'), role_claims=('roles',), client_id_claims=('client_id',))"
+        " scope_claims=('scope', 'scp'), role_claims=('roles',), client_id_claims=('client_id',), tenant=None)"
     ),
+    "tokenguard.Issuers": "(find, *, max_issuers=1_000)",
+    "tokenguard.Issuers.template": "(pattern, tenants, *, claim=None, max_issuers=1_000, **settings)",
+    "tokenguard.Issuers.entra": "(tenants, version=2, *, max_issuers=1_000, **settings)",
     "tokenguard.Issuer.auth0": "(domain, **settings)",
     "tokenguard.Issuer.okta": "(domain, server='default', **settings)",
     "tokenguard.Issuer.entra": "(tenant_id, *, version=2, **settings)",

@@ -24,6 +24,7 @@ from tokenguard.errors import (
 )
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
+from tokenguard.issuers import Issuers
 from tokenguard.request import ResourceRequest
 from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.revocations import RevocationList
@@ -44,6 +45,7 @@ __all__ = [
     "InvalidTokenError",
     "Issuer",
     "IssuerState",
+    "Issuers",
     "KeyState",
     "KeysUnavailableError",
     "MissingTokenError",

@@ -233,6 +233,7 @@ class _Audit:
             "door": event.door,
             "issuer": known.issuer if known.verified else None,
             "claimed_issuer": None if known.verified else known.issuer,
+            "tenant": shown(known.tenant, _LONGEST_ID),
             "subject": shown(known.subject, _LONGEST_ID),
             "client_id": shown(known.client_id, _LONGEST_ID),
             "token_id": shown(known.token_id, _LONGEST_ID),

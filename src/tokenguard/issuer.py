@@ -29,7 +29,7 @@ DEFAULT_ALGORITHMS: Final = DEFAULT
 PublicKey: TypeAlias = str | bytes  # PEM
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Issuer(Presets):
     """An authorization server whose access tokens are accepted.
 
@@ -68,6 +68,10 @@ class Issuer(Presets):
     - `machine_signs`: tell `AccessToken.is_machine`: tuples `(claim, test, text, verdict)`, the first that fits
       decides. Tests are `present`, `absent`, `is`, `starts`, `ends` and `same_as` (another claim)
 
+    And:
+
+    - `tenant`: whose issuer this is, in the application's own words: `AccessToken.tenant` of its tokens
+
     `Issuer.auth0(...)` and its like fill all this in for well-known providers; each takes the settings above as keyword
     arguments, which replace its own, except that required claims and values add to them. See docs/presets.md.
 
@@ -102,6 +106,7 @@ class Issuer(Presets):
     required_claims: str | Iterable[str] = field(default=(), kw_only=True, repr=False)
     claim_values: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True, repr=False)
     clients: str | Iterable[str] | None = field(default=None, kw_only=True, repr=False)
+    tenant: str | None = field(default=None, kw_only=True)
     static_keys: key_set.KeySet | None = field(default=None, init=False, repr=False)
     accepted_types: frozenset[str | None] | None = field(default=None, init=False, repr=False)
     has_empty_subjects: bool = field(default=False, init=False, repr=False)
@@ -112,6 +117,8 @@ class Issuer(Presets):
         self._set("algorithms", allow_list(self.algorithms))
         if self.audience is not None:
             self._set("audience", strings("audience", self.audience, example='audience="https://api.example.com"'))
+        if not (self.tenant is None or (isinstance(self.tenant, str) and self.tenant)):
+            raise ConfigurationError('tenant must be a non-empty string, such as "acme"')
         if self.profile not in ("jwt", "rfc9068"):
             raise ConfigurationError('profile must be "jwt" or "rfc9068"')
         if self.introspection is not None and not isinstance(self.introspection, Introspection):

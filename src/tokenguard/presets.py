@@ -48,9 +48,7 @@ class Presets:
     ) -> Self:
         """Microsoft Entra ID, one tenant. `version`: `requestedAccessTokenVersion` in the API's manifest, where null is
         1. `host`: that of another cloud."""
-        if version not in (1, 2):
-            raise ConfigurationError("version must be 1 or 2: requestedAccessTokenVersion in the manifest of the API")
-        provider = providers.ENTRA_V2 if version == 2 else providers.ENTRA_V1
+        provider = providers.entra(version)
         tenant_id = providers.guid("tenant_id", tenant_id)
         host = providers.host("host", host, "login.microsoftonline.us")
         return cls(**provider.settings(settings, tenant=tenant_id, host=host))

@@ -89,6 +89,8 @@ class AccessToken:
       where it cannot be known. It serves a default of a policy or a log, and proves nothing
     - `confirmation`: what the client proved of what the token is bound to: `jkt`, the thumbprint of a key (RFC 9449),
       `x5t#S256`, of a certificate (RFC 8705); empty for a token that is not bound
+    - `tenant`: of its `Issuer`: the application's own word for the customer whose authorization server it is, and no
+      claim. A `subject` identifies nobody without `issuer`
     """
 
     issuer: str
@@ -104,6 +106,7 @@ class AccessToken:
     roles: frozenset[str] = frozenset()
     is_machine: bool | None = None
     confirmation: Mapping[str, str] = field(default_factory=_Object)
+    tenant: str | None = None
 
     def has_scope(self, *scopes: str) -> bool:
         """Whether every one of `scopes` was granted: exact, case-sensitive (RFC 6749 section 3.3)."""
@@ -130,6 +133,7 @@ def judged(
     roles: frozenset[str],
     is_machine: bool | None,  # noqa: FBT001 - in the order of the fields, like the others
     confirmation: Mapping[str, str],
+    tenant: str | None,
 ) -> AccessToken:
     """An `AccessToken` of its fields in order, for the validation alone. `claims` may be the JSON that spells them: it
     was read already, and holds.
@@ -151,6 +155,7 @@ def judged(
     _roles(token, roles)
     _is_machine(token, is_machine)
     _confirmation(token, confirmation)
+    _tenant(token, tenant)
     return token
 
 
@@ -169,6 +174,7 @@ _new = AccessToken.__new__
     _roles,
     _is_machine,
     _confirmation,
+    _tenant,
 ) = (vars(AccessToken)[field.name].__set__ for field in fields(AccessToken))
 
 

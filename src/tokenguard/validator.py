@@ -18,6 +18,7 @@ from tokenguard._flow.effects import Flow
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._io.runtime import Runtime
 from tokenguard._issuer.keys import KeyState
+from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._issuer.warm_up import warm_up
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.run import DirectRun, Run
@@ -38,6 +39,7 @@ from tokenguard.errors import (
     TokenGuardError,
 )
 from tokenguard.issuer import Issuer
+from tokenguard.issuers import Issuers
 from tokenguard.request import ResourceRequest
 from tokenguard.requirements import NOTHING, Required, Requirement, both
 from tokenguard.resource import DPoP, MutualTLS
@@ -53,6 +55,7 @@ __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 
 T = TypeVar("T")
 
+_SHOWN = 8  # issuers in a `repr`
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -62,10 +65,16 @@ class IssuerState:
 
     - `issuer`: its URL
     - `keys`: the state of its keys
+    - `tenant`: of its settings
+    - `is_listed`: whether it stands in the validator's settings; otherwise `Issuers` looked it up
+    - `is_proven`: whether it is listed, or a key of it has verified a token: anybody can make up one that is not
     """
 
     issuer: str
     keys: KeyState
+    tenant: str | None = None
+    is_listed: bool = True
+    is_proven: bool = True
 
 
 class TokenValidator(Runtime):
@@ -73,7 +82,8 @@ class TokenValidator(Runtime):
 
     Whom to trust, and for what:
 
-    - `issuer`: who may issue tokens; the `iss` of a token selects one by exact match
+    - `issuer`: who may issue tokens; the `iss` of a token selects one by exact match. `Issuers`
+      among them looks up those that are not listed
     - `audience`: names of this API; one of them must be in the `aud` of a token
     - `clients`: an allow-list of client ids; `Issuer.clients` replaces it for that issuer. None: any client
     - `checks`: further callables `(claims, now) -> None` that raise `InvalidTokenError` to reject; they cannot replace
@@ -108,7 +118,7 @@ class TokenValidator(Runtime):
 
     def __init__(
         self,
-        issuer: str | Issuer | Iterable[str | Issuer],
+        issuer: str | Issuer | Issuers | Iterable[str | Issuer | Issuers],
         audience: str | Iterable[str],
         *,
         leeway: float = 30,
@@ -144,7 +154,7 @@ class TokenValidator(Runtime):
         self._clock = clock
         self._used_proofs = None if binding is None else binding.used
 
-        issuers = issuers_of(issuer)
+        issuers, registries = issuers_of(issuer)
         assembly = Assembly(
             audiences=frozenset(strings("audience", audience, example=_AUDIENCE_EXAMPLE)),
             clients=None if clients is None else frozenset(strings("clients", clients, example='clients={"orders"}')),
@@ -160,8 +170,9 @@ class TokenValidator(Runtime):
             bound_by=frozenset() if binding is None else binding.required,
         )
         authorities = {one.url: assembly.authority(one) for one in issuers}
+        self._directory = assembly.directory(registries)
 
-        fetches = any(one.static_keys is None or one.introspection is not None for one in issuers)
+        fetches = bool(registries) or any(one.static_keys is None or one.introspection is not None for one in issuers)
         # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
         import_module("tokenguard._jose.signatures")
         self._authorities = tuple(authorities.values())
@@ -174,6 +185,7 @@ class TokenValidator(Runtime):
             memory=self._memory,
             revocations=revocations,
             binding=binding,
+            directory=self._directory,
         )
         start = Start(
             self._validation,
@@ -186,7 +198,8 @@ class TokenValidator(Runtime):
         # For our adapters too: they know the octets of a credential already, or a token.
         self._begin, self._begin_dpop, self._check = start.begin, start.begin_dpop, start.check
         self._is_prewarmed = False
-        urls = [url for one in issuers for url in asked(one).values()]
+        # Whom `Issuers` will ask is not known, so no exemption is known to cover it.
+        urls = [] if registries else [url for one in issuers for url in asked(one).values()]
         super().__init__(transport, ssl_context, log, fetches=fetches, asked=urls)
 
     @classmethod
@@ -332,13 +345,13 @@ class TokenValidator(Runtime):
         """Ask every issuer once for what it takes to validate its tokens (keys, and the metadata that names its
         introspection endpoint), side by side, at most 32 at a time. Then raise the first `KeysUnavailableError`, if
         any."""
-        self._finish(warm_up(self._authorities))
+        self._finish(warm_up(self._known))
         self._prewarm()
 
     async def warm_up_async(self) -> None:
         """`warm_up` for event loops."""
         self._check_async()
-        await self._finish_async(warm_up(self._authorities))
+        await self._finish_async(warm_up(self._known))
         self._prewarm()
 
     def _prewarm(self) -> None:
@@ -346,13 +359,20 @@ class TokenValidator(Runtime):
             self._is_prewarmed = True
             prewarm(TokenValidator, self._validation.key_of_each_algorithm())
 
+    @property
+    def _known(self) -> tuple[Authority, ...]:
+        return (*self._authorities, *self._directory.kept)
+
     def state(self) -> tuple[IssuerState, ...]:
-        """A snapshot of every issuer, in the order of configuration. Cheap, and never waits."""
-        return tuple(IssuerState(authority.url, authority.keys.state()) for authority in self._authorities)
+        """A snapshot of every issuer, in the order of configuration, then of those of `Issuers` that are kept. Cheap,
+        and never waits."""
+        return tuple(
+            IssuerState(one.url, one.keys.state(), one.tenant, one.is_listed, one.is_proven) for one in self._known
+        )
 
     @property
     def issuers(self) -> tuple[Issuer, ...]:
-        """The settings of every issuer, in the order of configuration."""
+        """The settings of every listed issuer, in the order of configuration. Those of `Issuers` are not among them."""
         return tuple(authority.issuer for authority in self._authorities)
 
     @property
@@ -362,14 +382,21 @@ class TokenValidator(Runtime):
         return None if used is None else used.count(self._clock()) / used.size
 
     def is_ready(self) -> bool:
-        """Whether every issuer was tried, and at least one of them can verify: one partner's outage takes no service
-        out. Never fetches: a readiness probe calls `warm_up` first, or a service that was idle would never be ready
-        again."""
-        states = [authority.keys.state() for authority in self._authorities]
-        return all(state.was_tried for state in states) and any(state.can_verify for state in states)
+        """Whether every listed issuer was tried, and at least one can verify: one partner's outage takes no service
+        out. With nothing but `Issuers`: at once. Never fetches: a readiness probe calls `warm_up` first, or a service
+        that was idle would never be ready again."""
+        listed = [authority.keys.state() for authority in self._authorities]
+        if not listed:
+            return True
+        return all(state.was_tried for state in listed) and any(
+            state.can_verify for state in (*listed, *(authority.keys.state() for authority in self._directory.kept))
+        )
 
     def __repr__(self) -> str:
-        return f"TokenValidator(issuers={[authority.url for authority in self._authorities]!r})"
+        urls = [authority.url for authority in self._authorities]
+        more = "" if len(urls) <= _SHOWN else f", and {len(urls) - _SHOWN} more"
+        looked_up = "" if self._directory.is_empty else f", looked_up={len(self._directory.kept)}"
+        return f"TokenValidator(issuers={urls[:_SHOWN]!r}{more}{looked_up})"
 
 
 def _setting(name: str, given: T | None, kind: type[T]) -> T | None:

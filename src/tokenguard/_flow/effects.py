@@ -108,6 +108,11 @@ class Flight(Generic[T]):
         return not self.future.done() and time.monotonic() > self.deadline + 1
 
     @property
+    def is_pending(self) -> bool:
+        """Whether it is still to land."""
+        return not (self.future.done() or self.overdue)
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether this flight was abandoned: landed without a value, or overdue."""
         return self.future.result() is None if self.future.done() else self.overdue

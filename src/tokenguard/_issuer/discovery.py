@@ -29,7 +29,8 @@ class Discovery:
     """The metadata of one issuer.
 
     A search is a flight of its own, and there is one at a time, whoever asks: keys, introspection, `warm_up`. Who has
-    no document joins it; who has one that is out of date goes on with it.
+    no document joins it; who has one that is out of date goes on with it. `own_host_only`: what the metadata names must
+    be on the issuer's own host.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Discovery:
         allow_insecure_http: bool,
         monotonic: Callable[[], float],
         fetch: Fetch | None = None,
+        own_host_only: bool = False,
     ) -> None:
         self.issuer = issuer
         self._max_age = max_age
         self._timeout = timeout
         self._allow_insecure_http = allow_insecure_http
         self._monotonic = monotonic
+        self._own_host_only = own_host_only
         self._fetch = fetch or Fetch(issuer)
         self._document: _Document | None = None
         self._fresh_until = -inf
@@ -65,7 +68,7 @@ class Discovery:
     @property
     def remembers(self) -> bool:
         """Whether `find` answers from memory: while that is fresh, and while somebody else is searching."""
-        fresh = self._monotonic() < self._fresh_until or _is_pending(self._flight)
+        fresh = self._monotonic() < self._fresh_until or (self._flight is not None and self._flight.is_pending)
         return fresh and self._document is not None
 
     def find(self, name: str, *, mtls: bool = False) -> Flow[str]:
@@ -79,6 +82,8 @@ class Discovery:
         )
         if url is None:
             raise ExchangeError(f"metadata_without_usable_{name}")
+        if self._own_host_only and not server_metadata.is_same_host(url, self.issuer):
+            raise ExchangeError(f"{name}_on_another_host")
         return url
 
     def search(self) -> Flow[Flight[Any]]:
@@ -86,7 +91,7 @@ class Discovery:
         started = None
         with self._lock:
             flight = self._flight
-            if flight is None or not _is_pending(flight):
+            if flight is None or not flight.is_pending:
                 flight = started = self._flight = Flight(self._timeout)
         if started is not None:
             try:
@@ -137,7 +142,3 @@ class Discovery:
                 self._document = document
                 return document
         raise ExchangeError("no_metadata_of_this_issuer")
-
-
-def _is_pending(flight: Flight[Any] | None) -> bool:
-    return flight is not None and not (flight.future.done() or flight.overdue)

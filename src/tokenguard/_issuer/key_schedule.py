@@ -41,6 +41,17 @@ class Schedule:
         self._due = -inf
         self._cold_failures = 0
 
+    def without_keys(self) -> Schedule:
+        """The same for another set: what was asked in vain, and when, still counts."""
+        other = Schedule(max_stale=self._max_stale, cooldown=self._cooldown)
+        other.failed_at, other.forced_at, other._cold_failures = self.failed_at, self.forced_at, self._cold_failures
+        return other
+
+    @property
+    def cooldown(self) -> float:
+        """Seconds between attempts."""
+        return self._cooldown
+
     @property
     def serves_until(self) -> float:
         """The stale bound. It follows freshness as the server gave it: jitter takes nothing off it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tokenguard._flow.forks import Lock
+
 State = Literal["static", "cold", "fresh", "stale", "expired"]
 
 
@@ -45,3 +47,19 @@ class KeyState:
     def can_verify(self) -> bool:
         """Whether there are keys that may be used now."""
         return self.state in ("static", "fresh", "stale")
+
+
+class Tally:
+    """Attempts to fetch the keys of several issuers, and how many failed. Issuers that have gone stay counted."""
+
+    __slots__ = ("_lock", "failures", "fetches")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.fetches = self.failures = 0
+
+    def count(self, fetches: int = 0, failures: int = 0) -> None:
+        """Add these."""
+        with self._lock:
+            self.fetches += fetches
+            self.failures += failures

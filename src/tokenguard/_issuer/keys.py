@@ -18,12 +18,13 @@ from typing import Final, Literal
 
 from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start, explained
 from tokenguard._flow.forks import renew_after_fork
+from tokenguard._issuer.budget import Budget
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.freshness import JITTER
 from tokenguard._issuer.key_fetch import KeyFetch, without_frames, word
 from tokenguard._issuer.key_schedule import Schedule
-from tokenguard._issuer.key_state import KeyState, State
+from tokenguard._issuer.key_state import KeyState, State, Tally
 from tokenguard._jose.key_set import KeySet
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.errors import ConfigurationError, KeysUnavailableError
@@ -59,6 +60,9 @@ class KeySource:
         name: str,
         log: BoundedLog | None = None,
         fetch: Fetch | None = None,
+        budget: Budget | None = None,
+        tally: Tally | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self._log = log or BoundedLog()
         self.keys = static
@@ -72,9 +76,11 @@ class KeySource:
         self._fetch = KeyFetch(
             jwks_uri=jwks_uri, discovery=discovery, max_age=max_age, fetch=fetch or Fetch(name), log=self._log
         )
-        self._schedule = Schedule(max_stale=max_stale, cooldown=cooldown)
+        self._schedule = schedule or Schedule(max_stale=max_stale, cooldown=cooldown)
+        self._budget = budget  # None once a key of this set has verified a token
         self._error: Exception | None = None
         self._fetches = self._failures = 0
+        self._tally = tally or Tally()
         self._flight: Flight[bool] | None = None
         self._forced = False  # whether that flight is a forced one
         self._overdue = False  # whether it is a refresh that came too late to go on with the old keys meanwhile
@@ -121,8 +127,12 @@ class KeySource:
             if flight is None:
                 due = schedule.due(mono)
                 if mono >= due:
-                    flight = started = self._depart(forced=False)
-                    self._overdue = schedule.is_overdue(mono)
+                    try:
+                        flight = started = self._depart(mono, forced=False)
+                        self._overdue = schedule.is_overdue(mono)
+                    except KeysUnavailableError:
+                        if servable is None:
+                            raise
                 elif servable is not None:
                     self.quiet_until = min(due, schedule.serves_until)
             overdue = self._overdue
@@ -150,8 +160,8 @@ class KeySource:
                 if flight is None:
                     if mono < self._schedule.forced_due():
                         return "none"
+                    flight = started = self._depart(mono, forced=True)
                     self._schedule.forced_at = mono
-                    flight = started = self._depart(forced=True)
             if started is not None:
                 yield from self._launch(started, forced=True)
             if (yield Join(flight)) is not None:
@@ -163,6 +173,21 @@ class KeySource:
         """Raise `KeysUnavailableError` if the last attempt failed: then a missing key proves nothing."""
         if self._schedule.failed_at is not None:
             raise self._unavailable(self._schedule.forced_due() - self._monotonic())
+
+    def verified(self) -> None:
+        """A key of this set has verified a token: it needs no budget any more."""
+        budget, self._budget = self._budget, None
+        if budget is not None:
+            budget.give_back(self)
+
+    def cooling_down(self) -> Schedule | None:
+        """What a source that takes the place of this one has to wait for, None where that is nothing."""
+        mono = self._monotonic()
+        with self._lock:
+            schedule = self._schedule.without_keys()
+            if self._flight is not None:  # how it ends will not be known
+                schedule.failed(mono)
+        return schedule if mono < schedule.forced_due() else None
 
     def state(self) -> KeyState:
         """A snapshot. It never waits, and changes nothing."""
@@ -204,11 +229,15 @@ class KeySource:
             self._account_failure(mono, ExchangeError("abandoned"))
         return None
 
-    def _depart(self, *, forced: bool) -> Flight[bool]:
+    def _depart(self, mono: float, *, forced: bool) -> Flight[bool]:
+        flight = Flight[bool](self._timeout)
+        if self._budget is not None:
+            self._budget.take(self, flight, mono, self._schedule.cooldown)
         self._fetches += 1
+        self._tally.count(fetches=1)
         self._forced, self._overdue = forced, False
-        self._flight = Flight(self._timeout)
-        return self._flight
+        self._flight = flight
+        return flight
 
     def _forget_flight(self) -> None:
         if self._flight is not None and self._forced:
@@ -218,6 +247,7 @@ class KeySource:
     def _account_failure(self, mono: float, error: Exception) -> None:
         schedule = self._schedule
         self._failures += 1
+        self._tally.count(failures=1)
         self._error = error
         schedule.failed(mono)
         if mono < schedule.serves_until:

@@ -19,6 +19,9 @@ class Authority:
     """What the validation of a token needs of its issuer. Immutable, but for `status_claims` and the state inside
     `keys` and `introspector`."""
 
+    is_listed = True  # in the settings; not one that was looked up
+    is_proven = True
+
     __slots__ = (
         "algorithms",
         "client_id_claims",
@@ -34,6 +37,7 @@ class Authority:
         "role_claims",
         "scope_claims",
         "status_claims",
+        "tenant",
         "types",
         "url",
     )
@@ -54,6 +58,7 @@ class Authority:
         strict = issuer.profile == "rfc9068"
         self.issuer = issuer
         self.url = issuer.url
+        self.tenant = issuer.tenant
         self.algorithms = frozenset(issuer.allowed)
         self.types: frozenset[str | None] | None = issuer.accepted_types
         self.scope_claims = tuple(issuer.scope_claims)

@@ -15,6 +15,7 @@ from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.keys import KeySource
 from tokenguard._issuer.trusted_issuer import Authority
+from tokenguard._jose.key_set import KeySet
 from tokenguard.errors import TokenGuardError
 
 AT_ONCE: Final = 32  # each takes up to three threads, and a container may have no more than 512 of them
@@ -34,13 +35,12 @@ def warm_up(authorities: Iterable[Authority]) -> Flow[None]:
     searches: list[tuple[Introspector, Flight[Any]]] = []
     for source in sources:
         yield from _room(started)
-        flight, servable, _ = yield from source.refresh()
+        flight, servable, failure = yield from _refresh(source)
+        if failure is not None:
+            failures[source] = failure
         if flight is not None:
             started.append(flight)
-        if servable is None:
-            if flight is None:
-                failures[source] = source.unavailable()
-            else:
+            if servable is None:
                 fetches.append((source, flight))
     for introspector, discovery in _to_search(authorities):
         yield from _room(started)
@@ -67,6 +67,15 @@ def _to_search(authorities: Iterable[Authority]) -> Iterator[tuple[Introspector,
         if introspector is None or discovery is None or authority.keys.is_discovered or discovery.remembers:
             continue
         yield introspector, discovery
+
+
+def _refresh(source: KeySource) -> Flow[tuple[Flight[bool] | None, KeySet | None, TokenGuardError | None]]:
+    """The flight that is pending, the keys that may be used meanwhile, or why there is neither."""
+    try:
+        flight, servable, _ = yield from source.refresh()
+    except TokenGuardError as error:  # no room in the budget of the unproven
+        return None, None, error
+    return flight, servable, source.unavailable() if flight is None and servable is None else None
 
 
 def _failure(source: KeySource, flight: Flight[bool]) -> Flow[TokenGuardError | None]:

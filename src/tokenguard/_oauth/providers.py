@@ -20,7 +20,8 @@ from tokenguard._oauth.party import MachineSign, RolePath, claim_names, expected
 from tokenguard.errors import ConfigurationError
 
 _HOST: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*(?::[0-9]{1,5})?", re.ASCII)
-_GUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+GUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_GUID: Final = re.compile(GUID, re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)
 _POOL: Final = re.compile(r"(?P<region>[a-z]{2,}(?:-[a-z0-9]+)+)_[A-Za-z0-9]+", re.ASCII)
 _ACCOUNT: Final = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*", re.ASCII)
@@ -250,6 +251,13 @@ CLOUDFLARE_ACCESS: Final = Provider(
 def host(setting: str, value: object, example: str) -> str:
     """A host, with a port if need be. Raises `ConfigurationError`, for a URL too."""
     return _matching(_HOST, setting, value, f'must be a host without scheme and path: "{example}"')
+
+
+def entra(version: object) -> Provider:
+    """Microsoft Entra ID, by the version of its tokens. Raises `ConfigurationError`."""
+    if version not in (1, 2):
+        raise ConfigurationError("version must be 1 or 2: requestedAccessTokenVersion in the manifest of the API")
+    return ENTRA_V2 if version == 2 else ENTRA_V1
 
 
 def guid(setting: str, value: object) -> str:

@@ -34,6 +34,11 @@ def read(status: int, body: bytes, issuer: str) -> dict[str, Any] | None:
     return document if document.get("issuer") == issuer else None
 
 
+def is_same_host(url: str, issuer: str) -> bool:
+    """Whether `url` is on the host of `issuer`, on whatever port."""
+    return urlsplit(url).hostname == urlsplit(issuer).hostname
+
+
 def endpoint(
     document: dict[str, Any], name: str, issuer: str, *, allow_insecure_http: bool, mtls: bool = False
 ) -> str | None:

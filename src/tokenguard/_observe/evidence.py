@@ -18,7 +18,8 @@ from tokenguard.token import AccessToken
 
 @dataclass(slots=True, eq=False)
 class Evidence:
-    """What is known about a token. `issuer` is a configured URL, None if none was selected.
+    """What is known about a token. `issuer` is a configured URL, None if none was selected; `tenant` is that of its
+    settings.
 
     The rest is None unless `verified`: the signature verified, or introspection called the token active. `token` is set
     if the token is valid, even if it does not meet the requirement.
@@ -30,6 +31,7 @@ class Evidence:
     token_id: str | None = field(default=None, repr=False)
     subject: str | None = field(default=None, repr=False)
     token: AccessToken | None = field(default=None, repr=False)
+    tenant: str | None = field(default=None, repr=False)
 
 
 _NOTHING: Final = Evidence()
@@ -41,12 +43,14 @@ def attach_issuer(error: TokenGuardError, issuer: str) -> None:
     vars(error).setdefault(_KEY, Evidence(issuer))
 
 
-def attach_claims(error: TokenGuardError, issuer: str, client: object, claims: Mapping[str, Any]) -> None:
+def attach_claims(
+    error: TokenGuardError, issuer: str, client: object, claims: Mapping[str, Any], tenant: str | None = None
+) -> None:
     """The same with `claims` of a verified JWT, or of an active introspection answer."""
     client_id, token_id, subject = [
         value if isinstance(value, str) else None for value in (client, claims.get("jti"), claims.get("sub"))
     ]
-    vars(error).setdefault(_KEY, Evidence(issuer, True, client_id, token_id, subject))
+    vars(error).setdefault(_KEY, Evidence(issuer, True, client_id, token_id, subject, None, tenant))
 
 
 def attach_token(error: TokenGuardError, token: AccessToken) -> None:
@@ -74,4 +78,4 @@ def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence
 
 
 def _of(token: AccessToken) -> Evidence:
-    return Evidence(token.issuer, True, token.client_id, token.token_id, token.subject, token)
+    return Evidence(token.issuer, True, token.client_id, token.token_id, token.subject, token, token.tenant)

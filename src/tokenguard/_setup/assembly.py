@@ -10,11 +10,16 @@ import inspect
 import ssl
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
+from tokenguard._issuer.budget import Budget
+from tokenguard._issuer.directory import Directory, Registered
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.fetch import Fetch
 from tokenguard._issuer.introspector import Introspector
+from tokenguard._issuer.key_schedule import Schedule
+from tokenguard._issuer.key_state import Tally
 from tokenguard._issuer.keys import KeySource
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._oauth.fetch_credential import FetchCredential
@@ -24,8 +29,12 @@ from tokenguard._validation.steps import Check
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import AnswerStore
 from tokenguard.issuer import Issuer
+from tokenguard.issuers import Issuers
+
+A = TypeVar("A", bound=Authority)
 
 _LONGEST_TIMEOUT: Final = 300  # seconds
+_NO_ISSUER: Final = "issuer must be a string, an Issuer, Issuers, or an iterable of these"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +59,31 @@ class Assembly:
     log: BoundedLog
     enforced: frozenset[str] = frozenset()
     bound_by: frozenset[str] = frozenset()
-    _shared: dict[Hashable, list[tuple[Issuer, KeySource]]] = field(default_factory=dict, init=False, repr=False)
+    _shared: WeakValueDictionary[Hashable, KeySource] = field(
+        default_factory=WeakValueDictionary[Hashable, KeySource], init=False, repr=False
+    )
+    _budget: Budget = field(default_factory=Budget, init=False, repr=False)
+    _tally: Tally = field(default_factory=Tally, init=False, repr=False)
+
+    def directory(self, registries: tuple[Issuers, ...]) -> Directory:
+        """The issuers that are looked up at run time."""
+        return Directory(registries, self._registered, self._forget, self.monotonic, self._tally)
 
     def authority(self, issuer: Issuer) -> Authority:
         """One issuer at run time. Raises `ConfigurationError` for http, and if a client certificate is missing."""
+        return self._ready(Authority, issuer)
+
+    def _registered(self, issuer: Issuer, not_this: KeySource | None, schedule: Schedule | None) -> Registered:
+        """The same for one that was looked up. It never gets the keys of the one whose place it takes."""
+        return self._ready(Registered, issuer, not_this, schedule)
+
+    def _ready(
+        self,
+        kind: type[A],
+        issuer: Issuer,
+        not_this: KeySource | None = None,
+        schedule: Schedule | None = None,
+    ) -> A:
         self._reject_http(issuer)
         introspection = issuer.introspection
         discovery = None
@@ -71,8 +101,10 @@ class Assembly:
                 allow_insecure_http=self.allow_insecure_http,
                 monotonic=self.monotonic,
                 fetch=fetch,
+                own_host_only=not kind.is_listed,
             )
-        keys = self._keys(issuer, discovery, fetch)
+        budget = None if kind.is_listed else self._budget
+        keys = self._keys(issuer, discovery, fetch, not_this, budget=budget, schedule=schedule)
         introspector = None
         if introspection is not None:
             if (
@@ -93,7 +125,7 @@ class Assembly:
                 log=self.log,
             )
         own = frozenset(issuer.audience) if issuer.audience is not None else self.audiences
-        return Authority(
+        return kind(
             issuer,
             own,
             keys,
@@ -105,17 +137,22 @@ class Assembly:
             bound_by=self.bound_by,
         )
 
-    def _keys(self, issuer: Issuer, discovery: Discovery | None, fetch: Fetch) -> KeySource:
+    def _keys(
+        self,
+        issuer: Issuer,
+        discovery: Discovery | None,
+        fetch: Fetch,
+        not_this: KeySource | None,
+        *,
+        budget: Budget | None,
+        schedule: Schedule | None,
+    ) -> KeySource:
         """The key source of an issuer, shared with another issuer of the same configured `jwks_uri` and settings. A
         discovered URL comes from that issuer's server, so it is never shared."""
-        sharing: list[tuple[Issuer, KeySource]] = []
-        if issuer.jwks_uri is not None:
-            same = (issuer.jwks_uri, issuer.jwks_max_age, issuer.jwks_max_stale, issuer.jwks_cooldown)
-            sharing = self._shared.setdefault(same, sharing)
-            for other, source in sharing:
-                token, context = other.jwks_bearer_token, other.jwks_ssl_context
-                if token == issuer.jwks_bearer_token and context is issuer.jwks_ssl_context:
-                    return source
+        same = _what_is_shared(issuer)
+        shared = None if same is None else self._shared.get(same)
+        if shared is not None and shared is not not_this:
+            return shared
         keys = KeySource(
             jwks_uri=issuer.jwks_uri,
             discovery=discovery if issuer.static_keys is None and issuer.jwks_uri is None else None,
@@ -129,9 +166,18 @@ class Assembly:
             name=issuer.url,
             log=self.log,
             fetch=fetch,
+            budget=budget,
+            tally=None if budget is None else self._tally,
+            schedule=schedule,
         )
-        sharing.append((issuer, keys))
+        if same is not None:
+            self._shared[same] = keys
         return keys
+
+    def _forget(self, keys: KeySource) -> None:
+        """No issuer has these keys any more: one that comes fetches its own."""
+        for same in [same for same, shared in self._shared.items() if shared is keys]:
+            del self._shared[same]
 
     def _reject_http(self, issuer: Issuer) -> None:
         for name, url in asked(issuer).items():
@@ -152,6 +198,19 @@ def asked(issuer: Issuer) -> dict[str, str]:
     return {name: url for name, url in named.items() if url is not None}
 
 
+def _what_is_shared(issuer: Issuer) -> Hashable:
+    """What issuers with one key source agree in, None where nothing can be shared."""
+    if issuer.jwks_uri is None:
+        return None
+    settings = issuer.jwks_max_age, issuer.jwks_max_stale, issuer.jwks_cooldown
+    same = issuer.jwks_uri, *settings, issuer.jwks_bearer_token, issuer.jwks_ssl_context
+    try:
+        hash(same)
+    except TypeError:  # a callable of the application's own
+        return None
+    return same
+
+
 def _is_discovered(issuer: Issuer) -> bool:
     """Whether any URL of this issuer has to be looked up in its metadata."""
     introspection = issuer.introspection
@@ -160,20 +219,25 @@ def _is_discovered(issuer: Issuer) -> bool:
     )
 
 
-def issuers_of(given: object) -> tuple[Issuer, ...]:
-    """The issuers of a setting: one or several, without duplicates, at most one for opaque tokens."""
-    if isinstance(given, str | Issuer):
+def issuers_of(given: object) -> tuple[tuple[Issuer, ...], tuple[Issuers, ...]]:
+    """The issuers of a setting: one or several, each once, none ambiguous for opaque tokens. And those that are looked
+    up at run time."""
+    if isinstance(given, str | Issuer | Issuers):
         items: list[object] = [given]
     elif isinstance(given, Iterable) and not isinstance(given, bytes | bytearray):
         items = list(given)
     else:
-        raise ConfigurationError("issuer must be a string, an Issuer, or an iterable of these")
+        raise ConfigurationError(_NO_ISSUER)
     if not items:
         raise ConfigurationError('issuer must not be empty: write issuer="https://auth.example.com/" or Issuer(...)')
     issuers: dict[str, Issuer] = {}
+    registries: list[Issuers] = []
     for item in items:
+        if isinstance(item, Issuers):
+            registries.append(item)
+            continue
         if not isinstance(item, str | Issuer):
-            raise ConfigurationError("issuer must be a string, an Issuer, or an iterable of these")
+            raise ConfigurationError(_NO_ISSUER)
         issuer = item if isinstance(item, Issuer) else Issuer(item)
         if issuer.url in issuers:
             raise ConfigurationError("the same issuer is given twice: give each iss one Issuer(...)")
@@ -184,7 +248,7 @@ def issuers_of(given: object) -> tuple[Issuer, ...]:
             'only one issuer may have introspection with when="opaque": an opaque token does not tell who issued it,'
             " and it must never be shown to another server"
         )
-    return tuple(issuers.values())
+    return tuple(issuers.values()), tuple(registries)
 
 
 def checks_of(given: Iterable[Check]) -> tuple[Check, ...]:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tokenguard._flow.effects import Flow
+from tokenguard._issuer.directory import Directory, Registered
 from tokenguard._issuer.introspector import Introspector
 from tokenguard._issuer.log_texts import log_status_unread
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose import jws
+from tokenguard._jose.algorithms import NAMES
 from tokenguard._jose.jwk import Key
 from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth import party
@@ -81,10 +83,14 @@ class Validation:
         checks: tuple[Check, ...],
         memory: Memory[Verdict],
         revocations: RevocationList | None,
+        directory: Directory,
         binding: Binding | None = None,
     ) -> None:
         self._authorities = dict(authorities)
-        self._algorithms = frozenset[str]().union(*(authority.algorithms for authority in authorities.values()))
+        self._directory = directory
+        # Which ones an issuer allows that is yet to come, it says when it comes.
+        given = () if directory.is_empty else NAMES
+        self._algorithms = frozenset(given).union(*(authority.algorithms for authority in authorities.values()))
         self._leeway = leeway
         self._checks = checks
         self._memory = memory
@@ -118,7 +124,8 @@ class Validation:
         does.
         """
         if verdict is not None:
-            return self._recheck(_Case(raw, digest, now, requirement, run, request, reading), verdict, mono)
+            case = _Case(raw, digest, now, requirement, run, request, reading)
+            return self._known(case, verdict, mono) if verdict[3].is_looked_up else self._recheck(case, verdict, mono)
         try:
             unverified = jws.parse(raw, self._algorithms, self._headers)
         except InvalidTokenError as error:
@@ -139,6 +146,8 @@ class Validation:
         if keys is not None and mono < source.quiet_until:
             key = keys.usual_key(header.kid, header.alg)
             if key is not None and key.verifies(header.alg, unverified.signing_input, unverified.signature):
+                if isinstance(authority, Registered):
+                    self._directory.verified(authority, mono)
                 if (
                     self._denies
                     or authority.introspects_all
@@ -153,13 +162,32 @@ class Validation:
                 if not requirement.usual_scopes <= token.scopes:
                     requirement.check(token, request, now, self._leeway)
                 return token
-        return self._find_key(_Case(raw, digest, now, requirement, run, request, reading), unverified, authority, key)
+        case = _Case(raw, digest, now, requirement, run, request, reading)
+        return self._find_key(case, unverified, authority, key, mono)
+
+    def _known(self, case: _Case, verdict: Verdict, mono: float) -> AccessToken | Flow[AccessToken]:
+        """A remembered token whose issuer is looked up: at once where the verdict stands, as `begin` does for others,
+        else the flow that finds out. Where tokens may be bound, that asks how this one was sent."""
+        known, starts, ends, basis = verdict
+        authority, source = basis.authority, basis.source
+        if (
+            self._binding is None
+            and mono < source.quiet_until
+            and basis.keys is source.keys
+            and ends > case.now - self._leeway
+            and starts <= case.now + self._leeway
+            and isinstance(authority, Registered)
+            and self._directory.is_current(authority)
+        ):
+            self._directory.verified(authority, mono)
+            return self._enough(case, known)
+        return self._recheck(case, verdict, mono)
 
     def _accepting(self, header: jws.Header, issuer: str) -> Authority:
-        """The configured issuer, which takes tokens with such a header."""
+        """The issuer, listed or looked up, which takes tokens with such a header."""
         authority = self._authorities.get(issuer)
         if authority is None:
-            raise InvalidTokenError(reason=Reason.ISSUER)
+            authority = self._directory.find(issuer)
         if header.alg not in authority.algorithms:
             raise _rejected(authority, Reason.ALGORITHM)
         if authority.types is not None and header.typ not in authority.types:
@@ -169,7 +197,7 @@ class Validation:
     def key_of_each_algorithm(self) -> dict[str, Key]:
         """One of the keys at hand for each algorithm that tokens may have."""
         found: dict[str, Key] = {}
-        for authority in self._authorities.values():
+        for authority in (*self._authorities.values(), *self._directory.kept):
             for key in () if authority.keys.keys is None else authority.keys.keys.keys:
                 for alg in key.algorithms & authority.algorithms:
                     found.setdefault(alg, key)
@@ -178,7 +206,7 @@ class Validation:
     # -- JWTs ----------------------------------------------------------------------------------------------------------
 
     def _find_key(
-        self, case: _Case, unverified: jws.Unverified, authority: Authority, failed: Key | None
+        self, case: _Case, unverified: jws.Unverified, authority: Authority, failed: Key | None, mono: float
     ) -> Flow[AccessToken]:
         """The keys want attention, or no single one fits, or the one that does not verify."""
         try:
@@ -186,6 +214,8 @@ class Validation:
         except TokenGuardError as error:
             attach_issuer(error, authority.url)
             raise
+        if isinstance(authority, Registered):
+            self._directory.verified(authority, mono)
         return (yield from self._conclude(case, unverified, authority, key, keys))
 
     def _conclude(
@@ -266,14 +296,18 @@ class Validation:
         self, unverified: jws.Unverified, authority: Authority, key: Key, keys: KeySet, *, is_bound: bool = False
     ) -> Basis:
         """What the verdict on a token is based on, and those on others with its header."""
-        known = unverified.header, authority.url
+        header = unverified.header
+        known = header, authority.url
+        looked_up = authority if isinstance(authority, Registered) else None
         bases = self._bases_of_bound if is_bound else self._bases
-        basis = bases.get(known)
+        basis = bases.get(known) if looked_up is None else looked_up.bases.get((header, is_bound))
         if basis is None or basis.key is not key:
             is_usual = not is_bound and not self._checks and not self._denies and not authority.introspects_all
             basis = Basis(authority, key, keys, is_usual=is_usual)
             # Only here, where a signature held: the issuer wrote that header, and strangers cannot fill this.
-            if len(unverified.header_text) <= _LONGEST_HEADER:
+            if looked_up is not None:
+                looked_up.keep((header, is_bound), basis)
+            elif len(unverified.header_text) <= _LONGEST_HEADER:
                 if len(self._headers) >= _REMEMBERED_HEADERS or len(bases) >= _REMEMBERED_BASES:
                     self._headers, self._bases, self._bases_of_bound = {}, {}, {}
                     bases = self._bases_of_bound if is_bound else self._bases
@@ -295,6 +329,10 @@ class Validation:
         """What a remembered verdict does not stand for: its key, times, extra checks, revocation, the requirement."""
         token, _, _, basis = verdict
         authority, source = basis.authority, basis.source
+        if isinstance(authority, Registered):
+            if not self._directory.is_current(authority):  # another one has taken its place, or its keys were let go
+                return (yield from self._validate_anew(case, mono))
+            self._directory.verified(authority, mono)
         keys = source.keys
         if keys is None or mono >= source.quiet_until:
             try:
@@ -303,12 +341,8 @@ class Validation:
                 attach_issuer(error, authority.url)
                 raise
         if basis.keys is not keys:
-            if basis.key not in keys.keys:  # withdrawn: validate the token as if it had never been seen
-                self._memory.forget(case.digest)
-                validated = self.validate(
-                    case.raw, case.digest, None, case.now, mono, case.requirement, case.run, case.request, case.reading
-                )
-                return validated if isinstance(validated, AccessToken) else (yield from validated)
+            if basis.key not in keys.keys:  # withdrawn
+                return (yield from self._validate_anew(case, mono))
             basis.keys = keys
         try:
             for _, check in TIMES:
@@ -325,6 +359,14 @@ class Validation:
             yield from self._check_revoked(case, authority, token.claims)
             yield from self._use_up(self._binding, case, authority, token.claims, use)
         return self._enough(case, token)
+
+    def _validate_anew(self, case: _Case, mono: float) -> Flow[AccessToken]:
+        """The token as if it had never been seen."""
+        self._memory.forget(case.digest)
+        validated = self.validate(
+            case.raw, case.digest, None, case.now, mono, case.requirement, case.run, case.request, case.reading
+        )
+        return validated if isinstance(validated, AccessToken) else (yield from validated)
 
     def _run_checks(self, claims: Mapping[str, Any], now: float) -> None:
         for check in self._checks:
@@ -397,4 +439,4 @@ def _note_status(claims: Mapping[str, Any], authority: Authority) -> None:
 def _attach_claims(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any]) -> None:
     """Let `error` say whose token it was. Only for claims that hold: of a verified JWT, or an active answer."""
     client_id: object = party.client_id(claims, authority.client_id_claims)
-    attach_claims(error, authority.url, client_id, claims)
+    attach_claims(error, authority.url, client_id, claims, authority.tenant)

@@ -18,18 +18,19 @@ from tokenguard.token import UNBOUND, AccessToken, freeze, judged
 class Basis:
     """What the verdicts on tokens of one issuer, header and key are based on: that key, which is in `keys`.
 
-    `is_usual`: nothing but times and the requirement has to be checked again. Never for bound
-    tokens, which have a basis of their own.
+    `is_usual`: nothing but times and the requirement has to be checked again. `is_looked_up`: that, and whether the
+    issuer is registered still. Neither for bound tokens, which have a basis of their own.
     """
 
-    __slots__ = ("authority", "is_usual", "key", "keys", "source")
+    __slots__ = ("authority", "is_looked_up", "is_usual", "key", "keys", "source")
 
     def __init__(self, authority: Authority, key: Key, keys: KeySet, *, is_usual: bool) -> None:
         self.authority = authority
         self.source = authority.keys
         self.key = key
         self.keys = keys
-        self.is_usual = is_usual
+        self.is_usual = is_usual and authority.is_listed
+        self.is_looked_up = is_usual and not authority.is_listed
 
 
 # A token that held, when it starts and ends to be good (NumericDates as sent), and why. Its times, the extra checks,
@@ -60,4 +61,5 @@ def access_token(
         party.roles(claims, authority.role_claims),
         party.is_machine(claims, authority.machine_signs),
         UNBOUND if cnf is None else freeze(cnf),
+        authority.tenant,
     )

@@ -3,8 +3,9 @@
 Owns: names of instruments, attributes and spans. Must not know: SDKs and exporters, how a token is judged.
 
 Attribute values come from configuration, from `Reason` and from constants here: nothing that a token says can create a
-series. Issuers are the configured ones or "unknown"; a host is a configured one or "_OTHER". Spans are made for
-outbound calls and for refusals only. Outbound calls follow the semantic conventions for HTTP clients.
+series. Issuers are the listed ones, "tenants" for all that are looked up, or "unknown"; a host is a configured one or
+"_OTHER". Spans are made for outbound calls and for refusals only. Outbound calls follow the semantic conventions for
+HTTP clients.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import StatusCode, TracerProvider
 
 from tokenguard._observe.events import Judged, Outbound, Outcome, Way
+from tokenguard._settings import switch
 from tokenguard.client import TokenSource
 from tokenguard.errors import ConfigurationError
-from tokenguard.otel.key_gauges import gauges_of
-from tokenguard.otel.outbound_calls import ISSUER, OutboundCalls
+from tokenguard.otel.key_gauges import TENANTS, gauges_of
+from tokenguard.otel.outbound_calls import ISSUER, UNKNOWN, OutboundCalls
 from tokenguard.otel.source import instrument_source
 
 if TYPE_CHECKING:
@@ -40,9 +42,13 @@ def instrument(
     *,
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
+    each_issuer: bool = False,
 ) -> Callable[[], None]:
     """Export metrics and spans of a validator or of a token source, by the given providers or the process's own.
     Result: a function that ends it.
+
+    - `each_issuer`: True gives each issuer that `Issuers` looks up a `tokenguard.issuer` of its own, as many as are
+      registered. Default False: all of them are one, `tenants`
 
     Raises `ConfigurationError` if it is instrumented already: everything would be counted twice.
     """
@@ -50,12 +56,13 @@ def instrument(
         return instrument_source(validator, meter_provider, tracer_provider)
     if validator.observer is not None and any(isinstance(one, _Telemetry) for one in validator.observer.members):
         raise ConfigurationError("this validator is instrumented already: instrument each validator once")
+    switch("each_issuer", each_issuer)
     gauges = gauges_of(meter_provider)
-    end = validator.observe(_Telemetry(validator, meter_provider, tracer_provider))
-    gauges.validators.add(validator)
+    end = validator.observe(_Telemetry(validator, meter_provider, tracer_provider, each_issuer=each_issuer))
+    gauges.validators[validator] = each_issuer
 
     def stop() -> None:
-        gauges.validators.discard(validator)
+        gauges.validators.pop(validator, None)
         end()
 
     return stop
@@ -69,11 +76,16 @@ class _Telemetry:
         validator: TokenValidator,
         meter_provider: MeterProvider | None,
         tracer_provider: TracerProvider | None,
+        *,
+        each_issuer: bool,
     ) -> None:
         tracer = trace.get_tracer("tokenguard", tracer_provider=tracer_provider)
         meter = metrics.get_meter("tokenguard", meter_provider=meter_provider)
         self._tracer = tracer
-        self._calls = OutboundCalls(meter, tracer, (issuer.url for issuer in validator.issuers), _urls(validator))
+        listed = (issuer.url for issuer in validator.issuers)
+        looks_up = not validator._directory.is_empty  # noqa: SLF001 - of this very package
+        others = UNKNOWN if not looks_up else None if each_issuer else TENANTS
+        self._calls = OutboundCalls(meter, tracer, listed, _urls(validator), others=others)
         self._verdicts = meter.create_counter(
             "tokenguard.verdicts", unit="{verdict}", description="Verdicts by front door, issuer, outcome and reason."
         )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from tokenguard._flow.forks import Lock
-from tokenguard._issuer.key_state import State
+from tokenguard._issuer.key_state import State, Tally
 
 if TYPE_CHECKING:
     from tokenguard._issuer.key_state import KeyState
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WORSE: Final[tuple[State, ...]] = ("static", "fresh", "stale", "cold", "expired")
 _ISSUER: Final = "tokenguard.issuer"
+TENANTS: Final = "tenants"  # all that `Issuers` looks up
 
 
 class KeyGauges:
@@ -32,7 +33,8 @@ class KeyGauges:
     """
 
     def __init__(self, provider: MeterProvider | None) -> None:
-        self.validators: WeakSet[TokenValidator] = WeakSet()  # a meter lives as long as the process, they need not
+        # A meter lives as long as the process, they need not. The value: whether each issuer has a name of its own.
+        self.validators: WeakKeyDictionary[TokenValidator, bool] = WeakKeyDictionary()
         meter = metrics.get_meter("tokenguard", meter_provider=provider)
         meter.create_observable_gauge(
             "tokenguard.keys.age",
@@ -73,9 +75,12 @@ class KeyGauges:
 
     def _keys(self) -> dict[str, list[KeyState]]:
         found: dict[str, list[KeyState]] = {}
-        for validator in list(self.validators):
+        for validator, each_issuer in list(self.validators.items()):
             for state in validator.state():
-                found.setdefault(state.issuer, []).append(state.keys)
+                if state.is_listed or each_issuer:
+                    found.setdefault(state.issuer, []).append(state.keys)
+                elif state.is_proven:  # what anybody can make up raises no alarm
+                    found.setdefault(TENANTS, []).append(state.keys)
         for states in found.values():
             states.sort(key=lambda keys: (keys.last_error is not None, _WORSE.index(keys.state), keys.age or 0.0))
         return found
@@ -108,8 +113,17 @@ class KeyGauges:
         fills = [fill for validator in list(self.validators) if (fill := validator.proofs_fill) is not None]
         return [Observation(max(fills))] if fills else []
 
-    def _sums(self, count: Callable[[KeyState], int]) -> Iterable[Observation]:
-        return [Observation(sum(map(count, states)), {_ISSUER: issuer}) for issuer, states in self._keys().items()]
+    def _sums(self, count: Callable[[KeyState | Tally], int]) -> Iterable[Observation]:
+        keys = self._keys()
+        keys.pop(TENANTS, None)
+        sums = {issuer: sum(map(count, states)) for issuer, states in keys.items()}
+        # Issuers that have gone stay counted: a counter never falls.
+        validators = [validator for validator, each_issuer in list(self.validators.items()) if not each_issuer]
+        directories = [validator._directory for validator in validators]  # noqa: SLF001 - of this very package
+        tallies = [directory.tally for directory in directories if not directory.is_empty]
+        if tallies:
+            sums[TENANTS] = sum(map(count, tallies))
+        return [Observation(value, {_ISSUER: issuer}) for issuer, value in sums.items()]
 
 
 _gauges: WeakKeyDictionary[object, KeyGauges] = WeakKeyDictionary()

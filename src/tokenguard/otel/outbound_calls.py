@@ -26,9 +26,19 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 
 class OutboundCalls:
-    """Records outbound calls. `issuers` and `urls` are those that configuration names."""
+    """Records outbound calls. `issuers` and `urls` are those that configuration names; `others` stands for any other
+    issuer that was selected, None for its own URL."""
 
-    def __init__(self, meter: Meter, tracer: Tracer, issuers: Iterable[str], urls: Iterable[str]) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        tracer: Tracer,
+        issuers: Iterable[str],
+        urls: Iterable[str],
+        *,
+        others: str | None = UNKNOWN,
+    ) -> None:
+        self._others = others
         self._issuers = frozenset(issuers)
         self._hosts = frozenset(filter(None, map(_place_of, urls)))
         self._tracer = tracer
@@ -66,8 +76,10 @@ class OutboundCalls:
         span.end(event.started_at + int(event.seconds * 1e9))
 
     def issuer(self, issuer: str | None) -> str:
-        """A configured issuer, or "unknown"."""
-        return issuer if issuer in self._issuers else UNKNOWN
+        """A configured issuer, what stands for others, or "unknown" where none was selected."""
+        if not issuer:
+            return UNKNOWN
+        return issuer if issuer in self._issuers else self._others or issuer
 
 
 def _place_of(url: str) -> tuple[str | None, int | None] | None:

@@ -14,7 +14,7 @@ from serving import clean
 
 from tokenguard import ConfigurationError, Issuer, Reason, TokenValidator
 from tokenguard.cli import causes, output
-from tokenguard.cli.check import judge
+from tokenguard.cli.check import examine_token
 from tokenguard.cli.options import secret_from
 from tokenguard.cli.wording import in_options
 from tokenguard.testing import ABSENT, FakeIssuer
@@ -396,7 +396,7 @@ def test_could_not_tell_is_3(fake):
         "name": "key",
         "status": "unknown",
         "expected": "exactly one key fits kid and alg",
-        "found": "the keys cannot be had",
+        "found": "the keys are unavailable",
         "reason": None,
     }
     assert "(status_500); tokenguard doctor" in ran.json["next_step"]
@@ -440,7 +440,7 @@ def test_several_issuers(fake):
 # Introspection
 
 
-def test_opaque_tokens_are_judged_by_introspection(fake):
+def test_opaque_tokens_are_validated_by_introspection(fake):
     environment = introspecting(fake, "opaque")
     secret = fake.client_secret
     good = check(fake, fake.mint_opaque("a"), "--json", "-s", "a", environment=environment, secret=secret)
@@ -451,7 +451,7 @@ def test_opaque_tokens_are_judged_by_introspection(fake):
     ]
     assert good.json["expires_in"] is None
     foreign = check(fake, fake.mint_opaque(aud="x"), "--json", environment=environment, secret=secret)
-    assert foreign.check("introspection")["found"] == "active, and refused here: audience"
+    assert foreign.check("introspection")["found"] == "active, and rejected here: audience"
     scope = check(fake, fake.mint_opaque(), "--json", "-s", "a", environment=environment, secret=secret)
     assert scope.json["reason"] == "scope"
     with fake.outage("error", "introspection"):
@@ -569,7 +569,7 @@ def test_the_explanation_never_contradicts_the_verdict(settings):
             bent(random, header, HEADERS)
             bent(random, claims, CLAIMS)
             scope = random.choice([[], ["a"], ["a", "zz"]])
-            report = judge(validator, spoilt(random, fake.sign(header, claims)), fake.clock(), scope)
+            report = examine_token(validator, spoilt(random, fake.sign(header, claims)), fake.clock(), scope)
             assert report.document()["verdict"] == report.verdict.replace(" ", "_")
             if report.exit_code == output.REJECTED:
                 seen.add(report.error.reason)

@@ -151,7 +151,7 @@ def test_keys_usable_and_why_not(fake):
     assert 'key "encryption" is skipped: its use is not sig' in texts(ran, "keys", "note")
     assert texts(ran, "keys", "fault") == [
         'key "leaked" is published with its private members',
-        'several keys are named "twin": tokens under it are refused',
+        'several keys are named "twin": its tokens are rejected',
     ]
     served = texts(ran, "keys", "ok")
     assert 'key "key-1" (RSA) serves nothing that is allowed' in served
@@ -430,7 +430,7 @@ def test_introspection_credentials_that_do_not(fake):
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (Response(200, b'{"active": true}', JSON), "a token that nobody issued is not called inactive"),
+        (Response(200, b'{"active": true}', JSON), "an invented token is not called inactive"),
         (Response(200, b"{}", JSON), "no active member: answer"),
         (Response(200, b"<html>", JSON), "not json: answer"),
         (Response(503, b"", JSON), "status 503: out of reach"),

@@ -1,4 +1,4 @@
-"""`make demo`, for real: the whole story, and what it does when something is not as expected."""
+"""`make demo`, for real: all of it, and what it does when something is not as expected."""
 
 import io
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from serving import SERVED
 
-from tokenguard._demo import story
-from tokenguard._demo.doors import Api, Door, Reply
+from tokenguard._demo import demonstration
+from tokenguard._demo.services import Api, Reply, Service
 
 
 def children() -> set[str]:
@@ -36,12 +36,14 @@ def test_all_as_expected_and_nothing_left_running():
 
 
 def test_an_unexpected_answer_shows_the_log_and_fails(monkeypatch):
-    def short(self, server, doors):
-        yield story.Row("good token, said to be bad", self.client_credentials(story.SCOPE), 401, "invalid_token", "x")
+    def short(self, server, services):
+        yield demonstration.Row(
+            "good token, said to be bad", self.client_credentials(demonstration.SCOPE), 401, "invalid_token", "x"
+        )
 
-    monkeypatch.setattr(story.Story, "story", short)
+    monkeypatch.setattr(demonstration.Demonstration, "requests", short)
     before, out = children(), io.StringIO()
-    assert story.run(out) == 1
+    assert demonstration.run(out) == 1
     assert out.getvalue().count("UNEXPECTED") == 3
     assert "0 of 3 rows as expected" in out.getvalue()
     assert children() == before
@@ -50,16 +52,16 @@ def test_an_unexpected_answer_shows_the_log_and_fails(monkeypatch):
 @pytest.mark.parametrize(
     ("row", "reply", "fits"),
     [
-        (story.Row("good", "t"), Reply("200"), True),
-        (story.Row("good", "t"), Reply("200", challenge="Bearer x"), False),
-        (story.Row("none", None, 401), Reply("401", 'Bearer realm="api"'), True),
-        (story.Row("none", None, 401), Reply("401"), False),
-        (story.Row("none", None, 401), Reply("401", 'Bearer error="invalid_token"'), False),
-        (story.Row("bad", "t", 401, "invalid_token"), Reply("401", 'Bearer error="invalid_token"'), True),
-        (story.Row("bad", "t", 401, "invalid_token"), Reply("401", 'Bearer realm="api"'), False),
-        (story.Row("bad", "t", 401, "invalid_token"), Reply("500"), False),
-        (story.Row("outage", "t", 503), Reply("503", retry_after="1"), True),
-        (story.Row("outage", "t", 503), Reply("503"), False),
+        (demonstration.Row("good", "t"), Reply("200"), True),
+        (demonstration.Row("good", "t"), Reply("200", challenge="Bearer x"), False),
+        (demonstration.Row("none", None, 401), Reply("401", 'Bearer realm="api"'), True),
+        (demonstration.Row("none", None, 401), Reply("401"), False),
+        (demonstration.Row("none", None, 401), Reply("401", 'Bearer error="invalid_token"'), False),
+        (demonstration.Row("bad", "t", 401, "invalid_token"), Reply("401", 'Bearer error="invalid_token"'), True),
+        (demonstration.Row("bad", "t", 401, "invalid_token"), Reply("401", 'Bearer realm="api"'), False),
+        (demonstration.Row("bad", "t", 401, "invalid_token"), Reply("500"), False),
+        (demonstration.Row("outage", "t", 503), Reply("503", retry_after="1"), True),
+        (demonstration.Row("outage", "t", 503), Reply("503"), False),
     ],
 )
 def test_what_is_expected(row, reply, fits):
@@ -67,21 +69,21 @@ def test_what_is_expected(row, reply, fits):
 
 
 def test_a_service_that_ends_at_once_is_reported():
-    with pytest.raises(RuntimeError, match="No module named nowhere"), Door("API", "nowhere", {}):
+    with pytest.raises(RuntimeError, match="No module named nowhere"), Service("API", "nowhere", {}):
         pass
 
 
 def test_a_service_that_does_not_listen_is_ended_by_force(monkeypatch):
-    monkeypatch.setattr(Door, "patience", 0.2)
+    monkeypatch.setattr(Service, "patience", 0.2)
     before = children()
-    with Door("deaf", "deaf", {"PYTHONPATH": str(SERVED)}) as door:
-        assert str(door.pid) in children()
+    with Service("deaf", "deaf", {"PYTHONPATH": str(SERVED)}) as service:
+        assert str(service.pid) in children()
         with pytest.raises(NotImplementedError):
-            door.ask(None)
+            service.ask(None)
     assert children() == before
 
 
 def test_standard_output_is_the_default(monkeypatch, capsys):
-    monkeypatch.setattr(story.Story, "tell", lambda self: self.say("told"))
-    assert story.run() == 0
-    assert capsys.readouterr().out == "told\n"
+    monkeypatch.setattr(demonstration.Demonstration, "show", lambda self: self.say("shown"))
+    assert demonstration.run() == 0
+    assert capsys.readouterr().out == "shown\n"

@@ -1,12 +1,14 @@
-"""Audit: one structured record for each rejected request, and for each accepted one where that is wanted.
+"""Audit: one structured record for each rejected request, and on request for each accepted one.
 
-Owns: the fields of a record, what may stand in them, the bound on a flood, the JSON formatter. Must not know: how a
-token is validated, where records go (`logging` does).
+    audit.enable(validator, request_id_header="X-Request-ID")
 
-A record never holds a token, only the beginning of its SHA-256. Subject, client and token id are the issuer's words, so
-they are there only if the signature held or introspection vouched for them. Every text is capped and leaves as ASCII
-JSON: no control character can forge a line. Nothing is written unless `enable` was called. What a record costs does not
-grow with what a client sends beyond the size that a token may have.
+A record never holds a token, only the beginning of its SHA-256. Subject, client and token id are there only if the
+signature verified or introspection confirmed them. Every text is capped and written as ASCII JSON, so that no control
+character can forge a line. Nothing is written unless `enable` was called. The cost of a record does not grow with the
+size of a request beyond the size that a token may have.
+
+Owns: the fields of a record, their values, the bound on a flood, the JSON formatter. Must not know: how a token is
+validated, where records go (`logging` does).
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ Fields = Callable[["Request | None", "AccessToken | None"], Mapping[str, object]
 
 _LONGEST_ID: Final = 128  # client ids of some providers have 72 characters
 _LONGEST_TEXT: Final = 256  # a path, a text of the application's own fields
-_MOST_ITEMS: Final = 32  # of each object and list of the application's own fields, which may be two deep
-_FINGERPRINT: Final = 16  # hexadecimal digits of the SHA-256: 64 bits tell tokens apart and give none away
+_MOST_ITEMS: Final = 32  # of each object and list of the application's own fields, which may nest two levels
+_FINGERPRINT: Final = 16  # hexadecimal digits of the SHA-256: 64 bits distinguish tokens and reveal none
 _METHOD = re.compile(r"[A-Z]{1,16}", re.ASCII)
 
 _line = json.JSONEncoder(separators=(",", ":")).encode
@@ -64,23 +66,23 @@ def enable(
     clock: Callable[[], float] = wall_time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Callable[[], None]:
-    """Write a record to the logger `tokenguard.audit`, at INFO, for each outcome of `validator` that is no acceptance.
+    """Write a record to the logger `tokenguard.audit`, at INFO, for each outcome of `validator` that is not accepted.
 
-    - `accepted`: for acceptances, too; none of them is left out. Default False
+    - `accepted`: also for acceptances, all of them. Default False
     - `request_id_header`: the field with the request's id, such as `"X-Request-ID"`. Default None
-    - `per_second`, `burst`: records of each reason in the long run and at once, so that a flood of one kind hides no
-      other; the next record says what was left out. Default 10 and 100; `per_second=None` leaves none out
+    - `per_second`, `burst`: records of each reason in the long run and at once, so that a flood of one reason hides no
+      other; the next record has the number of those left out. Default 10 and 100; `per_second=None` leaves none out
     - `fields`: a plain function `(request, token) -> Mapping` for fields of your own, such as
       `lambda request, token: {"agent": request and request.header("User-Agent")}`. `request` has `method`, `path`,
-      `address` and `header(name)`, and is None where `validate` is called directly; `token` is the `AccessToken` of a
-      good token, enough or not, else None. A field of ours is never replaced. If it fails, the record is written
-      without, and the logger `tokenguard` says so. Default None
+      `address` and `header(name)`, and is None if `validate` is called directly; `token` is the `AccessToken` of a
+      valid token, even one that does not meet the requirement, else None. It never replaces a field of ours. If it
+      fails, the record is written without its fields, and the logger `tokenguard` reports it. Default None
     - `clock`: wall time in seconds, for records; `monotonic`: seconds, for the bound
 
-    Result: a function that ends it.
+    Result: a function that ends the audit.
 
-    Give the logger a handler, with `JsonFormatter` for machines. Where it has no level, it gets INFO. While it has a
-    handler, its `propagate` is off, so that no handler of the root logger writes a line again.
+    Give the logger a handler, with `JsonFormatter` for machines. If it has no level, it gets INFO. While it has a
+    handler, its `propagate` is off, so that no handler of the root logger writes a record again.
     Raises `ConfigurationError`.
     """
     if validator.observer is not None and any(isinstance(one, _Audit) for one in validator.observer.members):
@@ -102,7 +104,7 @@ def enable(
         accepted=accepted,
         request_id_header=request_id_header,
         fields=fields,
-        longest=validator._max_token_bytes,  # noqa: SLF001 - of this very package
+        longest=validator._max_token_bytes,  # noqa: SLF001 - of this package
     )
     end = validator.observe(audit)
     validator.logs.add(audit.failures)
@@ -116,7 +118,7 @@ def enable(
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of ASCII JSON for each record: the fields of an audit record as they are, others with their message."""
+    """One line of ASCII JSON for each record: an audit record with its fields, any other with its message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -137,13 +139,14 @@ class Bounds:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """A lock that a thread of the parent held would never be released here; what it left out is its own to say."""
+        """Start anew: a lock that a thread of the parent held would never be released. The parent reports its own
+        number."""
         self._lock = threading.Lock()
         self._left_out: dict[str, int] = {}
         self._allowances: dict[str, tuple[float, float]] = {}
 
     def admit(self, reason: str) -> dict[str, int] | None:
-        """What was left out so far, by reason, for the next record; None if this one is left out as well."""
+        """How many were left out so far, by reason, for the next record; None if this one is left out as well."""
         with self._lock:
             now = self._monotonic()
             allowance, then = self._allowances.get(reason, (self._burst, now))
@@ -156,14 +159,14 @@ class Bounds:
         return self.left_out()
 
     def left_out(self) -> dict[str, int]:
-        """What was left out since this was last asked for."""
+        """How many were left out since the last call, by reason."""
         with self._lock:
             left_out, self._left_out = self._left_out, {}
         return left_out
 
 
 class _Audit:
-    """The observer. `longest`: characters of a credential that are looked at, as many as a token may have."""
+    """The observer. `longest`: characters of a credential that are read, as many as a token may have."""
 
     def __init__(
         self,
@@ -195,10 +198,10 @@ class _Audit:
             _write(self._record(event, left_out))
 
     def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
-        """Of no interest here."""
+        """Not recorded."""
 
     def called(self, event: Outbound) -> None:
-        """Of no interest here."""
+        """Not recorded."""
 
     def after_fork(self) -> None:
         """See `Bounds`."""
@@ -206,7 +209,7 @@ class _Audit:
             self._bounds.after_fork()
 
     def flush(self) -> None:
-        """Say what was left out since the last record."""
+        """Write how many were left out since the last record."""
         left_out = {} if self._bounds is None else self._bounds.left_out()
         if left_out:
             _write({"time": _moment(self._clock()), "outcome": "left_out", "left_out": left_out})
@@ -249,7 +252,7 @@ class _Audit:
     def _sent(self, event: Judged) -> tuple[str, bool]:
         try:
             return event.sent(self._longest + 1)
-        except Exception:  # noqa: BLE001 - a request that cannot be read is one more reason for a record
+        except Exception:  # noqa: BLE001 - a request that cannot be read still needs a record
             return "", False
 
     def _more(self, event: Judged, redaction: Redaction) -> dict[str, object]:
@@ -257,11 +260,11 @@ class _Audit:
         try:
             given: object = self._fields_of(event.request, event.evidence.token)  # type: ignore[misc]
             if inspect.iscoroutine(given):
-                given.close()  # it is never awaited, and need not say so
+                given.close()  # it is never awaited: no warning
             if not isinstance(given, Mapping):
                 raise TypeError
             return _plain_object(given, redaction, 2)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the record is written
+        except Exception as error:  # noqa: BLE001 - the record is written in any case
             text = "audit: fields=... failed (%s); records are written without"
             self.failures.write(_ours, logging.WARNING, text, type(error).__name__)
             return {}
@@ -275,7 +278,7 @@ def _plain_object(given: Mapping[Any, object], redaction: Redaction, depth: int)
 
 
 def _plain(value: object, redaction: Redaction, depth: int) -> object:
-    """A value as JSON may hold it, its texts capped and without the credential."""
+    """A value as JSON, with texts capped and without the credential."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
@@ -289,8 +292,8 @@ def _plain(value: object, redaction: Redaction, depth: int) -> object:
     return redaction.shown(str(value), _LONGEST_TEXT)
 
 
-class _Line:
-    """The message of a record, for handlers without our formatter: the same JSON, made only if it is wanted."""
+class _Message:
+    """The message of a record for handlers without our formatter: the same JSON, made only if it is used."""
 
     __slots__ = ("_fields",)
 
@@ -303,14 +306,14 @@ class _Line:
 
 def _write(fields: Mapping[str, Any]) -> None:
     _keep_to_own_handlers()
-    _log.info(_Line(fields), extra={"audit": fields})
+    _log.info(_Message(fields), extra={"audit": fields})
 
 
-_is_kept = False  # whether it is we who turned `propagate` off
+_is_kept = False  # whether this module has turned `propagate` off
 
 
 def _keep_to_own_handlers() -> None:
-    """Let no line come twice: by a handler of the logger, and by those of the loggers above it."""
+    """Write no record twice: by a handler of this logger, and by one of the loggers above it."""
     global _is_kept
     if _log.handlers and _log.propagate:
         _log.propagate, _is_kept = False, True

@@ -2,7 +2,7 @@
 
 import sys
 
-from tokenguard._demo.story import run
+from tokenguard._demo.demonstration import run
 
 if __name__ == "__main__":
     sys.exit(run())

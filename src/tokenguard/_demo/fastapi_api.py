@@ -1,4 +1,4 @@
-"""The FastAPI front door, served by uvicorn. Owns: one guarded route. Must not know: the demonstration's story."""
+"""The FastAPI service, served by uvicorn. Owns: one guarded route. Must not know: the requests of the demonstration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Flask front door, served by threads. Owns: one guarded route. Must not know: the demonstration's story."""
+"""The Flask service, served by threads. Owns: one guarded route. Must not know: the requests of the demonstration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def orders() -> dict[str, str | None]:
 
 class _Quiet(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """The table tells what was asked."""
+        """No access log: the table shows the requests."""
 
 
 def main() -> None:

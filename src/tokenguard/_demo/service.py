@@ -25,7 +25,7 @@ def validator() -> TokenValidator:
 
 
 def listen() -> socket.socket:
-    """A free loopback port, already accepting, so that nobody has to wait and try again."""
+    """A free loopback port that accepts connections already, so that no caller has to retry."""
     return socket.create_server(("127.0.0.1", 0), backlog=64)
 
 

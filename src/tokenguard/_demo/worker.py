@@ -1,6 +1,6 @@
-"""A worker: one job a line on standard input, one outcome a line on standard output. No HTTP server in sight.
+"""A worker without HTTP: one job in each line of standard input, one outcome in each line of standard output.
 
-Owns: the three outcomes as words. Must not know: the demonstration's story.
+Owns: the three outcomes as words. Must not know: the requests of the demonstration.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tokenguard._demo.service import SCOPE, validator
 def main() -> None:
     """Work until standard input ends."""
     print("ready", flush=True)
-    with validator() as judge:
+    with validator() as tokens:
         for line in sys.stdin:
             try:
-                judge.validate(json.loads(line)["token"], scope=SCOPE)
+                tokens.validate(json.loads(line)["token"], scope=SCOPE)
             except RejectedError as error:
                 outcome = f"rejected: {error.reason}"
             except UnavailableError:

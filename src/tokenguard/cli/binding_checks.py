@@ -17,7 +17,7 @@ from tokenguard._oauth.confirmation import CERTIFICATE, KEY
 from tokenguard._oauth.dpop import Proof
 from tokenguard._oauth.request_target import target, targets_of
 from tokenguard.cli.output import duration, shown
-from tokenguard.cli.record import FailedError, Record, refusal
+from tokenguard.cli.record import FailedError, Record
 from tokenguard.errors import Reason
 from tokenguard.request import ResourceRequest, certificate_digest
 from tokenguard.resource import DPoP, nonce_secrets
@@ -25,34 +25,34 @@ from tokenguard.resource import DPoP, nonce_secrets
 _NOTHING: Final[dict[bytes, Any]] = {}
 
 
-def explain(told: Record, raw: str, request: ResourceRequest, settings: DPoP | None) -> None:
+def explain(record: Record, raw: str, request: ResourceRequest, settings: DPoP | None) -> None:
     """The checks of `request`, in order, for a token whose claims are known."""
-    cnf: Any = (told.claims or {}).get("cnf")
+    cnf: Any = (record.claims or {}).get("cnf")
     cnf = cnf if isinstance(cnf, dict) else {}
     if CERTIFICATE in cnf or request.certificate is not None:
-        told.step("certificate", "the certificate that the token is bound to", partial(_certificate, request, cnf))
+        record.step("certificate", "the certificate that the token is bound to", partial(_certificate, request, cnf))
     if settings is None or not (KEY in cnf or request.scheme == "DPoP"):
         return
-    told.step("scheme", "DPoP, and a token with jkt", partial(_scheme, request, cnf))
-    proof = _read(told, request, settings)
-    told.step("proof key", "the key that the token is bound to", _when(proof, _key, cnf))
-    typed = proof is not None and refusal(dpop.check_types, proof.claims) is None
-    told.step(
+    record.step("scheme", "DPoP, and a token with jkt", partial(_scheme, request, cnf))
+    proof = _read(record, request, settings)
+    record.step("proof key", "the key that the token is bound to", _when(proof, _key, cnf))
+    typed = proof is not None and rejection(dpop.check_types, proof.claims) is None
+    record.step(
         "proof claims",
         "jti, htm, htu, ath are strings, iat is a number",
         _when(proof, _claims, typed=typed),
     )
     good = proof if typed else None
     bases = " or ".join([settings.base_url] if isinstance(settings.base_url, str) else settings.base_url)
-    told.step(
+    record.step(
         "proof target",
         f"{request.method}, {bases} and the path, this token",
         _when(good, _target, request, settings, raw),
     )
-    told.step("proof time", "iat, exp and nbf fit the time", _when(good, _time, told, settings))
+    record.step("proof time", "iat, exp and nbf fit the time", _when(good, _time, record, settings))
     if settings.nonce_secret is not None:
-        told.step("nonce", "a nonce of this API that is still good", _when(good, _nonce, told, settings))
-    told.step("proof signature", "it holds under the proof's own key", _when(proof, _signature))
+        record.step("nonce", "a nonce of this API that is still good", _when(good, _nonce, record, settings))
+    record.step("proof signature", "it holds under the proof's own key", _when(proof, _signature))
 
 
 def _when(proof: Proof | None, check: Callable[..., str], *arguments: Any, **settings: Any) -> Callable[[], str] | None:
@@ -77,7 +77,7 @@ def _scheme(request: ResourceRequest, cnf: dict[str, Any]) -> str:
     return found
 
 
-def _read(told: Record, request: ResourceRequest, settings: DPoP) -> Proof | None:
+def _read(record: Record, request: ResourceRequest, settings: DPoP) -> Proof | None:
     found: list[Proof] = []
 
     def read() -> str:
@@ -88,7 +88,7 @@ def _read(told: Record, request: ResourceRequest, settings: DPoP) -> Proof | Non
             raise FailedError(Reason.PROOF, f"{len(sent)} octets that are no proof") from None
         return f"{found[0].header.alg}, {len(sent)} octets"
 
-    told.step("proof", f"dpop+jwt, at most {settings.max_proof_bytes} octets, a public key, an allowed alg", read)
+    record.step("proof", f"dpop+jwt, at most {settings.max_proof_bytes} octets, a public key, an allowed alg", read)
     return found[0] if found else None
 
 
@@ -117,8 +117,8 @@ def _target(proof: Proof, request: ResourceRequest, settings: DPoP, raw: str) ->
     return found
 
 
-def _time(proof: Proof, told: Record, settings: DPoP) -> str:
-    now, leeway, claims = told.around.now, told.around.leeway, proof.claims
+def _time(proof: Proof, record: Record, settings: DPoP) -> str:
+    now, leeway, claims = record.around.now, record.around.leeway, proof.claims
     away = now - min(max(claims["iat"], -1e15), 1e15)
     found = f"made {duration(away)} ago" if away >= 0 else f"made in {duration(-away)}"
     good = settings.nonce_secret is not None or -leeway <= away <= settings.max_age + leeway
@@ -128,13 +128,13 @@ def _time(proof: Proof, told: Record, settings: DPoP) -> str:
     return found
 
 
-def _nonce(proof: Proof, told: Record, settings: DPoP) -> str:
+def _nonce(proof: Proof, record: Record, settings: DPoP) -> str:
     given: Any = settings.nonce_secret
     made = dpop_nonce.time_of(proof.claims.get("nonce"), nonce_secrets(given() if callable(given) else given))
     if made is None:
         raise FailedError(Reason.NONCE, "none of this API")
-    age = told.around.now - made
-    if not -told.around.leeway <= age <= settings.nonce_max_age:
+    age = record.around.now - made
+    if not -record.around.leeway <= age <= settings.nonce_max_age:
         raise FailedError(Reason.NONCE, f"made {duration(abs(age))} {'ago' if age > 0 else 'ahead'}")
     return f"made {duration(abs(age))} ago"
 

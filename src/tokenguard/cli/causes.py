@@ -1,7 +1,7 @@
-"""Why a text is not what it must be, in words: for people who hold a token that was refused as malformed.
+"""Why a text is not what it must be, in words: for people with a token that was rejected as malformed.
 
-Owns: the words. Must not know: whether it is refused; the rules say that, and these functions are asked only then. No
-word of them quotes what was looked at.
+Owns: the words. Must not know: whether a text is rejected; the rules decide that, and only then are these functions
+called. No word quotes the text.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def of_form(token: str) -> str:
         return "a character outside ASCII"
     segments = token.split(".")
     if len(segments) == 5:
-        return "5 segments, as an encrypted token (JWE) has: only signed tokens can be judged here"
+        return "5 segments, as an encrypted token (JWE) has: only signed tokens can be checked here"
     if len(segments) == 1:
-        return "no dots: no JWT; an opaque token can only be judged by introspection"
+        return "no dots: no JWT; an opaque token can only be checked by introspection"
     if len(segments) != 3:
         return f"{len(segments)} segments"
     empty = ("header", "payload", "signature: it is not signed (alg none), or was stripped")[segments.index("")]
@@ -80,7 +80,7 @@ def of_json(data: bytes) -> str:
 
 
 def _of_bounds(data: bytes, value: dict[str, Any]) -> str:
-    """Why a JSON object without duplicate names and odd constants is refused all the same."""
+    """Why a JSON object without duplicate names and odd constants is still rejected."""
     try:
         strict_json.parse_object(data)
     except ValueError:
@@ -97,7 +97,7 @@ def _of_bounds(data: bytes, value: dict[str, Any]) -> str:
 
 
 def _depth(value: object) -> int:
-    """How deep objects and arrays nest, level by level: recursion would end where this is needed."""
+    """How deep objects and arrays nest, level by level: recursion would fail for the texts that need this."""
     depth, level = 0, [value]
     while containers := [one for one in level if isinstance(one, dict | list)]:
         depth += 1

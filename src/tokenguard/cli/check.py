@@ -1,7 +1,7 @@
-"""`tokenguard check`: why is this token refused?
+"""`tokenguard check`: why is this token rejected?
 
-Owns: running the real validator, and beside its verdict every check. Must not know: how any check works, how a report
-is shown. The verdict is the validator's; the checks only explain it.
+Owns: running the real validator, and every check beside its verdict. Must not know: how a check works, how a report is
+printed. The validator decides the verdict; the checks only explain it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _VARIABLE = "TOKENGUARD_TOKEN"
 
 def check(
     source: Annotated[
-        str | None, typer.Argument(metavar="[-]", help="- reads the token from standard input, whatever else is set.")
+        str | None,
+        typer.Argument(metavar="[-]", help="- reads the token from standard input, even if the others are set."),
     ] = None,
     *,
     token_file: Annotated[
@@ -45,7 +46,7 @@ def check(
     audience: options.AudienceOption = None,
     scope: Annotated[list[str] | None, typer.Option("--scope", "-s", help="Required scope. May be repeated.")] = None,
     at: Annotated[
-        str | None, typer.Option("--at", help="Judge at this time: seconds since the epoch, or ISO 8601.")
+        str | None, typer.Option("--at", help="Validate at this time: seconds since the epoch, or ISO 8601.")
     ] = None,
     jwks: options.JwksOption = None,
     jwks_uri: options.JwksUriOption = None,
@@ -66,14 +67,14 @@ def check(
     env_file: options.EnvFileOption = None,
     json: options.JsonOption = False,
 ) -> None:
-    """Judge one token, and show every check in order, also past the first that fails.
+    """Validate one token, and show every check in order, even after the first that fails.
 
-    A bound token needs what its request proved: --proof with --method and --url, --certificate.
+    A bound token needs the proof of its request: --proof with --method and --url, --certificate.
 
-    What is not given is read from TOKENGUARD_* in the environment. The token is never shown.
+    Settings without an option are read from TOKENGUARD_* in the environment. The token is never shown.
 
-    Exit code 0: accepted. 1: rejected. 2: a bad setting. 3: could not tell, because keys or introspection are out of
-    reach.
+    Exit code 0: accepted. 1: rejected. 2: a bad setting. 3: could not tell, because keys or introspection are
+    unavailable.
     """
     given = Given(
         issuer,
@@ -102,7 +103,7 @@ def check(
         request = options.request_of(method, url, proof, certificate)
         settings = options.binding(given.settings(), request)
         with TokenValidator(**settings, clock=lambda: now) as validator:
-            report = judge(validator, options.secret_from(token_file, _VARIABLE), now, scope or [], request)
+            report = examine_token(validator, options.secret_from(token_file, _VARIABLE), now, scope or [], request)
     if json:
         output.as_json(report.document())
     else:
@@ -110,7 +111,7 @@ def check(
     raise typer.Exit(report.exit_code)
 
 
-def judge(
+def examine_token(
     validator: TokenValidator, raw: str, now: float, scope: list[str], request: ResourceRequest | None = None
 ) -> Report:
     """The validator's verdict on `raw` at `now`, and beside it every check."""
@@ -119,28 +120,28 @@ def judge(
     error: RejectedError | UnavailableError | None = None
     try:
         token = validator.validate(raw, scope=requirement, request=request)
-    except (RejectedError, UnavailableError) as refusal:
-        error = refusal
+    except (RejectedError, UnavailableError) as found:
+        error = found
 
     around = _surroundings(validator, now, requirement)
-    told = Record(around)
+    record = Record(around)
     introspects = [one for one in around.authorities.values() if one.introspector is not None]
     encoded = raw.encode("utf-8", "surrogateescape")
     if introspects and jws.is_opaque(encoded):
-        told.step("form", "an opaque token, for introspection", lambda: "opaque")
-        told.authority = introspects[0]
-        _explain_introspection(told, error)
+        record.step("form", "an opaque token, for introspection", lambda: "opaque")
+        record.authority = introspects[0]
+        _explain_introspection(record, error)
     else:
-        jose_checks.explain(told, raw)
-        claim_checks.explain(told)
-        if told.authority is not None and told.authority.introspects_all:
-            _explain_introspection(told, error)
+        jose_checks.explain(record, raw)
+        claim_checks.explain(record)
+        if record.authority is not None and record.authority.introspects_all:
+            _explain_introspection(record, error)
     if request is not None:
-        binding_checks.explain(told, raw, request, validator.dpop)
-    if refers_to_status_list(told.claims or (token.claims if token else {})):
+        binding_checks.explain(record, raw, request, validator.dpop)
+    if refers_to_status_list(record.claims or (token.claims if token else {})):
         expected = "no status claim: nothing here reads a Token Status List"
-        told.steps.append(Step("status", "warning", expected, "a status claim, which is not read"))
-    return Report(token, error, told, now)
+        record.steps.append(Step("status", "warning", expected, "a status claim, which is not read"))
+    return Report(token, error, record, now)
 
 
 def _surroundings(validator: TokenValidator, now: float, requirement: Requirement) -> Surroundings:
@@ -160,11 +161,11 @@ def _surroundings(validator: TokenValidator, now: float, requirement: Requiremen
     )
 
 
-def _explain_introspection(told: Record, error: RejectedError | UnavailableError | None) -> None:
-    """What the authorization server said, from the verdict: it was asked once, by the validator."""
+def _explain_introspection(record: Record, error: RejectedError | UnavailableError | None) -> None:
+    """The server's answer, as the verdict shows it: the validator has asked once, and is the only one that asks."""
     expected = "the authorization server calls it active"
     reason = error.reason if isinstance(error, RejectedError) else None
-    failed_before = any(step.reason is not None for step in told.steps)
+    failed_before = any(step.reason is not None for step in record.steps)
     if isinstance(error, UnavailableError):
         step = Step("introspection", "unknown", expected, "no answer that can be used")
     elif reason is Reason.REVOKED:
@@ -172,7 +173,7 @@ def _explain_introspection(told: Record, error: RejectedError | UnavailableError
     elif failed_before:
         step = Step("introspection", "not reached", expected)
     elif reason is not None and reason is not Reason.SCOPE:
-        step = Step("introspection", "failed", expected, f"active, and refused here: {reason}", reason)
+        step = Step("introspection", "failed", expected, f"active, and rejected here: {reason}", reason)
     else:
         step = Step("introspection", "passed", expected, "active")
-    told.steps.append(step)
+    record.steps.append(step)

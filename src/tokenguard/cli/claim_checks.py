@@ -1,4 +1,4 @@
-"""The checks of a token's claims: each of `CHECKS`, asked about one claim at a time.
+"""The checks of a token's claims: each of `CHECKS`, run for one claim at a time.
 
 Owns: what each check expects and what it found, in words. Must not know: keys, signatures, the order of the checks, the
 verdict.
@@ -13,36 +13,36 @@ from typing import Any, Final, TypeAlias
 from tokenguard._oauth import party, scope
 from tokenguard._oauth.claims import CHECKS, ClaimCheck, Expected, check_party, check_types, require
 from tokenguard.cli.output import duration, shown
-from tokenguard.cli.record import FailedError, Record, hold, refusal
+from tokenguard.cli.record import FailedError, Record, hold, rejection
 from tokenguard.errors import Reason
 
 _OF_AN_ISSUER: Final = frozenset({"required claims", "audience", "client and values"})
 _TIMES: Final = {"expiry": "exp", "not before": "nbf", "issued at": "iat"}
 _KINDS: Final = ("token_use", "typ", "events")
 
-# What a check expects, and the check, which says what it found.
+# What a check expects, and the check, which returns what it found.
 _Explanation: TypeAlias = tuple[str, Callable[[], str]]
 
 
-def explain(told: Record) -> None:
-    """Each of `CHECKS`, in order, then the scope. Some need to know which issuer is meant."""
-    authority, claims = told.authority, told.claims
-    expected = authority.expected if authority else Expected(leeway=told.around.leeway)
+def explain(record: Record) -> None:
+    """Each of `CHECKS`, in order, then the scope. Some need to know the issuer."""
+    authority, claims = record.authority, record.claims
+    expected = authority.expected if authority else Expected(leeway=record.around.leeway)
     for one in CHECKS:
         if one.check is check_party and not expected.narrows:
             continue
-        asked = _Asked(one, claims or {}, expected, told.around.now)
+        asked = _Asked(one, claims or {}, expected, record.around.now)
         text, found = _EXPLANATIONS[one.name](asked)
         reached = claims is not None and (authority is not None or one.name not in _OF_AN_ISSUER) and asked.is_ready()
-        told.step(one.name, text, found if reached else None)
-    if told.around.required.scopes:
-        wanted = " ".join(told.around.required.scopes)
+        record.step(one.name, text, found if reached else None)
+    if record.around.required.scopes:
+        wanted = " ".join(record.around.required.scopes)
         both = authority is not None and claims is not None
-        told.step("scope", f"all of {wanted}", partial(_scope, told) if both else None)
+        record.step("scope", f"all of {wanted}", partial(_scope, record) if both else None)
 
 
 class _Asked:
-    """One of `CHECKS`, and the claims that it is asked about."""
+    """One of `CHECKS`, and the claims that it checks."""
 
     def __init__(self, one: ClaimCheck, claims: dict[str, Any], expected: Expected, now: float) -> None:
         self.one = one
@@ -51,15 +51,15 @@ class _Asked:
         self.now = now
 
     def is_ready(self) -> bool:
-        """Whether the claims are such that the check may be asked: a time must be one."""
+        """Whether the check can run on these claims: a time must be a number."""
         claim = _TIMES.get(self.one.name)
         if claim is None:
             return True
-        typed = refusal(check_types, _only(self.claims, claim), self.expected, self.now) is None
+        typed = rejection(check_types, _only(self.claims, claim), self.expected, self.now) is None
         return typed and (claim != "exp" or "exp" in self.claims)
 
     def hold(self, found: str, *names: str) -> str:
-        """`found`, if the check holds, of the claims `names` alone where some are given. Raises `FailedError`."""
+        """`found`, if the check accepts the claims, or `names` of them if any are given. Raises `FailedError`."""
         return hold(
             found, self.one.check, _only(self.claims, *names) if names else self.claims, self.expected, self.now
         )
@@ -77,7 +77,7 @@ def _required(asked: _Asked) -> _Explanation:
     names = asked.expected.required
 
     def found() -> str:
-        missing = [name for name in names if refusal(require, asked.claims, (name,)) is not None]
+        missing = [name for name in names if rejection(require, asked.claims, (name,)) is not None]
         return asked.hold(f"missing: {', '.join(missing)}" if missing else "all there")
 
     return ", ".join(names), found
@@ -112,8 +112,8 @@ def _time(asked: _Asked) -> _Explanation:
     def found() -> str:
         if claim not in asked.claims:
             return "absent"
-        away = min(max(asked.claims[claim], -1e15), 1e15) - asked.now
-        words = f"in {duration(away)}" if away > 0 else f"{duration(away)} ago"
+        left = min(max(asked.claims[claim], -1e15), 1e15) - asked.now
+        words = f"in {duration(left)}" if left > 0 else f"{duration(left)} ago"
         return asked.hold(f"{shown(asked.claims[claim])}: {words}", claim)
 
     later = f"exp is later than now less {leeway}"
@@ -156,9 +156,9 @@ def _party(asked: _Asked) -> _Explanation:
     return "; ".join(parts) or f"the client is in {', else '.join(expected.client_id_claims) or 'no claim'}", found
 
 
-def _scope(told: Record) -> str:
-    granted = scope.granted(told.claims or {}, told.authority.scope_claims if told.authority else ())
-    missing = [name for name in told.around.required.scopes if name not in granted]
+def _scope(record: Record) -> str:
+    granted = scope.granted(record.claims or {}, record.authority.scope_claims if record.authority else ())
+    missing = [name for name in record.around.required.scopes if name not in granted]
     found = " ".join(sorted(granted)) or "none"
     if missing:
         raise FailedError(Reason.SCOPE, f"{shown(found)}, so {' '.join(missing)} is missing")

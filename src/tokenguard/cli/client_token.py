@@ -1,7 +1,6 @@
 """`tokenguard token`: ask an authorization server for a token, as this client would.
 
-Owns: what is reported of a token and of a refusal. Must not know: how a token is asked for. The token itself is printed
-with `--raw` alone.
+Owns: the report of a token or of an error. Must not know: how a token is requested. Only `--raw` prints the token.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ def token(
     raw: Annotated[bool, typer.Option("--raw", help="Print the token alone, for tokenguard check -.")] = False,
     json: options.JsonOption = False,
 ) -> None:
-    """Ask once for a token of this client, and say what was issued, or why not.
+    """Ask once for a token of this client, and report what was issued, or why not.
 
-    What is not given is read from TOKENGUARD_CLIENT_* in the environment; secrets come from there or from files only.
-    The token is not shown but with --raw.
+    Settings without an option are read from TOKENGUARD_CLIENT_* in the environment; secrets come from there or from
+    files only. Only --raw shows the token.
 
     Exit code 0: issued. 1: refused. 2: a bad setting. 3: could not tell, because the server gave no usable answer.
     """
@@ -75,7 +74,7 @@ def _ask(mapping: dict[str, str], http_timeout: str | None, *, allow_insecure_ht
         with TokenSource.from_mapping(mapping, **settings) as source:
             return source.token()
     except ConfigurationError as error:
-        if isinstance(error.__cause__, ConfigurationError):  # of a file: constant texts of ours that say what to do
+        if isinstance(error.__cause__, ConfigurationError):  # of a file: our own constant texts, with the next step
             raise error.__cause__ from None
         raise
 
@@ -125,7 +124,7 @@ def _report_failure(error: TokenRefusedError | TokenUnavailableError, *, json: b
             }
         )
         raise typer.Exit(exit_code)
-    # On standard error: what reads --raw must not take it for a token.
+    # On standard error: a program that reads --raw must not take it for a token.
     sys.stderr.write(f"{'refused' if refused else 'could not tell'} ({code or 'no registered code'})\n")
     if description is not None:
         sys.stderr.write(f"the server says: {description}\n")

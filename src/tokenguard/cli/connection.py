@@ -1,6 +1,6 @@
-"""What the exchanges tell of the way to a server: clocks and certificates.
+"""What the exchanges show about the connection to a server: clocks and certificates.
 
-Owns: when an offset or an end is worth a word. Must not know: what was asked.
+Owns: when an offset or an expiry is reported. Must not know: what was asked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOTICEABLE: Final = 5  # seconds; Date is good to one
 
 
 def clocks(found: Findings, exchanges: Sequence[Exchange], leeway: float) -> None:
-    """How far this host's clock and the issuer's are apart, by `Date` (RFC 9110 section 6.6.1)."""
+    """The difference between this host's clock and the issuer's, by `Date` (RFC 9110 section 6.6.1)."""
     offsets = [exchange.offset for exchange in exchanges if exchange.offset is not None]
     if not offsets:
         if exchanges:
@@ -39,7 +39,7 @@ def clocks(found: Findings, exchanges: Sequence[Exchange], leeway: float) -> Non
 
 
 def certificates(found: Findings, exchanges: Sequence[Exchange]) -> None:
-    """Whether what is fetched comes over TLS, and how long each host's certificate is good."""
+    """Whether documents are fetched over TLS, and how long each host's certificate is valid."""
     plain = sorted({_host(exchange) for exchange in exchanges if not is_https(exchange.url)})
     if plain:
         step = "use https outside of development: anyone on the way can replace the keys"

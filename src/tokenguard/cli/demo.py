@@ -1,4 +1,4 @@
-"""`tokenguard demo`: what `make demo` runs. Owns: its exit code and its JSON. Must not know: the story."""
+"""`tokenguard demo`: what `make demo` runs. Owns: its exit code and its JSON. Must not know: what it shows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def demo(*, json: JsonOption = False) -> None:
     Exit code 0: all as expected. 1: something was not.
     """
     if not all(map(find_spec, ("fastapi", "flask", "uvicorn"))):
-        output.complain('the demo needs FastAPI, Flask and uvicorn: pip install "tokenguard-oauth[all]" uvicorn')
-    from tokenguard._demo.story import run
+        output.exit_wrong_use('the demo needs FastAPI, Flask and uvicorn: pip install "tokenguard-oauth[all]" uvicorn')
+    from tokenguard._demo.demonstration import run
 
     out = io.StringIO() if json else sys.stdout
     code = run(out)

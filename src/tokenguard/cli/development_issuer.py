@@ -55,7 +55,9 @@ def issuer(
     forgets everything but `--keys` at its end: never use it in production.
     """
     if algorithm is not None and (algorithm not in ALGORITHMS or algorithm in SYMMETRIC):
-        output.complain("--algorithm must be an asymmetric one, such as RS256, ES256 or EdDSA: HS* publishes no key")
+        output.exit_wrong_use(
+            "--algorithm must be an asymmetric one, such as RS256, ES256 or EdDSA: HS* publishes no key"
+        )
     fake = FakeIssuer(audience=audience or "https://api.example.com", client_id=client_id)
     try:
         fake.common_claims = common_claims(claim or (), role or ())
@@ -63,9 +65,9 @@ def issuer(
             fake.add_person(name, **claims)
         fake.sign_with([named_key(algorithm or "RS256")] if keys is None else keys_in(keys, algorithm))
     except ConfigurationError as error:
-        output.complain(str(error))
+        output.exit_wrong_use(str(error))
     except KeyFileError as error:
-        output.complain(f"the file of --keys {error}")
+        output.exit_wrong_use(f"the file of --keys {error}")
     secret = os.environ.get(_SECRET) or None
     fake.add_client(client_id, secret, scopes=scope, token_format="opaque" if opaque else "jwt")
     ending = threading.Event()
@@ -74,7 +76,7 @@ def issuer(
     try:
         server = fake.serve(port=port)
     except OSError:
-        output.complain("the port cannot be listened on: is it taken?")
+        output.exit_wrong_use("the port cannot be listened on: is it taken?")
     with server:
         facts = Facts(fake, client_id, scope or ["orders:read"], given_secret=secret is not None)
         if json:

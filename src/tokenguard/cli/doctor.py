@@ -1,6 +1,6 @@
-"""`tokenguard doctor`: is this configuration sound, and what is the next step where it is not?
+"""`tokenguard doctor`: is this configuration correct, and what is the next step if it is not?
 
-Owns: the order of the examinations, the verdict. Must not know: what each looks at (`examine`, `connection`).
+Owns: the order of the examinations, the verdict. Must not know: what each examines (`examine`, `connection`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def doctor(
 ) -> None:
     """Examine a configuration: discovery, keys, caching, clocks, TLS, introspection credentials.
 
-    What is not given is read from TOKENGUARD_* in the environment, introspection credentials included. A made-up token
-    is sent to the introspection endpoint; nothing else is.
+    Settings without an option are read from TOKENGUARD_* in the environment, introspection credentials included. Only
+    an invented token is sent to the introspection endpoint.
 
     Exit code 0: well, warnings included. 1: a fault. 2: a bad setting.
     """

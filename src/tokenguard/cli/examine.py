@@ -1,7 +1,7 @@
 """The examinations of `doctor`: metadata, keys and their freshness, introspection credentials.
 
-Owns: asking at each place that the validator asks, reading with its rules, and words for what is so. Must not know: the
-verdict, connections.
+Owns: asking each URL that the validator asks, reading the answers by its rules, and words for the findings. Must not
+know: the verdict, connections.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _REACH: Final = "check the address, DNS, firewall and proxy between this host an
 _FAULTS: Final = {
     Fault.OUT_OF_REACH: "the server is too busy or down; ask its operator",
     Fault.CREDENTIALS: "give this API valid credentials there, and the right to introspect",
-    Fault.REQUEST: "the server refuses the question; compare client_auth with what it supports",
-    Fault.ANSWER: "what answers there is no introspection endpoint; correct endpoint",
+    Fault.REQUEST: "the server rejects the request; compare client_auth with what it supports",
+    Fault.ANSWER: "the URL is not an introspection endpoint; correct endpoint",
 }
 
 
@@ -62,10 +62,12 @@ def _redirects(response: Response) -> bool:
 
 
 def _step(exchange: Exchange) -> str:
-    """What to do about an exchange that brought nothing."""
+    """What to do about an exchange without a usable answer."""
     if exchange.response is not None and _redirects(exchange.response):
         to = shown(exchange.response.headers.get("location"))
-        return f"write the address that answers by itself, and compare it with the issuer's pages; this leads to {to}"
+        return (
+            f"write the URL that answers without a redirect, and compare it with the issuer's pages; this leads to {to}"
+        )
     return explained(exchange.error.partition(":")[0]).partition("; ")[2] or _REACH
 
 
@@ -93,7 +95,7 @@ def keys(
     *,
     allow_insecure_http: bool,
 ) -> None:
-    """The key set: each key usable or why not, and what its cache headers mean."""
+    """The key set: whether each key is usable, and what the cache headers mean."""
     issuer = authority.issuer
     if issuer.static_keys is not None:
         count = len(issuer.static_keys.keys)
@@ -107,7 +109,9 @@ def keys(
         url = server_metadata.endpoint(document, "jwks_uri", issuer.url, allow_insecure_http=allow_insecure_http)
         if url is None:
             text = f"the metadata's jwks_uri cannot be used: {shown(document.get('jwks_uri'))}"
-            found.add("keys", "fault", text, "it must be an https URL; give jwks_uri if the metadata cannot be mended")
+            found.add(
+                "keys", "fault", text, "it must be an https URL; give jwks_uri if the metadata cannot be corrected"
+            )
             return
     exchange = prober.get(url)
     if urlsplit(url).netloc != urlsplit(issuer.url).netloc:
@@ -141,14 +145,14 @@ def _key_set(found: Findings, url: str, body: bytes, allowed: frozenset[str]) ->
     for kid in sorted({key.kid for key in fitting if key.kid is not None}):
         if any(len(usable.fitting(kid, alg)) > 1 for alg in allowed):
             step = "let the issuer give each key its own kid"
-            found.add("keys", "fault", f"several keys are named {shown(kid)}: tokens under it are refused", step)
+            found.add("keys", "fault", f"several keys are named {shown(kid)}: its tokens are rejected", step)
     return bool(fitting)
 
 
 def _key(found: Findings, member: Any, allowed: frozenset[str]) -> None:
     kid = shown(member.get("kid")) if isinstance(member, Mapping) and "kid" in member else "without kid"
     if isinstance(member, Mapping) and member.get("kty") != "oct" and "d" in member:
-        step = "the issuer must replace this key now: whoever fetched the set can sign"
+        step = "the issuer must replace this key now: everybody that fetched the set can sign"
         found.add("keys", "fault", f"key {kid} is published with its private members", step)
     try:
         key = jwk.import_key(member)
@@ -183,7 +187,7 @@ def introspection(
     *,
     allow_insecure_http: bool,
 ) -> None:
-    """Whether the endpoint accepts this API's credentials: it is asked about a token that nobody ever issued."""
+    """Whether the endpoint accepts this API's credentials: it is asked about an invented token."""
     url = settings.endpoint
     if url is None:
         url = server_metadata.endpoint(
@@ -209,4 +213,4 @@ def introspection(
         found.add("introspection", "ok", f"{url}: our credentials are accepted ({settings.client_auth})")
     else:
         step = "do not trust this endpoint: it must answer active: false"
-        found.add("introspection", "fault", f"{url}: a token that nobody issued is not called inactive", step)
+        found.add("introspection", "fault", f"{url}: an invented token is not called inactive", step)

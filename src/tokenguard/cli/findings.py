@@ -1,6 +1,6 @@
-"""What `doctor` finds: a status, what is so, and the next step where one is needed.
+"""What `doctor` finds: a status, the finding, and the next step if one is needed.
 
-Owns: the shape and its order of gravity. Must not know: what is examined.
+Owns: the shape. Must not know: what is examined.
 """
 
 from __future__ import annotations
@@ -8,27 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Gravity = Literal["ok", "note", "warning", "fault"]
+Status = Literal["ok", "note", "warning", "fault"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is so. `next_step` is empty where nothing needs to be done."""
+    """One finding. `next_step` is empty if nothing needs to be done."""
 
     issuer: str
     area: str
-    status: Gravity
+    status: Status
     text: str
     next_step: str = ""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is found of one issuer, in order."""
+    """The findings about one issuer, in order."""
 
     issuer: str
     found: list[Finding] = field(default_factory=list[Finding])
 
-    def add(self, area: str, status: Gravity, text: str, next_step: str = "") -> None:
-        """Write one down."""
+    def add(self, area: str, status: Status, text: str, next_step: str = "") -> None:
+        """Add one."""
         self.found.append(Finding(self.issuer, area, status, text, next_step))

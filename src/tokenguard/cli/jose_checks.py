@@ -1,6 +1,6 @@
-"""The checks of a token's outside: size, form, encoding, header, type, issuer, key, signature.
+"""The checks of a token before its claims: size, form, encoding, header, type, issuer, key, signature.
 
-Owns: asking each rule about one thing at a time. Must not know: claims, the order of the checks, the verdict.
+Owns: running each rule on one thing at a time. Must not know: claims, the order of the checks, the verdict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tokenguard._jose.base64url import decode
 from tokenguard._jose.key_set import KeySet
 from tokenguard.cli import causes
 from tokenguard.cli.output import shown
-from tokenguard.cli.record import FailedError, OutOfReachError, Record, hold, refusal
+from tokenguard.cli.record import FailedError, KeysUnknownError, Record, hold, rejection
 from tokenguard.errors import Reason
 
 _PARTS: Final = ("header", "payload", "signature")
@@ -28,40 +28,46 @@ _FOR_ANOTHER_API: Final = (
 _MANY: Final = 8  # key ids to show
 
 
-def explain(told: Record, token: str) -> None:
+def explain(record: Record, token: str) -> None:
     """The checks, in order."""
-    limit = told.around.max_token_bytes
-    told.step("size", f"at most {limit:,} characters", partial(_size, token, limit))
-    told.step("form", "three non-empty segments, ASCII", partial(_form, told, token))
-    told.step("encoding", "canonical base64url without padding", partial(_encoding, told) if told.segments else None)
-    told.step("header", "a strict JSON object", _ready(partial(_header, told), told.parts[0]))
-    _know_authority(told)
-    authority = told.authority
-    allowed = authority.algorithms if authority else told.around.algorithms
-    members = told.members
-    told.step(
+    limit = record.around.max_token_bytes
+    record.step("size", f"at most {limit:,} characters", partial(_size, token, limit))
+    record.step("form", "three non-empty segments, ASCII", partial(_form, record, token))
+    record.step(
+        "encoding", "canonical base64url without padding", partial(_encoding, record) if record.segments else None
+    )
+    record.step("header", "a strict JSON object", _ready(partial(_header, record), record.parts[0]))
+    _know_authority(record)
+    authority = record.authority
+    allowed = authority.algorithms if authority else record.around.algorithms
+    members = record.members
+    record.step(
         "algorithm",
         f"alg is one of {', '.join(sorted(allowed))}",
-        None if members is None else partial(_algorithm, told, members, allowed),
+        None if members is None else partial(_algorithm, record, members, allowed),
     )
-    told.step(
+    record.step(
         "header parameters",
         "no crit, enc or b64; kid, if any, a short string",
         None if members is None else partial(_parameters, members, allowed),
     )
-    told.step("payload", "a strict JSON object", _ready(partial(_payload, told), told.parts[1]))
+    record.step("payload", "a strict JSON object", _ready(partial(_payload, record), record.parts[1]))
     types = authority.types if authority and authority.types else {None, *jws.ACCESS_TOKEN_TYPES}
     names = sorted("absent" if name is None else name for name in types)
-    told.step(
+    record.step(
         "type",
         f"typ is one of {', '.join(names)}",
         None if members is None else partial(_type, members, allowed, types),
     )
-    urls = " or ".join(map(shown, told.around.authorities))
-    told.step("issuer", f"iss is {urls}", None if told.claims is None else partial(_issuer, told, told.claims))
-    ready = told.alg and authority and members is not None and refusal(jws.read_header, _with(members), allowed) is None
-    told.step("key", "exactly one key fits kid and alg", partial(_key, told, members or {}) if ready else None)
-    told.step("signature", "verifies with it", _ready(partial(_signature, told), told.fitting and told.parts[2]))
+    urls = " or ".join(map(shown, record.around.authorities))
+    record.step("issuer", f"iss is {urls}", None if record.claims is None else partial(_issuer, record, record.claims))
+    ready = (
+        record.alg and authority and members is not None and rejection(jws.read_header, _with(members), allowed) is None
+    )
+    record.step("key", "exactly one key fits kid and alg", partial(_key, record, members or {}) if ready else None)
+    record.step(
+        "signature", "verifies with it", _ready(partial(_signature, record), record.fitting and record.parts[2])
+    )
 
 
 def _ready(check: Callable[[], str], needed: object) -> Callable[[], str] | None:
@@ -74,24 +80,24 @@ def _size(token: str, limit: int) -> str:
     return f"{len(token):,} characters"
 
 
-def _form(told: Record, token: str) -> str:
+def _form(record: Record, token: str) -> str:
     segments = tuple(token.split("."))
     if not token.isascii() or len(segments) != 3 or "" in segments:
         raise FailedError(Reason.MALFORMED, causes.of_form(token))
-    told.segments = segments
+    record.segments = segments
     return "3 segments"
 
 
-def _encoding(told: Record) -> str:
+def _encoding(record: Record) -> str:
     parts: list[bytes | None] = []
     wrong: list[str] = []
-    for name, segment in zip(_PARTS, told.segments or (), strict=True):
+    for name, segment in zip(_PARTS, record.segments or (), strict=True):
         try:
             parts.append(decode(segment.encode("ascii")))
         except ValueError:
             parts.append(None)
             wrong.append(f"{name}: {causes.of_base64url(segment)}")
-    told.parts = tuple(parts)
+    record.parts = tuple(parts)
     if wrong:
         raise FailedError(Reason.MALFORMED, "; ".join(wrong))
     return ", ".join(f"{name} {len(part or b''):,} octets" for name, part in zip(_PARTS, parts, strict=True))
@@ -104,44 +110,44 @@ def _object(data: bytes) -> dict[str, Any]:
         raise FailedError(Reason.MALFORMED, causes.of_json(data)) from None
 
 
-def _header(told: Record) -> str:
-    told.members = _object(told.parts[0] or b"")
-    return f"members {', '.join(map(shown, sorted(told.members)))}"
+def _header(record: Record) -> str:
+    record.members = _object(record.parts[0] or b"")
+    return f"members {', '.join(map(shown, sorted(record.members)))}"
 
 
-def _payload(told: Record) -> str:
-    told.claims = _object(told.parts[1] or b"")
-    return f"{len(told.claims):,} claims"
+def _payload(record: Record) -> str:
+    record.claims = _object(record.parts[1] or b"")
+    return f"{len(record.claims):,} claims"
 
 
-def _know_authority(told: Record) -> None:
+def _know_authority(record: Record) -> None:
     """The issuer that the payload names; where it names none of them, the only one there is, so as to go on."""
-    authorities = told.around.authorities
+    authorities = record.around.authorities
     try:
-        named = _object(told.parts[1] or b"").get("iss")
+        named = _object(record.parts[1] or b"").get("iss")
     except FailedError:
         named = None
-    told.authority = authorities.get(named) if isinstance(named, str) else None
-    if told.authority is None and len(authorities) == 1:
-        told.authority = next(iter(authorities.values()))
+    record.authority = authorities.get(named) if isinstance(named, str) else None
+    if record.authority is None and len(authorities) == 1:
+        record.authority = next(iter(authorities.values()))
 
 
 def _with(members: dict[str, Any], **changes: Any) -> bytes:
     return json.dumps({**members, **changes}).encode()
 
 
-def _algorithm(told: Record, members: dict[str, Any], allowed: frozenset[str]) -> str:
+def _algorithm(record: Record, members: dict[str, Any], allowed: frozenset[str]) -> str:
     alg = members.get("alg")
     found = shown(alg) if "alg" in members else "absent"
     hold(found, jws.read_header, json.dumps({"alg": alg}).encode(), allowed)
-    told.alg = jws.read_header(json.dumps({"alg": alg}).encode(), allowed).alg
+    record.alg = jws.read_header(json.dumps({"alg": alg}).encode(), allowed).alg
     return found
 
 
 def _parameters(members: dict[str, Any], allowed: frozenset[str]) -> str:
     usual = _with(members, alg=next(iter(allowed)))
     kid = f"kid {shown(members['kid'])}" if "kid" in members else "no kid"
-    reason = refusal(jws.read_header, usual, allowed)
+    reason = rejection(jws.read_header, usual, allowed)
     if reason is not None:
         raise FailedError(reason, causes.of_header(members))
     return kid
@@ -156,28 +162,28 @@ def _type(members: dict[str, Any], allowed: frozenset[str], types: set[str | Non
     return found
 
 
-def _issuer(told: Record, claims: dict[str, Any]) -> str:
+def _issuer(record: Record, claims: dict[str, Any]) -> str:
     issuer = claims.get("iss")
     found = shown(issuer) if "iss" in claims else "absent"
-    if not isinstance(issuer, str) or issuer not in told.around.authorities:
-        for url in told.around.authorities:
+    if not isinstance(issuer, str) or issuer not in record.around.authorities:
+        for url in record.around.authorities:
             if isinstance(issuer, str) and issuer.rstrip("/") == url.rstrip("/"):
                 found += ", which differs only by a slash at its end"
         raise FailedError(Reason.ISSUER, found)
     return found
 
 
-def _key(told: Record, members: dict[str, Any]) -> str:
-    keys = told.around.keys(told.authority) if told.authority else None
+def _key(record: Record, members: dict[str, Any]) -> str:
+    keys = record.around.keys(record.authority) if record.authority else None
     if keys is None:
-        raise OutOfReachError
-    kid, alg = members.get("kid"), told.alg or ""
-    told.fitting = keys.fitting(kid, alg)
-    if not told.fitting or (kid is not None and len(told.fitting) > 1):
-        found = _why_no_key(keys, kid, alg, len(told.fitting))
-        told.fitting = None
+        raise KeysUnknownError
+    kid, alg = members.get("kid"), record.alg or ""
+    record.fitting = keys.fitting(kid, alg)
+    if not record.fitting or (kid is not None and len(record.fitting) > 1):
+        found = _why_no_key(keys, kid, alg, len(record.fitting))
+        record.fitting = None
         raise FailedError(Reason.UNKNOWN_KEY, found)
-    return f"kid {shown(kid)}" if kid is not None else f"no kid, so {len(told.fitting)} fitting keys are tried"
+    return f"kid {shown(kid)}" if kid is not None else f"no kid, so {len(record.fitting)} fitting keys are tried"
 
 
 def _why_no_key(keys: KeySet, kid: str | None, alg: str, count: int) -> str:
@@ -192,10 +198,10 @@ def _why_no_key(keys: KeySet, kid: str | None, alg: str, count: int) -> str:
     return f"kid {shown(kid)} is not in the set, which has {', '.join(kids)}{more}"
 
 
-def _signature(told: Record) -> str:
-    signed = ".".join((told.segments or ())[:2]).encode("ascii")
-    for key in told.fitting or ():
-        if key.verifies(told.alg or "", signed, told.parts[2] or b""):
-            told.key = key
+def _signature(record: Record) -> str:
+    signed = ".".join((record.segments or ())[:2]).encode("ascii")
+    for key in record.fitting or ():
+        if key.verifies(record.alg or "", signed, record.parts[2] or b""):
+            record.key = key
             return f"verifies with the {key.material[0]} key {shown(key.kid)}"
-    raise FailedError(Reason.SIGNATURE, _FOR_ANOTHER_API if "nonce" in (told.members or {}) else _ALTERED)
+    raise FailedError(Reason.SIGNATURE, _FOR_ANOTHER_API if "nonce" in (record.members or {}) else _ALTERED)

@@ -1,4 +1,4 @@
-"""The options that `check` and `doctor` share, and how they become settings of a `TokenValidator`.
+"""The options that `check` and `doctor` share, and the settings of a `TokenValidator` that they become.
 
 Owns: their names, their help, reading files and the environment. Must not know: what is done with the settings.
 Secrets are read from the environment or an environment file only; no option takes one, so none is in a process list.
@@ -47,14 +47,14 @@ LeewayOption = Annotated[str | None, typer.Option("--leeway", help="Seconds by w
 TimeoutOption = Annotated[str | None, typer.Option("--http-timeout", help="Seconds for a whole fetch; default 5.")]
 InsecureOption = Annotated[bool, typer.Option("--allow-insecure-http", help="Fetch over http: for development.")]
 EnvFileOption = Annotated[
-    Path | None, typer.Option("--env-file", help="NAME=VALUE lines that go before the environment.")
+    Path | None, typer.Option("--env-file", help="NAME=VALUE lines that take precedence over the environment.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document, for machines.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was given on the command line, unread."""
+    """The values from the command line, not yet read."""
 
     issuers: list[str] | None = None
     preset: str | None = None
@@ -70,7 +70,7 @@ class Given:
     env_file: Path | None = None
 
     def mapping(self) -> dict[str, Any]:
-        """The environment, the environment file and the options, each going before the last."""
+        """The environment, the environment file and the options; each takes precedence over those before it."""
         lists = {
             "ISSUER": self.issuers,
             "AUDIENCE": self.audience,
@@ -106,7 +106,7 @@ class Given:
 def secret_from(path: Path | None, variable: str) -> str:
     """A token from `path` (- is standard input), else from the environment, else from standard input.
 
-    `Authorization: Bearer` before it and white space around it are taken off. Raises `ConfigurationError`.
+    `Authorization: Bearer` before it and white space around it are removed. Raises `ConfigurationError`.
     """
     text = os.environ.get(variable) if path is None else None
     if not text:
@@ -184,7 +184,7 @@ def _env_file(path: Path) -> dict[str, str]:
 
 
 def _offline(mapping: dict[str, Any], jwks: Mapping[str, Any]) -> dict[str, Any]:
-    """The one issuer with a static key set: nothing of it is fetched, and nobody is asked."""
+    """The only issuer, with a static key set: nothing is fetched."""
     urls = str(mapping.get(PREFIX + "ISSUER", "")).split()
     if len(urls) != 1:
         raise ConfigurationError("--jwks needs exactly one --issuer, whose keys it holds")

@@ -1,7 +1,7 @@
-"""What a person or a machine gets to see.
+"""Output for people and for machines.
 
-Owns: safe text for values that strangers wrote, tables, JSON, exit codes. Must not know: tokens, settings, the network.
-No output goes through a markup language, and no control character leaves it: a claim cannot paint the terminal.
+Owns: safe text for values from a token, tables, JSON, exit codes. Must not know: tokens, settings, the network. No
+output is read as markup or contains a control character, so that a claim cannot change the terminal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WRONG_USE: Final = 2
 COULD_NOT_TELL: Final = 3
 
 _LONGEST: Final = 160
-_PLAIN_WIDTH: Final = 200  # where the output is no terminal
+_PLAIN_WIDTH: Final = 200  # where the output is not a terminal
 _MARKS: Final = {
     "passed": ("+", "green"),
     "ok": ("+", "green"),
@@ -87,7 +87,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH)
 
 
-def complain(text: str) -> NoReturn:
-    """Say on standard error what is wrong with the use or a setting, and exit with 2."""
+def exit_wrong_use(text: str) -> NoReturn:
+    """Write to standard error what is wrong with the use or a setting, and exit with 2."""
     sys.stderr.write(f"tokenguard: {text}\n")
     raise typer.Exit(WRONG_USE)

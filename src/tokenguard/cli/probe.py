@@ -1,6 +1,6 @@
-"""One HTTP exchange, with what a person wants to know of it beside the answer: the server's clock, its certificate.
+"""One HTTP exchange, and what it shows besides the answer: the server's clock and certificate.
 
-Owns: asking as the validator asks, and constant words for what went wrong. Must not know: what the answer means.
+Owns: asking as the validator asks, and constant words for errors. Must not know: what the answer means.
 """
 
 from __future__ import annotations

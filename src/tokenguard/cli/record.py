@@ -1,6 +1,6 @@
-"""What `check` writes down: each check with its status, and what the token has yielded so far.
+"""The record of `check`: each check with its status, and the parts of the token that are known so far.
 
-Owns: the shapes, and that a check is made only once what it needs is there. Must not know: what is checked.
+Owns: the shapes, and that a check runs only when the parts that it needs are known. Must not know: what is checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Status = Literal["passed", "failed", "unknown", "not reached", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One check. `reason` is the validation's word where it failed."""
+    """One check. `reason`: the validation's reason if it failed."""
 
     name: str
     status: Status
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a token is judged by. `keys` gives the keys at hand, None where they cannot be had."""
+    """What a token is checked against. `keys` gives an issuer's keys, None if they are unavailable."""
 
     authorities: Mapping[str, Authority]
     keys: Callable[[Authority], KeySet | None]
@@ -42,12 +42,12 @@ class Surroundings:
 
     @property
     def algorithms(self) -> frozenset[str]:
-        """What any of the issuers allows."""
+        """The algorithms that any of the issuers allows."""
         return frozenset[str]().union(*(authority.algorithms for authority in self.authorities.values()))
 
 
 class FailedError(Exception):
-    """A check found something else than it expected."""
+    """A check did not find what it expected."""
 
     def __init__(self, reason: Reason, found: str) -> None:
         super().__init__(reason)
@@ -55,13 +55,13 @@ class FailedError(Exception):
         self.found = found
 
 
-class OutOfReachError(Exception):
-    """A check could not be made: the keys cannot be had."""
+class KeysUnknownError(Exception):
+    """A check cannot run: the keys are unavailable."""
 
 
 @dataclass(slots=True)
 class Record:
-    """The steps so far, and what they brought to light: an attribute is None until a check has yielded it."""
+    """The steps so far, and the parts that they found: an attribute is None until a check has set it."""
 
     around: Surroundings
     steps: list[Step] = field(default_factory=list[Step])
@@ -75,7 +75,7 @@ class Record:
     key: Key | None = None
 
     def step(self, name: str, expected: str, check: Callable[[], str] | None) -> None:
-        """Make a check, or note that it is not reached: None. What it returns is what was found."""
+        """Run a check and record what it found; None records a check that is not reached."""
         if check is None:
             self.steps.append(Step(name, "not reached", expected))
             return
@@ -83,12 +83,12 @@ class Record:
             self.steps.append(Step(name, "passed", expected, check()))
         except FailedError as failed:
             self.steps.append(Step(name, "failed", expected, failed.found, failed.reason))
-        except OutOfReachError:
-            self.steps.append(Step(name, "unknown", expected, "the keys cannot be had"))
+        except KeysUnknownError:
+            self.steps.append(Step(name, "unknown", expected, "the keys are unavailable"))
 
 
-def refusal(rule: Callable[..., object], *arguments: Any, **settings: Any) -> Reason | None:
-    """The reason for which a rule refuses, None where it does not."""
+def rejection(rule: Callable[..., object], *arguments: Any, **settings: Any) -> Reason | None:
+    """The reason for which a rule rejects, None if it accepts."""
     try:
         rule(*arguments, **settings)
     except RejectedError as error:
@@ -99,8 +99,8 @@ def refusal(rule: Callable[..., object], *arguments: Any, **settings: Any) -> Re
 
 
 def hold(found: str, rule: Callable[..., object], *arguments: Any, **settings: Any) -> str:
-    """`found`, if the rule holds. Raises `FailedError`."""
-    reason = refusal(rule, *arguments, **settings)
+    """`found`, if the rule accepts. Raises `FailedError`."""
+    reason = rejection(rule, *arguments, **settings)
     if reason is not None:
         raise FailedError(reason, found)
     return found

@@ -1,7 +1,7 @@
 """A verdict with its explanation, for people and for machines.
 
-Owns: what is said, in which order, under which names. Must not know: how the verdict came about. The token itself is
-not in a report: nobody can print what is not there.
+Owns: the contents, their order and names. Must not know: how the verdict was reached. A report does not hold the token
+itself, so that it cannot be printed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tokenguard.token import AccessToken
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A verdict and its explanation. `token` where it was accepted, else `error`."""
+    """A verdict and its explanation. `token` if it was accepted, else `error`."""
 
     token: AccessToken | None
     error: RejectedError | UnavailableError | None
@@ -59,7 +59,7 @@ class Report:
         return expires - self.now if is_numeric_date(expires) and abs(expires) < 1e15 else None
 
     def key(self) -> dict[str, Any] | None:
-        """The key under which the signature held. `age`: seconds since it was fetched, None for a static one."""
+        """The key that verified the signature. `age`: seconds since it was fetched, None for a static one."""
         key, authority = self.record.key, self.record.authority
         if key is None or authority is None:
             return None

@@ -1,6 +1,6 @@
 """Errors of settings in the words of the command line: options, not Python settings.
 
-Owns: which option stands for which setting and variable. Must not know: what is wrong with one.
+Owns: the option for each setting and variable. Must not know: what is wrong with a setting.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def settings_errors() -> Generator[None]:
     try:
         yield
     except ConfigurationError as error:
-        output.complain(in_options(str(error)))
+        output.exit_wrong_use(in_options(str(error)))
 
 
 def _for_setting(found: re.Match[str]) -> str:

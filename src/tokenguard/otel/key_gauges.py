@@ -1,7 +1,7 @@
 """The instruments that OpenTelemetry asks for at each collection: age, state and fetches of every issuer's keys.
 
-Owns: one set of them for each meter provider, and what they tell where several validators trust one issuer. Must not
-know: verdicts, spans, how keys are fetched.
+Owns: one set of them for each meter provider, and their values if several validators trust one issuer. Must not know:
+verdicts, spans, how keys are fetched.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ TENANTS: Final = "tenants"  # all that `Issuers` looks up
 
 
 class KeyGauges:
-    """The instruments that are asked for, once for each provider: a second one of the same name would be ignored.
+    """The observable instruments, made once for each provider: a second one of the same name would be ignored.
 
-    Where several validators trust one issuer, the gauges tell of the one that is worse off, the counters of all. Worse
-    off is whose last attempt failed, before whose keys are merely older: those of an idle one are old and no worry.
+    If several validators trust one issuer, the gauges show the worst of them, the counters the sum of all. A validator
+    whose last attempt failed is worse than one whose keys are older: an idle validator has old keys, which is normal.
     """
 
     def __init__(self, provider: MeterProvider | None) -> None:
-        # A meter lives as long as the process, they need not. The value: whether each issuer has a name of its own.
+        # Weak: a meter lives as long as the process. The value: whether each issuer has a name of its own.
         self.validators: WeakKeyDictionary[TokenValidator, bool] = WeakKeyDictionary()
         meter = metrics.get_meter("tokenguard", meter_provider=provider)
         meter.create_observable_gauge(
@@ -132,7 +132,7 @@ _registering = Lock()
 
 def gauges_of(provider: MeterProvider | None) -> KeyGauges:
     """The instruments of a provider, None for the process's own."""
-    # The process's own provider may be set later: it is known by what stands for it.
+    # The process's own provider may be set later, so its key is a constant object.
     key: object = metrics if provider is None or provider is metrics.get_meter_provider() else provider
     with _registering:
         if key not in _gauges:

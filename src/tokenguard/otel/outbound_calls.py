@@ -1,6 +1,6 @@
-"""Outbound calls as OpenTelemetry's semantic conventions for HTTP clients have them: a duration and a span each.
+"""Outbound calls by OpenTelemetry's semantic conventions for HTTP clients: a duration and a span for each.
 
-Owns: these names and attributes, for whoever calls. Must not know: what is called for.
+Owns: these names and attributes. Must not know: the purpose of a call.
 
 Attribute values come from configuration and from constants: a host is a configured one or "_OTHER".
 """
@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from tokenguard._observe.events import Outbound
 
 UNKNOWN: Final = "unknown"  # no configured issuer was selected
-OTHER: Final = "_OTHER"  # the semantic conventions' word for a value that is not among the known ones
+OTHER: Final = "_OTHER"  # the semantic conventions' word for an unknown value
 ISSUER: Final = "tokenguard.issuer"
 
 # https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpclientrequestduration

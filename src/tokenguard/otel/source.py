@@ -1,4 +1,4 @@
-"""What a token source exports: its calls, its token requests, its tokens' remaining life.
+"""The telemetry of a token source: its calls, its token requests, the remaining lifetime of its tokens.
 
 Owns: names of instruments and attributes. Must not know: tokens, scopes, secrets; none of them is an attribute.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenguard._observe.observers import Observer
     from tokenguard.client import TokenSource
 
-# A remembered token takes less than a microsecond, a new one what the server takes.
+# A remembered token takes less than a microsecond, a new one as long as the server.
 _BOUNDS: Final = (
     *(1e-6, 1e-5, 1e-4, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75),
     *(1, 2.5, 5, 7.5, 10),
@@ -65,7 +65,7 @@ class _Telemetry:
         self._changes = meter.create_counter(
             "tokenguard.client.secret.changes",
             unit="{change}",
-            description="Times that another secret than the last one authenticated.",
+            description="Times that a secret other than the last one authenticated.",
         )
         self._changes.add(0, {ISSUER: self._issuer})  # so that the first change is one
 
@@ -89,10 +89,12 @@ class _Telemetry:
 
 
 class _Gauge:
-    """The instrument that is asked for, once for each provider: a second one of the same name would be ignored."""
+    """The observable instrument, made once for each provider: a second one of the same name would be ignored."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
-        self.sources: WeakSet[TokenSource] = WeakSet()  # a meter lives as long as the process, they need not
+        self.sources: WeakSet[TokenSource] = (
+            WeakSet()
+        )  # weak: a meter lives as long as the process, a source may end earlier
         metrics.get_meter("tokenguard", meter_provider=provider).create_observable_gauge(
             "tokenguard.client.token.expires_in",
             [self._observe],
@@ -114,7 +116,7 @@ _registering = Lock()
 
 
 def _gauge_of(provider: MeterProvider | None) -> _Gauge:
-    # The process's own provider may be set later: it is known by what stands for it.
+    # The process's own provider may be set later, so its key is a constant object.
     key: object = metrics if provider is None or provider is metrics.get_meter_provider() else provider
     with _registering:
         if key not in _gauges:

@@ -1,6 +1,6 @@
-"""redis-py, and nothing but redis-py: one client per process for threads, one per event loop, and their bounds.
+"""The clients of redis-py: one per process for threads, one per event loop, and their bounds.
 
-Owns: how clients are made, found again and closed, across forks. Must not know: what is kept in Redis.
+Owns: how clients are made, kept and closed, across forks. Must not know: what is kept in Redis.
 Loaded by `tokenguard.redis` only.
 """
 
@@ -57,7 +57,7 @@ def _from_url(url: str, timeout: float, connections: int) -> Factories:
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
     }
-    # One retry, at once: a connection that Redis closed while it was idle is noticed only when it is used.
+    # One retry, at once: that Redis closed an idle connection is noticed only when it is used.
     lost = (redis.ConnectionError,)
 
     def make() -> redis.Redis:
@@ -76,8 +76,8 @@ def _from_url(url: str, timeout: float, connections: int) -> Factories:
 
 
 class _Named(_Connection):  # type: ignore[misc]
-    """A connection whose host is looked up in a thread of ours: redis-py leaves that to the loop's default executor,
-    whose few threads are the application's."""
+    """A connection whose host name is looked up in a thread of ours: redis-py uses the loop's default executor, whose
+    few threads belong to the application."""
 
     def __init__(self, workers: Workers, **settings: Any) -> None:
         super().__init__(**settings)
@@ -122,7 +122,7 @@ def _is_address(host: str) -> bool:
 
 
 async def _open(workers: Workers, host: str, port: int) -> socket.socket:
-    """A connection to the first address of `host` that takes one."""
+    """A connection to the first address of `host` that accepts one."""
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     failure = OSError("the name has no address")
     for family, kind, protocol, _, address in await asyncio.wrap_future(workers.submit(host, look_up)):
@@ -142,7 +142,7 @@ async def _open(workers: Workers, host: str, port: int) -> socket.socket:
 
 
 class Clients:
-    """The clients of this process. A child process makes its own: its parent's sockets are no use to it."""
+    """The clients of this process. A child process makes its own: it cannot use its parent's sockets."""
 
     def __init__(self, makers: Factories) -> None:
         self._make, self._make_async = makers
@@ -156,8 +156,8 @@ class Clients:
         self._by_loop: dict[asyncio.AbstractEventLoop, tuple[redis.asyncio.Redis, AsyncGenerator[None]]] = {}
 
     def after_fork(self) -> None:
-        """No client of the parent's is used, or let go of: redis-py would close it then, and wait for its pool's lock,
-        which a thread of the parent may have held."""
+        """The parent's clients are neither used nor released: redis-py would close a released client and wait for its
+        pool's lock, which a thread of the parent may have held."""
         self._parents.append((self._shared, self._by_loop))
         self._begin()
 
@@ -178,9 +178,9 @@ class Clients:
             client = self._make_async()
             closing = closing_with_its_loop([client])
             self._by_loop[loop] = client, closing
-            # A loop that was closed without `shutdown_asyncgens` closed no client: sockets close as they are let go.
+            # A loop that was closed without `shutdown_asyncgens` closed no client: its sockets close when released.
             ended = [self._by_loop.pop(other) for other in tuple(self._by_loop) if other.is_closed()]
-        del ended  # not under the lock: what is let go may warn, and so run anything
+        del ended  # outside the lock: a released client may warn, which may run any code
         await anext(closing)
         return client
 

@@ -1,4 +1,4 @@
-"""The front doors as the demonstration sees them: processes that are started, asked and stopped.
+"""The services of the demonstration: processes that are started, asked and stopped.
 
 Owns: the processes and how to ask them. Must not know: tokens' kinds, what is expected.
 """
@@ -17,7 +17,7 @@ from typing import Self
 
 import httpx
 
-__all__ = ["Api", "Door", "Reply", "Worker"]
+__all__ = ["Api", "Reply", "Service", "Worker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Reply:
     retry_after: str = ""
 
 
-class Door:
+class Service:
     """One service in a process of its own, while the `with` block lasts. `ask` sends one token through it, or none."""
 
     patience = 10.0  # seconds that a process has to end by itself
@@ -59,7 +59,7 @@ class Door:
         self._start()
 
     def ask(self, token: str | None) -> Reply:
-        """Send `token` through this door; None sends none."""
+        """Send `token` through this service; None sends none."""
         raise NotImplementedError
 
     def log(self) -> str:
@@ -82,10 +82,10 @@ class Door:
             text=True,
             bufsize=1,
         )
-        self.address = self._read()  # it has started when it says where it is
+        self.address = self._read()  # it writes its address when it has started
 
     def _stop(self) -> None:
-        """End it: by closing its standard input, or, if it does not listen, by force."""
+        """End it by closing its standard input, or by force if that has no effect."""
         with suppress(subprocess.TimeoutExpired):
             self._process.communicate(timeout=self.patience)
             return
@@ -104,7 +104,7 @@ class Door:
         return line
 
 
-class Api(Door):
+class Api(Service):
     """An HTTP API with one guarded route."""
 
     def ask(self, token: str | None) -> Reply:
@@ -116,7 +116,7 @@ class Api(Door):
         )
 
 
-class Worker(Door):
+class Worker(Service):
     """A worker that reads jobs, each with a token."""
 
     def ask(self, token: str | None) -> Reply:

@@ -1,6 +1,6 @@
-"""The story: which tokens are sent through which door in which order, and what is expected.
+"""The demonstration: the requests to each service in order, and the expected answers.
 
-Owns: the rows and the table. Must not know: how a token is judged.
+Owns: the rows and the table. Must not know: how a token is validated.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TextIO
 
 import httpx
 
-from tokenguard._demo.doors import Api, Door, Reply, Worker
 from tokenguard._demo.service import SCOPE
+from tokenguard._demo.services import Api, Reply, Service, Worker
 from tokenguard.testing import DevelopmentServer, FakeIssuer
 
 __all__ = ["run"]
@@ -25,9 +25,9 @@ AUDIENCE = "https://orders.example"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request, and what each kind of front door must say to it. `reason`: the worker's, "" where it accepts.
+    """One request, and the answer that each kind of service must give. `reason`: the worker's, "" if it accepts.
 
-    `patience`: seconds in which to ask again, where a service has to notice something in the background first.
+    `patience`: seconds to repeat the request, if a service first has to notice a change in the background.
     """
 
     request: str
@@ -37,18 +37,18 @@ class Row:
     reason: str = ""
     patience: float = 0
 
-    def expected(self, door: Door) -> str:
+    def expected(self, service: Service) -> str:
         """In words, for the table."""
-        if isinstance(door, Api):
+        if isinstance(service, Api):
             return f"{self.status} {self.error}".strip()
         if self.status == 503:
             return "could not tell"
         return f"rejected: {self.reason}" if self.reason else "accepted"
 
-    def fits(self, door: Door, reply: Reply) -> bool:
+    def fits(self, service: Service, reply: Reply) -> bool:
         """Whether `reply` is what is expected, its headers included (RFC 6750 section 3)."""
-        if not isinstance(door, Api):
-            return reply.status == self.expected(door)
+        if not isinstance(service, Api):
+            return reply.status == self.expected(service)
         return (
             reply.status == str(self.status)
             and reply.challenge.startswith("Bearer ") == (self.status in (401, 403))
@@ -57,8 +57,8 @@ class Row:
         )
 
 
-class Story:
-    """A run of the demonstration. `out` gets each row as soon as it is known."""
+class Demonstration:
+    """A run. `out` gets each row as soon as it is known."""
 
     def __init__(self, out: TextIO) -> None:
         self.out = out
@@ -70,32 +70,32 @@ class Story:
         """One line, at once."""
         print(text, file=self.out, flush=True)
 
-    def tell(self) -> None:
-        """Everything, from start to end; whatever happens, nothing is left running."""
+    def show(self) -> None:
+        """Run all of it; every process is stopped at the end, even after an error."""
         started = time.monotonic()
         with ExitStack() as ending:
             server = ending.enter_context(self.issuer.serve())
             self.say(f"issuer   {self.issuer.url}  for development only")
             settings = {"TOKENGUARD_ISSUER": self.issuer.url, "TOKENGUARD_AUDIENCE": AUDIENCE}
-            doors = (
+            services = (
                 Api("FastAPI", "tokenguard._demo.fastapi_api", settings),
                 Api("Flask", "tokenguard._demo.flask_api", settings),
                 Worker("worker", "tokenguard._demo.worker", settings),
             )
-            for door in doors:
-                ending.enter_context(door)
-                self.say(f"{door.name:8} {door.address}  process {door.pid}")
+            for service in services:
+                ending.enter_context(service)
+                self.say(f"{service.name:8} {service.address}  process {service.pid}")
             self.say()
-            self.line("request", "front door", "expected", "status", "WWW-Authenticate", "verdict")
-            for row in self.story(server, doors):
-                for door in doors:
-                    self.send(row, door)
+            self.line("request", "service", "expected", "status", "WWW-Authenticate", "verdict")
+            for row in self.requests(server, services):
+                for service in services:
+                    self.send(row, service)
         self.say()
         as_expected = self.rows - self.unexpected
         seconds = time.monotonic() - started
         self.say(f"{as_expected} of {self.rows} rows as expected, {seconds:.0f} s; everything is stopped again")
 
-    def story(self, server: DevelopmentServer, doors: tuple[Door, ...]) -> Iterator[Row]:
+    def requests(self, server: DevelopmentServer, services: tuple[Service, ...]) -> Iterator[Row]:
         """The rows, and between them what happens to the issuer."""
         fake = self.issuer
         good = self.client_credentials(SCOPE)
@@ -120,31 +120,31 @@ class Story:
         server.stop()
         time.sleep(1.5)  # the services' keys are fresh for one second, so they are stale now
         yield Row("issuer down", good)
-        for door in doors:
-            door.restart()
+        for service in services:
+            service.restart()
         yield Row("restart, issuer down", good, 503)
 
-    def send(self, row: Row, door: Door) -> None:
-        """Send it, and again while it is not as expected and the row's patience lasts."""
+    def send(self, row: Row, service: Service) -> None:
+        """Send it, and repeat it within the row's patience until the answer is the expected one."""
         deadline = time.monotonic() + row.patience
-        reply = door.ask(row.token)
-        while not row.fits(door, reply) and time.monotonic() < deadline:
+        reply = service.ask(row.token)
+        while not row.fits(service, reply) and time.monotonic() < deadline:
             time.sleep(0.2)
-            reply = door.ask(row.token)
-        fits = row.fits(door, reply)
+            reply = service.ask(row.token)
+        fits = row.fits(service, reply)
         self.rows += 1
         self.unexpected += not fits
         challenge, _, _ = reply.challenge.partition(", error_description=")  # constant text, too wide for a table
         if reply.retry_after:
             challenge = f"(Retry-After: {reply.retry_after})"
         verdict = "ok" if fits else "UNEXPECTED"
-        self.line(row.request, door.name, row.expected(door), reply.status, challenge or "-", verdict)
+        self.line(row.request, service.name, row.expected(service), reply.status, challenge or "-", verdict)
         if not fits:
-            self.say(door.log())
+            self.say(service.log())
 
-    def line(self, request: str, door: str, expected: str, status: str, challenge: str, verdict: str) -> None:
+    def line(self, request: str, service: str, expected: str, status: str, challenge: str, verdict: str) -> None:
         """One line of the table."""
-        self.say(f"{request:20} {door:10} {expected:22} {status:21} {challenge:46} {verdict}".rstrip())
+        self.say(f"{request:20} {service:10} {expected:22} {status:21} {challenge:46} {verdict}".rstrip())
 
     def client_credentials(self, scope: str) -> str:
         """An access token, as a client gets it (RFC 6749 section 4.4)."""
@@ -160,7 +160,7 @@ class Story:
 
 
 def run(out: TextIO | None = None) -> int:
-    """Tell the story on `out` (default: standard output). Returns 0 if every row was as expected, else 1."""
-    story = Story(out or sys.stdout)
-    story.tell()
-    return 1 if story.unexpected else 0
+    """Run the demonstration on `out` (default: standard output). Returns 0 if every row was as expected, else 1."""
+    demonstration = Demonstration(out or sys.stdout)
+    demonstration.show()
+    return 1 if demonstration.unexpected else 0

@@ -65,7 +65,7 @@ def test_people_read_the_same(fake):
     assert 'rejected, scope: "none", so orders:read is missing' in ran.out
     assert re.search(r"expires in [1-5] min|expires in \d+ s", ran.out)
     assert re.search(r'key "key-1" \(RSA, fetched \d+ (s|min) ago\)', ran.out)
-    assert "next: token refused (scope)" in ran.out
+    assert "next: token rejected (scope)" in ran.out
     assert all(line == line.rstrip() for line in ran.out.splitlines())
     accepted = check(fake, fake.mint())
     assert accepted.code == 0

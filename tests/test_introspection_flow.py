@@ -615,7 +615,7 @@ def test_a_secret_callable_that_fails_is_a_configuration_error_for_everyone_and_
 
 def test_what_the_operator_is_told(stage, caplog):
     cases = [
-        (reply({"error": "invalid_client"}, 401), logging.ERROR, "refuses our credentials", "'invalid_client'"),
+        (reply({"error": "invalid_client"}, 401), logging.ERROR, "rejects our credentials", "'invalid_client'"),
         (reply(b"<html>", 403), logging.ERROR, "client_auth", "None"),
         (reply({"error": "unsupported_token_type"}, 400), logging.WARNING, 'when="opaque"', "'unsupported_token_type'"),
         (reply({"error": "invalid_request"}, 400), logging.WARNING, "error", "'invalid_request'"),

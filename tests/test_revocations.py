@@ -88,8 +88,8 @@ def test_merged_entries_refuse_whatever_either_refused(one, other, iat, now):
     both = one.merged(other)
     assert both == other.merged(one)
     assert one.merged(None) == one
-    if one.refuses(iat, now, 0) or other.refuses(iat, now, 0):
-        assert both.refuses(iat, now, 0)
+    if one.rejects(iat, now, 0) or other.rejects(iat, now, 0):
+        assert both.rejects(iat, now, 0)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

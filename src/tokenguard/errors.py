@@ -1,11 +1,25 @@
-"""The three outcomes as exceptions, and `Reason`, the word for what was wrong.
+"""The errors of tokenguard, and `Reason`, the word for the check that failed.
 
-Owns: the error tree, the constant texts, the words for refusals.
-Must not know: HTTP status codes (see `challenge`), tokens, keys, frameworks.
+    TokenGuardError
+    ├── RejectedError                         the request is rejected; `reason` names the check
+    │   ├── MissingTokenError                 401, no credentials
+    │   ├── InvalidRequestError               400 invalid_request
+    │   ├── InvalidTokenError                 401 invalid_token
+    │   ├── InsufficientScopeError            403 insufficient_scope
+    │   └── InsufficientAuthenticationError   401 insufficient_user_authentication
+    ├── UnavailableError                      503, it is not known whether the token is valid
+    │   ├── KeysUnavailableError              no usable keys
+    │   ├── IntrospectionUnavailableError     no answer from introspection or the revocation list
+    │   └── TokenUnavailableError             no token for an outbound call
+    ├── TokenRefusedError                     500, the authorization server rejects our own request for a token
+    └── ConfigurationError                    500, a bad setting
 
-Texts are constants. Nothing from a token, a URL or a library's exception is ever put into one, so any of them may be
-logged or shown. `description` is what a client may read and tells no more than the error code does; `str(error)` is for
-the operator and names the failed check and the next step.
+All texts are constants. They never contain a part of a token, a URL or a library's exception, so each may be logged or
+shown. `description` is for the client and gives no more detail than the error code; `str(error)` is for the operator:
+the failed check and the next step.
+
+Owns: the error tree, the constant texts, the words for rejections. Must not know: how an error becomes an answer
+(`challenge`), tokens, keys, frameworks.
 """
 
 from __future__ import annotations
@@ -36,7 +50,7 @@ __all__ = [
 
 
 class Reason(StrEnum):
-    """Which check refused. For code, logs and metrics; a client is never told (RFC 6750 section 3.1)."""
+    """The check that failed. For code, logs and metrics; never for the client (RFC 6750 section 3.1)."""
 
     MALFORMED = "malformed"
     ALGORITHM = "algorithm"
@@ -74,7 +88,7 @@ _NEXT_STEP = {
     Reason.ISSUER: "its iss is absent or not a configured issuer; the comparison is exact, a final slash counts",
     Reason.AUDIENCE: "its aud names none of this API's audiences; let the client ask for this API or correct audience",
     Reason.MISSING_CLAIM: "a required claim is absent; let the issuer add it",
-    Reason.INVALID_CLAIM: "a claim has a wrong type or value, or an extra check refused it",
+    Reason.INVALID_CLAIM: "a claim has a wrong type or value, or an extra check rejected it",
     Reason.EXPIRED: "its exp has passed; let the client fetch a new one, and compare clocks if this is frequent",
     Reason.NOT_YET_VALID: "its nbf lies ahead; compare this host's clock with the issuer's",
     Reason.ISSUED_IN_FUTURE: "its iat lies ahead; compare this host's clock with the issuer's",
@@ -103,9 +117,9 @@ class ConfigurationError(TokenGuardError):
 
 
 class RejectedError(TokenGuardError):
-    """The request was judged and is refused.
+    """The request is rejected.
 
-    `error` is the RFC 6750 section 3.1 code (None where no credentials were sent), `reason` the check that refused,
+    `error` is the RFC 6750 section 3.1 code (None if no credentials were sent), `reason` the check that failed,
     `description` the constant text for the client.
     """
 
@@ -115,7 +129,7 @@ class RejectedError(TokenGuardError):
 
     def __init__(self, *, reason: Reason) -> None:
         self.reason = Reason(reason)
-        super().__init__(f"token refused ({self.reason.value}): {_NEXT_STEP[self.reason]}")
+        super().__init__(f"token rejected ({self.reason.value}): {_NEXT_STEP[self.reason]}")
 
     def __reduce__(self) -> tuple[Callable[[], RejectedError], tuple[()]]:
         return partial(type(self), reason=self.reason), ()
@@ -141,7 +155,7 @@ class InvalidRequestError(RejectedError):
 
 
 class InvalidTokenError(RejectedError):
-    """The token is not good here. HTTP: 401 invalid_token."""
+    """The token is not valid for this API. HTTP: 401 invalid_token."""
 
     error: ClassVar[str | None] = "invalid_token"
     description: ClassVar[str] = "The access token is not valid for this resource."
@@ -177,7 +191,7 @@ class NonceRequiredError(RejectedError):
 
 
 class InsufficientScopeError(RejectedError):
-    """The token is good and not enough. HTTP: 403 insufficient_scope. `required` holds every scope asked for."""
+    """The token is valid, but lacks a scope or role. HTTP: 403 insufficient_scope. `required`: every required scope."""
 
     error: ClassVar[str | None] = "insufficient_scope"
     description: ClassVar[str] = "The access token does not carry every required scope."
@@ -192,7 +206,7 @@ class InsufficientScopeError(RejectedError):
 
 
 class InsufficientAuthenticationError(RejectedError):
-    """The token is good, and its subject must sign in anew or by stronger means (RFC 9470). HTTP: 401
+    """The token is valid, but its subject must sign in again or by stronger means (RFC 9470). HTTP: 401
     insufficient_user_authentication.
 
     `acr_values` are the accepted authentication context classes in the order of preference, `max_age` the seconds since
@@ -227,9 +241,10 @@ def _names(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 class UnavailableError(TokenGuardError):
-    """The token could not be judged. HTTP: 503. `retry_after`: whole seconds, at least 1. `__cause__` tells why."""
+    """It is not known whether the token is valid. HTTP: 503. `retry_after`: whole seconds, at least 1. `__cause__` has
+    the reason."""
 
-    message: ClassVar[str] = "the token could not be judged; see the cause and the log"
+    message: ClassVar[str] = "the token could not be validated; see the cause and the log"
     description: ClassVar[str] = "The access token cannot be checked at the moment."
 
     def __init__(self, *, retry_after: int = 1) -> None:
@@ -241,9 +256,9 @@ class UnavailableError(TokenGuardError):
 
 
 class KeysUnavailableError(UnavailableError):
-    """The issuer's keys are out of reach and no cached key may answer."""
+    """The issuer's keys are unreachable, and no cached key may be used."""
 
-    message: ClassVar[str] = "the issuer's keys cannot be had; check that its metadata and key set can be fetched"
+    message: ClassVar[str] = "the issuer's keys are unavailable; check that its metadata and key set can be fetched"
 
 
 class IntrospectionUnavailableError(UnavailableError):
@@ -259,23 +274,23 @@ _REFUSED_NEXT_STEP: Final = {
     "access_denied": "let the server's policy grant this client what it asks for",
     "invalid_client": "compare client_id, client_auth and the secret or key with the registration at the server",
     "invalid_dpop_proof": "compare this host's clock with the server's",
-    "invalid_grant": "the subject token is not good at this server, or has expired",
+    "invalid_grant": "the subject token is not valid at this server, or has expired",
     "invalid_request": "the server asks for a field that was not sent, such as resource, audience or scope",
     "invalid_scope": "compare scope with what the server grants to this client",
-    "invalid_target": "compare resource and audience with what the server knows",
+    "invalid_target": "compare resource and audience with those that the server knows",
     "unauthorized_client": "let the server allow this grant for this client",
     "unsupported_grant_type": "the server does not offer this grant",
-    "use_dpop_nonce": "the server took none of its own nonces",
+    "use_dpop_nonce": "the server accepted none of its own nonces",
 }
 
 
 class TokenRefusedError(TokenGuardError):
-    """The authorization server judged our own request for a token and says no (RFC 6749 section 5.2). HTTP: 500: what
-    is refused to us is never the fault of who called us.
+    """The authorization server rejects our own request for a token (RFC 6749 section 5.2). HTTP: 500: that is never
+    the fault of a caller of this API.
 
-    `error` is a code of IANA's OAuth Extensions Error Registry, None for any other text. `error_description` is what
-    the server said of it, printable ASCII of at most 200 characters, None where it holds anything secret that was
-    sent. It is in no `str`, no `repr` and no log.
+    `error` is a code of IANA's OAuth Extensions Error Registry, None for any other text. `error_description` is the
+    server's text, printable ASCII of at most 200 characters, None if it contains a secret that was sent. It is in no
+    `str`, no `repr` and no log.
     """
 
     error: str | None
@@ -293,8 +308,8 @@ class TokenRefusedError(TokenGuardError):
 
 
 class TokenUnavailableError(UnavailableError):
-    """No token for a call of ours: the authorization server is unreachable, too busy, or gave no usable answer, and
-    there is no token to go on with. HTTP: 503. `__cause__` tells why."""
+    """No token for an outbound call: the authorization server is unreachable, too busy, or gave no usable answer, and
+    no remembered token may be used. HTTP: 503. `__cause__` has the reason."""
 
     message: ClassVar[str] = (
         "no token for an outbound call: the authorization server gave none; see the cause and the log"

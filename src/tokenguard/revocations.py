@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from tokenguard._flow.calls import Call
 from tokenguard._flow.forks import renew_after_fork
-from tokenguard._oauth.denylist import MARGIN, Entry, Key, any_refuses, name_keys
+from tokenguard._oauth.denylist import MARGIN, Entry, Key, any_rejects, name_keys
 from tokenguard._settings import whole
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
 from tokenguard.introspection import AnswerStore
@@ -129,7 +129,7 @@ class RevocationList:
         if not entries:
             return False
         keys = name_keys(issuer, token_id, client_id, subject)
-        return any_refuses([entries.get(key) for key in keys], issued_at, now, leeway)
+        return any_rejects([entries.get(key) for key in keys], issued_at, now, leeway)
 
     def check(
         self,
@@ -154,7 +154,7 @@ class RevocationList:
                 entries = yield Call(lambda: store.read_entries(keys), lambda: store.read_entries_async(keys))
             if len(entries) != len(keys):
                 raise ValueError("a store must give one entry or None for each key")
-            return any_refuses(entries, issued_at, now, leeway)
+            return any_rejects(entries, issued_at, now, leeway)
         except TokenGuardError:
             raise
         except Exception as error:

@@ -1,11 +1,10 @@
 """Introspection answers remembered, in this process and between processes.
 
-Owns: how long an answer may be used, and what happens where a shared store fails. Must not know: asking, flights,
-claims.
+Owns: how long an answer may be used, and what happens if a shared store fails. Must not know: asking, flights, claims.
 
-Remembered by the digest of the whole token. Lifetimes run from the moment before the question was sent, so that a
-revocation takes effect within `cache_ttl` even where the answer was slow. Positive and negative answers have room of
-their own: a flood of junk tokens evicts no good one.
+An answer is remembered by the digest of the whole token. Lifetimes start before the question is sent, so that a
+revocation takes effect within `cache_ttl` even if the answer was slow. Positive and negative answers have separate
+limits: a flood of invalid tokens evicts no valid one.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from tokenguard.introspection import AnswerStore, Introspection
 
 Answer = Mapping[str, Any]
 
-MAX_REMEMBERED: Final = 16_384  # bytes of an answer; a longer one is used and forgotten
-STORE_PAUSE: Final = 1.0  # seconds that a store is left alone after it failed
+MAX_REMEMBERED: Final = 16_384  # bytes of an answer; a longer one is used once
+STORE_PAUSE: Final = 1.0  # seconds without a call after a store failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class _Entry:
 
 
 class Answers:
-    """What is remembered in this process. Thread-safe; the lock is held for memory only."""
+    """The answers remembered in this process. Thread-safe; the lock is held for memory only."""
 
     def __init__(self, settings: Introspection) -> None:
         self._settings = settings
@@ -48,7 +47,7 @@ class Answers:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """The parent may have been in the middle of a change: start with nothing."""
+        """Start with nothing: a thread of the parent may have been changing it."""
         self._lock = threading.Lock()
         self._positive: LRUCache[bytes, _Entry] = LRUCache(self._settings.cache_size)
         self._negative: LRUCache[bytes, _Entry] = LRUCache(self._settings.cache_size)
@@ -56,7 +55,7 @@ class Answers:
     def find(self, digest: bytes, mono: float, now: float, *, stale: bool = False) -> Answer | None:
         """A remembered answer that may still be used; with `stale`, a positive one past its `cache_ttl` too.
 
-        A positive answer is never found past its `exp`, wherever the wall clock has gone meanwhile.
+        A positive answer is never found past its `exp` by the wall clock.
         """
         with self._lock:
             entry = self._positive.get(digest)
@@ -87,10 +86,10 @@ class Answers:
 class SharedAnswers:
     """Answers shared between processes, where there is a store. Read and written within a flight.
 
-    A store out of reach only means that the server is asked: the store saves questions, it decides nothing. What
-    comes back is read as strictly as an answer of the server; anything odd is treated as absent.
+    If the store is unreachable, the server is asked: the store saves questions, it decides nothing. What it returns is
+    read as strictly as an answer of the server; anything else counts as absent.
 
-    `of` gives None where nothing tells which API asks: it must not be told what another one was (RFC 7662 section 4).
+    `of` gives None if it is not known which API asks: it must not get the answer for another one (RFC 7662 section 4).
     """
 
     @classmethod
@@ -102,10 +101,10 @@ class SharedAnswers:
         monotonic: Callable[[], float],
         log: BoundedLog,
     ) -> Self | None:
-        """What is shared, None where nothing is."""
+        """The shared answers, None if there is no store."""
         if store is None:
             return None
-        if settings.client_id is None:  # only client_auth="bearer" does without, and its token comes and goes
+        if settings.client_id is None:  # only client_auth="bearer" needs none, and its token changes
             log_not_shared(issuer)
             return None
         return cls(settings, settings.client_id, store, issuer, monotonic, log)
@@ -122,8 +121,8 @@ class SharedAnswers:
         self._store = store
         self._log = log
         self._monotonic = monotonic
-        self._away_until = 0.0
-        # Two APIs may be told different things about one token, and promise different delays: they share nothing.
+        self._paused_until = 0.0
+        # Two APIs may get different answers about one token, and have different delays: they share nothing.
         about = (
             issuer,
             settings.endpoint or "",
@@ -159,14 +158,14 @@ class SharedAnswers:
             )
 
     def _call(self, call: Call) -> Flow[Any]:
-        if self._monotonic() < self._away_until:
+        if self._monotonic() < self._paused_until:
             return None
         try:
             return (yield call)
         except Exception as error:  # noqa: BLE001 - a store may raise anything
             mono = self._monotonic()
-            if mono >= self._away_until:  # of many calls that fail at once, one is logged
-                self._away_until = mono + STORE_PAUSE
+            if mono >= self._paused_until:  # of many simultaneous failures one is logged
+                self._paused_until = mono + STORE_PAUSE
                 log_store_failed(self._log, error)
             return None
 

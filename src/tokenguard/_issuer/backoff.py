@@ -1,6 +1,7 @@
-"""Backoff: leaving a server alone that does not answer.
+"""Backoff: a pause for a server that does not answer.
 
-Owns: when to fail fast and when to probe. Must not know: what is asked, whom, locks (its owner holds one), the clock.
+Owns: when to fail fast and when to probe. Must not know: what is asked, which server, locks (its owner holds one), the
+clock.
 
 After `FAILURES` failures in a row nothing is asked for a pause; then one probe goes. A probe that fails doubles the
 pause, up to the longest; any success ends it (contract section 4).
@@ -31,13 +32,13 @@ class Backoff:
         self.succeeded()
 
     def succeeded(self) -> None:
-        """An answer came, whatever it said."""
+        """An answer came, of any content."""
         self._failures = 0
         self._pause = 0.0
         self._until = -inf
 
     def failed(self, mono: float) -> None:
-        """No answer. Failures of questions that were under way when the pause began do not lengthen it."""
+        """No answer. Failures of questions that were sent before the pause do not lengthen it."""
         self._failures += 1
         if self._failures < self._row or mono < self._until:
             return
@@ -45,10 +46,10 @@ class Backoff:
         self._until = mono + self._pause
 
     def pause(self, mono: float) -> float:
-        """Seconds to go before anything may be asked, 0 where it may."""
+        """Seconds until anything may be asked, 0 if it may now."""
         return max(0.0, self._until - mono)
 
     @property
     def probing(self) -> bool:
-        """Whether only one question at a time may go, to see if the server is back."""
+        """Whether only one question at a time may be sent, to probe the server."""
         return self._failures >= self._row

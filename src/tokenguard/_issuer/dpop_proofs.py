@@ -1,4 +1,4 @@
-"""Proofs of possession for one source of tokens: its key, and the nonces of the servers it talks to (RFC 9449).
+"""Proofs of possession for one token source: its key, and the nonces of the servers that it calls (RFC 9449).
 
 Owns: one nonce for each origin. Must not know: HTTP, tokens beyond their octets.
 """
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from tokenguard._issuer.token_clocks import Clocks
 from tokenguard._oauth.dpop_proof import ProofKey, usable_nonce
 
-_ORIGINS: Final = 256  # that nonces are kept of; a source names a few
+_ORIGINS: Final = 256  # with a kept nonce; a source uses a few
 
 
 class Proofs:

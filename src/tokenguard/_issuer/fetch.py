@@ -1,4 +1,4 @@
-"""One request for metadata or keys: what goes with it, and where it may go.
+"""One request for metadata or keys, with its credential.
 
 Owns: the credential and the TLS context of these requests. Must not know: when they are made, how an answer is read.
 """

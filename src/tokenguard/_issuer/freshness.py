@@ -11,8 +11,9 @@ MAX_AGE: Final = 86_400
 JITTER: Final = 0.05  # refreshes come up to a twentieth earlier, so that a fleet does not fetch at one moment
 
 _LONGEST: Final = 4_096
-# One element of a list (RFC 9110 section 5.6.1): a token, perhaps `=` and a token or a quoted string, or nothing.
-# Possessive throughout: no field makes it try twice.
+# RFC 9110 section 5.6.1:  #element       => [ element ] *( OWS "," OWS [ element ] )
+# RFC 9111 section 5.2:    cache-directive = token [ "=" ( token / quoted-string ) ]
+# One element and its comma. Every repetition is possessive, so that no field makes it backtrack.
 _DIRECTIVE: Final = re.compile(
     r"""[ \t]*+
         (?: ([!\#$%&'*+.^_`|~0-9A-Za-z-]++) [ \t]*+
@@ -27,8 +28,8 @@ _SECONDS: Final = re.compile(r"[0-9]+", re.ASCII)
 def lifetime(headers: Mapping[str, str], default: float) -> float:
     """Seconds for which an answer is fresh: `max-age` less `Age`, clamped to 60 s ... 24 h.
 
-    `default` (not clamped: it is the operator's word) where `Cache-Control` is absent or unreadable, gives no single
-    `max-age`, or says `no-store` or `no-cache`.
+    `default` (not clamped, as it is a setting) if `Cache-Control` is absent or unreadable, has no single `max-age`, or
+    has `no-store` or `no-cache`.
     """
     age = max_age(headers.get("cache-control", ""))
     if age is None:
@@ -39,7 +40,7 @@ def lifetime(headers: Mapping[str, str], default: float) -> float:
 
 
 def max_age(cache_control: str) -> int | None:
-    """The one `max-age` of a `Cache-Control` field, None where there is none that may be used."""
+    """The only `max-age` of a `Cache-Control` field, None if there is none that may be used."""
     if len(cache_control) > _LONGEST:
         return None
     found: set[str] = set()

@@ -1,15 +1,15 @@
-"""Asking an issuer whether a token is active: when, by whom it is waited for, and what is done without an answer.
+"""Asks an issuer whether a token is active: when, which callers wait, and the outcome without an answer.
 
 Owns: one question in flight per token, the bound on questions in flight, backoff.
 Must not know: sockets, loops, the claims of an answer beyond `active` and `exp`.
 
 For the validator: `ask` gives the answer as sent, the same object for as long as it is remembered, for reading only. It
-may be inactive:
-`_oauth.introspection_messages.check_active` and the claim checks of `_oauth.claims` judge it, at each use.
+may be inactive: `_oauth.introspection_messages.check_active` and the claim checks of `_oauth.claims` check it, at each
+use.
 
-Every question is a flight of its own. Callers only join it: one that is cancelled neither cancels nor leaks it.
+Every question is a flight of its own. Callers only join it: a cancelled caller neither cancels nor leaks it.
 
-What a flow does in a `finally` it may do in a finalizer, under the very lock it needs: `_flow.deferring_lock`.
+The `finally` of a flow may run in a finalizer, in a thread that holds the lock it needs: see `_flow.deferring_lock`.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError
 from tokenguard.introspection import AnswerStore, Introspection
 
-WAITING_PER_SLOT: Final = 10  # callers that may wait for a free slot, per slot; more are told to come back
-_ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller is told to come back
+WAITING_PER_SLOT: Final = 10  # callers that may wait for a free slot, per slot; more get 503
+_ROUNDS: Final = 3  # joins of flights that are abandoned (a stopped loop, a fork) before a caller gets 503
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """How a flight lands without an answer. `away`: the server gave none, so a stale answer may stand in."""
+    """How a flight lands without an answer. `is_unreachable`: the server gave none, so a stale answer may be used."""
 
     cause: Exception
-    away: bool
+    is_unreachable: bool
     retry_after: int = 1
 
 
@@ -53,7 +53,7 @@ _Flight = Flight[_Landing]
 
 
 class Introspector:
-    """Introspection at one issuer. `discovery` finds the endpoint where the settings name none."""
+    """Introspection at one issuer. `discovery` finds the endpoint if the settings name none."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Introspector:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """A child process has its own lock, and the parent's flights will not land in it."""
+        """Start anew in a child process: the parent's flights do not land in it."""
         self._lock = DeferringLock()
         self._flights: dict[bytes, _Flight] = {}
         self._probe: _Flight | None = None
@@ -89,28 +89,28 @@ class Introspector:
     def ask(self, raw: str | bytes, digest: bytes, now: float) -> Flow[Answer]:
         """The answer about the token `raw`, whose SHA-256 is `digest`: remembered, or asked for.
 
-        Raises `IntrospectionUnavailableError`; `ConfigurationError` where a secret callable of the application fails.
+        Raises `IntrospectionUnavailableError`; `ConfigurationError` if a secret callable of the application fails.
         """
         landing = yield from self._landing(raw, digest, now)
         if not isinstance(landing, _Failure):
             return landing
         if isinstance(landing.cause, ConfigurationError):
             raise ConfigurationError(*landing.cause.args) from landing.cause.__cause__
-        if landing.away:
+        if landing.is_unreachable:
             answer = self._answers.find(digest, self._monotonic(), now, stale=True)
             if answer is not None:
                 return answer
         raise IntrospectionUnavailableError(retry_after=landing.retry_after) from landing.cause
 
     def log_no_answer(self, error: Exception) -> None:
-        """Tell the operator of a failure to get an answer, or to find out where to ask."""
+        """Log that there was no answer, or no endpoint."""
         log_no_answer(self._log, self._issuer, error)
 
     def _landing(self, raw: str | bytes, digest: bytes, now: float) -> Flow[_Landing]:
-        """What is remembered; else join the flight about this token, or make one as soon as there is room."""
+        """A remembered answer; else join the flight about this token, or start one as soon as there is room."""
         patience = time.monotonic() + self._timeout  # real time: how long a caller waits for room
-        lost = 0
-        while lost < _ROUNDS:
+        abandoned = 0
+        while abandoned < _ROUNDS:
             answer = self._answers.find(digest, self._monotonic(), now)  # each time: another caller may have asked
             if answer is not None:
                 return answer
@@ -118,12 +118,12 @@ class Introspector:
             with self._lock:
                 flight = self._current(digest)
                 if flight is None:
-                    refusal = self._refusal()
-                    if refusal is not None:
-                        self._let_in()
-                        return refusal
+                    paused = self._paused()
+                    if paused is not None:
+                        self._wake()
+                        return paused
                     if len(self._flights) < self._settings.max_concurrency or self._sweep():
-                        flight = started = self._depart(digest)
+                        flight = started = self._start_flight(digest)
                     elif len(self._waiting) < WAITING_PER_SLOT * self._settings.max_concurrency:
                         ticket = Flight[bool](max(0.0, patience - time.monotonic()))
                         self._waiting.append(ticket)
@@ -133,15 +133,15 @@ class Introspector:
                 landing = yield Join(flight)
                 if landing is not None:
                     return landing  # type: ignore[no-any-return]
-                lost += 1
+                abandoned += 1
                 with self._lock:
                     self._forget(digest, flight)
             elif ticket is None or not (yield from self._wait(ticket)):
-                return _Failure(ExchangeError("too_many_questions_in_flight"), away=False)
-        return _Failure(ExchangeError("abandoned"), away=True)
+                return _Failure(ExchangeError("too_many_questions_in_flight"), is_unreachable=False)
+        return _Failure(ExchangeError("abandoned"), is_unreachable=True)
 
     def _wait(self, ticket: Flight[bool]) -> Flow[bool]:
-        """Wait until there may be room. A caller that is cancelled meanwhile leaves its place to the next."""
+        """Wait until there may be room. If the caller is cancelled meanwhile, the next one gets its place."""
         try:
             return (yield Join(ticket)) is True
         finally:
@@ -152,17 +152,17 @@ class Introspector:
 
     def _current(self, digest: bytes) -> _Flight | None:
         flight = self._flights.get(digest)
-        return flight if flight is not None and _in_the_air(flight) else None
+        return flight if flight is not None and _is_pending(flight) else None
 
-    def _refusal(self) -> _Failure | None:
-        """Why nothing may be asked at this moment: the server is left alone after repeated failures."""
+    def _paused(self) -> _Failure | None:
+        """The last failure, if nothing may be asked now: there is a pause after repeated failures."""
         pause = self._backoff.pause(self._monotonic())
-        probing = self._backoff.probing and self._probe is not None and _in_the_air(self._probe)
+        probing = self._backoff.probing and self._probe is not None and _is_pending(self._probe)
         if self._last is None or not (pause > 0 or probing):
             return None
-        return _Failure(self._last.cause, self._last.away, max(1, ceil(pause)))
+        return _Failure(self._last.cause, self._last.is_unreachable, max(1, ceil(pause)))
 
-    def _depart(self, digest: bytes) -> _Flight:
+    def _start_flight(self, digest: bytes) -> _Flight:
         flight = self._flights[digest] = _Flight(self._timeout)
         if self._backoff.probing:
             self._probe = flight
@@ -173,25 +173,25 @@ class Introspector:
             del self._flights[digest]
         if self._probe is flight:
             self._probe = None
-        self._let_in()
+        self._wake()
 
     def _leave(self, ticket: Flight[bool]) -> None:
         if ticket in self._waiting:
             self._waiting.remove(ticket)
         else:
-            self._let_in()
+            self._wake()
 
     def _sweep(self) -> bool:
-        """Forget flights that nobody will land any more. Result: whether that made room."""
-        lost = [digest for digest, flight in self._flights.items() if not _in_the_air(flight)]
-        for digest in lost:
+        """Forget flights that will not land any more. Result: whether that made room."""
+        abandoned = [digest for digest, flight in self._flights.items() if not _is_pending(flight)]
+        for digest in abandoned:
             del self._flights[digest]
-        return bool(lost)
+        return bool(abandoned)
 
-    def _let_in(self) -> None:
-        """Wake as many waiting callers as there is room for; all of them where nothing may be asked."""
+    def _wake(self) -> None:
+        """Wake as many waiting callers as there is room for; all of them if nothing may be asked."""
         room = self._settings.max_concurrency - len(self._flights)
-        if self._refusal() is not None:
+        if self._paused() is not None:
             room = len(self._waiting)
         for _ in range(min(room, len(self._waiting))):
             self._waiting.popleft().land(True)
@@ -200,7 +200,7 @@ class Introspector:
     # ------------------------------------------------------------------------------------------------------
 
     def _question(self, flight: _Flight, raw: str | bytes, digest: bytes, now: float) -> Flow[_Landing]:
-        """One question, or an answer that another process got. It never raises for a reason outside this process."""
+        """One question, or an answer that another process received. Never raises for a reason outside this process."""
         try:
             if self._shared is not None:
                 asked = self._monotonic()
@@ -219,8 +219,8 @@ class Introspector:
                 yield from self._shared.write(digest, body, fresh - (self._monotonic() - asked))
             return answer
         except ConfigurationError as error:
-            return _Failure(error, away=False)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the token could not be judged
+            return _Failure(error, is_unreachable=False)
+        except Exception as error:  # noqa: BLE001 - after any error there is no answer
             return self._failed(error)
         finally:
             self._lock.soon(partial(self._forget, digest, flight))
@@ -242,18 +242,18 @@ class Introspector:
     def _failed(self, error: Exception) -> _Failure:
         fault = error.fault if isinstance(error, AnswerError) else Fault.OUT_OF_REACH
         self.log_no_answer(error)
-        failure = _Failure(error.with_traceback(None), away=fault.is_silence)
+        failure = _Failure(error.with_traceback(None), is_unreachable=fault.is_silence)
         with self._lock:
-            if fault is Fault.REQUEST:  # a client's token brought this about; it must not close the door for others
+            if fault is Fault.REQUEST:  # caused by a client's token; it must not stop questions about others
                 return failure
             mono = self._monotonic()
             self._backoff.failed(mono)
             self._last = failure
             pause = ceil(self._backoff.pause(mono))
         if self._discovery is not None:
-            self._discovery.forget()  # what the metadata named did not answer: look again
-        return _Failure(failure.cause, failure.away, max(1, pause))
+            self._discovery.forget()  # the endpoint of the metadata did not answer: look again
+        return _Failure(failure.cause, failure.is_unreachable, max(1, pause))
 
 
-def _in_the_air(flight: _Flight) -> bool:
+def _is_pending(flight: _Flight) -> bool:
     return not (flight.future.done() or flight.overdue)

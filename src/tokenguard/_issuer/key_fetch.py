@@ -1,8 +1,7 @@
-"""One fetch of a key set: where it is, what is asked, and how the answer is read.
+"""One fetch of a key set: its URL, the request, and how the answer is read.
 
-Owns: a set that has moved, the request, conditional requests (RFC 9110 section 13.1.2) and what a 304 means, words for
-what went wrong.
-Must not know: when to fetch, who waits, what is done with the result.
+Owns: a set that has moved, the request, conditional requests (RFC 9110 section 13.1.2) and a 304, words for errors.
+Must not know: when to fetch, the callers that wait, what is done with the result.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _LONGEST_CHAIN: Final = 16  # of causes; an error may be its own cause
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """An answer that can be confirmed: by this tag, at this URL, for these very keys."""
+    """An answer that can be confirmed: by this tag, at this URL, for exactly these keys."""
 
     url: str
     etag: str
@@ -37,7 +36,7 @@ class _Stored:
 
 
 class KeyFetch:
-    """Fetches the keys of one issuer, from `jwks_uri` or from where `discovery` finds it. Runs inside a flight."""
+    """Fetches the keys of one issuer, from `jwks_uri` or from the URL that `discovery` finds. Runs inside a flight."""
 
     def __init__(
         self,
@@ -56,10 +55,10 @@ class KeyFetch:
         self._stored: _Stored | None = None
 
     def run(self, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
-        """The keys and for how many seconds they are fresh. `previous` is the set in use; what has not changed in it
+        """The keys, and for how many seconds they are fresh. `previous` is the set in use; a key that has not changed
         stays the same object.
 
-        Forced: past every cache on the way, and whole. Raises `ExchangeError` or `KeySetError`.
+        `forced`: no cache on the way may answer, and the whole set is fetched. Raises `ExchangeError` or `KeySetError`.
         """
         discovery = self._discovery if self._jwks_uri is None else None
         if discovery is None:
@@ -71,11 +70,11 @@ class KeyFetch:
             raise
 
     def _discover(self, discovery: Discovery, previous: KeySet | None, *, forced: bool) -> Flow[tuple[KeySet, float]]:
-        """The keys from where the metadata names them. What is remembered of it may be out of date: where no key set is
-        in that place, look it up once more, and ask in another place only.
+        """The keys from the URL in the metadata. A remembered URL may be out of date: if it has no key set, look it
+        up once more, and ask again only if the URL has changed.
 
-        A server out of reach ends the attempt, as it does in discovery (contract section 3). An attempt asks no URL for
-        keys twice, so that two attempts in a cool-down are at most two requests to any.
+        An unreachable server ends the attempt, as in discovery. An attempt asks no URL for keys twice, so that two
+        attempts in a cool-down are at most two requests to each URL.
         """
         remembered = discovery.remembers
         url = yield from discovery.find("jwks_uri")
@@ -86,7 +85,7 @@ class KeyFetch:
                 raise
             discovery.forget()
             moved = url
-            with suppress(ExchangeError):  # then nobody knows of another place
+            with suppress(ExchangeError):  # then no other URL is known
                 moved = yield from discovery.find("jwks_uri")
             if moved == url:
                 raise
@@ -101,7 +100,7 @@ class KeyFetch:
             headers.append(("if-none-match", stored.etag))
         answer = yield from self._fetch.get(url, tuple(headers), "jwks")
         if answer.status == 304 and stored is not None and not forced:
-            # It tells what has changed and may leave out the rest (RFC 9111 section 4.3.4).
+            # It has the headers that have changed and may leave out the rest (RFC 9111 section 4.3.4).
             return stored.keys, lifetime({"cache-control": stored.cache_control, **answer.headers}, self._max_age)
         keys = yield from reading(answer, partial(_read, answer, previous, self._write))
         etag = answer.headers.get("etag", "")
@@ -121,15 +120,14 @@ def _read(answer: Response, previous: KeySet | None, write: Callable[[int, str, 
 
 
 def word(error: BaseException) -> str:
-    """A constant word for an error: never a library's text, which may quote what was sent."""
+    """A constant word for an error: never a library's text, which may quote a credential."""
     if isinstance(error, ExchangeError):
         return error.kind
     return str(error) if isinstance(error, KeySetError) else type(error).__name__
 
 
 def without_frames(error: Exception) -> Exception:
-    """The error, to be kept for long as a cause, without the frames that it came through: they hold clients and
-    bodies."""
+    """The error without its frames, which refer to clients and bodies: it is kept as a cause for a long time."""
     link: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
         if link is not None:

@@ -1,7 +1,7 @@
-"""What the operator is told where a token could not be asked about: the next step, in the log.
+"""Log texts for introspection that gives no answer: the cause and the next step.
 
-Owns: the texts and their levels. Must not know: flights, caches. An OAuth error code is the only thing here that a
-server sent, and it is one of those that are registered. A token alone can bring about a WARNING, never an ERROR.
+Owns: the texts and their levels. Must not know: flights, caches. Of a server's answer they contain nothing but a
+registered OAuth error code. A token alone can cause a WARNING, never an ERROR.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ _log = logging.getLogger("tokenguard")
 
 
 def log_no_answer(log: BoundedLog, issuer: str, error: Exception) -> None:
-    """Log one failure: ERROR where it is about us or our settings, WARNING where it may pass by itself or is about one
-    token."""
+    """Log one failure: ERROR if it is about our settings, WARNING if it may end by itself or concerns one token."""
     if isinstance(error, ExchangeError) and error.kind == NO_ENDPOINT:
         log.write(
             _log,
@@ -37,7 +36,7 @@ def log_no_answer(log: BoundedLog, issuer: str, error: Exception) -> None:
         log.write(
             _log,
             logging.ERROR,
-            "issuer %.128r: the introspection endpoint refuses our credentials (%s, error %r), so callers get 503."
+            "issuer %.128r: the introspection endpoint rejects our credentials (%s, error %r), so callers get 503."
             " Compare client_id, client_auth and the secret or key with the registration at the issuer, and see that"
             " this client may introspect",
             issuer,
@@ -67,8 +66,8 @@ def log_no_answer(log: BoundedLog, issuer: str, error: Exception) -> None:
 
 
 def log_not_shared(issuer: str) -> None:
-    """Log, when the validator is made, that a store goes unused."""
-    with suppress(Exception):  # a broken log handler must not stand in for the validator
+    """Log, when the validator is made, that a store is unused."""
+    with suppress(Exception):  # a broken log handler must not stop the validator
         _log.warning(
             'issuer %.128r: introspection answers stay in this process: with client_auth="bearer" only a client_id'
             " says whose they are, and another API may get other answers. Write Introspection(client_id=...) to share"

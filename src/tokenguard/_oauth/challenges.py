@@ -1,7 +1,7 @@
-"""Reading `WWW-Authenticate` (RFC 9110 section 11.6.1): which errors an API names under a scheme.
+"""Reading `WWW-Authenticate` (RFC 9110 section 11.6.1): the errors that an API reports for a scheme.
 
-Owns: the grammar, as far as it is needed. Must not know: what is done about an error. What cannot be read ends the
-reading, and names nothing.
+Owns: the grammar, as far as it is needed. Must not know: what is done about an error. A part that cannot be read ends
+the reading.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import Final
 
 _LONGEST: Final = 16_384
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-# A parameter, or a scheme with perhaps a token68. Possessive throughout: no field makes it try twice.
+# RFC 9110 section 11.3:  challenge ::= auth-scheme [ 1*SP ( token68 / #auth-param ) ]
+#                         auth-param ::= token BWS "=" BWS ( token / quoted-string )
+#                         token68 ::= 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+# One auth-param, or an auth-scheme with its token68. Every repetition is possessive: no field makes it backtrack.
 _ITEM: Final = re.compile(
     rf"""[ \t,]*+
         (?: (?P<name>{_TOKEN}) [ \t]*+ = [ \t]*+ (?: "(?P<quoted>(?:[^"\\]|\\.)*+)" | (?P<bare>{_TOKEN}) )

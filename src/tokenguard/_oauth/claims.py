@@ -18,8 +18,8 @@ from tokenguard.errors import InvalidTokenError, Reason
 
 LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so that a broken clock cannot reach it
 
-# Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a refresh token that
-# lasts.
+# Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a long-lived refresh
+# token.
 _OTHER_KINDS: Final = frozenset({"id", "refresh", "offline", "logout"})
 
 Claims: TypeAlias = Mapping[str, Any]
@@ -27,19 +27,19 @@ Claims: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the settings expect of the claims, prepared once for an issuer.
+    """The claims that the settings expect, prepared once for an issuer.
 
-    - `required`: claims that must be there
-    - `audiences`: one of them must be named by the first claim of `audience_claims` that is there; a token without any
-      of these claims is rejected, unless `needs_audience` is False
-    - `client_id_claims`: where the client id stands; `clients`: the allow-list, None for any
-    - `values`: what further claims must be
+    - `required`: claims that must be present
+    - `audiences`: the first claim of `audience_claims` that is present must contain one of them; a token without any of
+      these claims is rejected, unless `needs_audience` is False
+    - `client_id_claims`: claims with the client id; `clients`: the allow-list, None for any
+    - `values`: values that further claims must have
     - `leeway`: seconds
     - `empty_subject`: whether `""` for `sub` reads as absent
     - `enforced`: the members of `cnf` that are enforced here; `bound_by`: those that every token must have
 
-    For the short form: `usual_audiences` is empty where the audience stands in another claim than `aud`; `unusual` are
-    those of `CHECKS` that ask for more than `usual_claims` looks at.
+    For the short form: `usual_audiences` is empty if the audience is in another claim than `aud`; `unusual` are those
+    of `CHECKS` that need more than `usual_claims` checks.
     """
 
     required: tuple[str, ...] = ("exp",)
@@ -68,7 +68,7 @@ class Expected:
 
     @property
     def narrows(self) -> bool:
-        """Whether the settings say anything of clients or values."""
+        """Whether the settings limit clients or values."""
         return bool(self.values) or self.clients is not None or self.client_id_claims != ("client_id",)
 
 
@@ -134,8 +134,8 @@ def check_types(claims: Claims, expected: Expected, _now: float) -> None:
             raise _rejected(Reason.INVALID_CLAIM)
 
 
-# Times, for claims whose types are known to be right. The leeway is added to `now`, a float, never to a claim: an int
-# of 400 digits compares but does not add.
+# Times, for claims whose types are already checked. The leeway is added to `now`, a float, never to a claim: an int of
+# 400 digits can be compared with a float, but not added to it.
 
 
 def check_expiry(claims: Claims, expected: Expected, now: float) -> None:
@@ -205,15 +205,15 @@ CHECKS: Final = (
     ClaimCheck("confirmation", check_confirmation),
     ClaimCheck("client and values", check_party),
 )
-"""What is checked of the claims of every token, in this order: the first failure raises."""
+"""The checks of every token's claims, in this order: the first that fails raises."""
 
-# Of these, what is checked again of a token that was seen before: the rest does not change.
+# Those that are repeated for a remembered token: the others have the same result.
 TIMES: Final = tuple(one for one in CHECKS if one.check in (check_expiry, check_not_before, check_issued_at))
 
 
 # -- the short form ----------------------------------------------------------------------------------------------------
 
-# Claims that only some tokens have, and that may be a reason to reject one, or to say so (`refers_to_status_list`).
+# Claims that only some tokens have, and that may be a reason to reject one or to log it (`refers_to_status_list`).
 _UNUSUAL: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf", "status"})
 
 
@@ -242,7 +242,7 @@ def usual_claims(claims: Claims, expected: Expected, now: float) -> tuple[str, .
     return None
 
 
-# -- what the claims say -----------------------------------------------------------------------------------------------
+# -- reading claims ----------------------------------------------------------------------------------------------------
 
 
 def audience(claims: Claims, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -256,17 +256,17 @@ def audience(claims: Claims, names: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _alone(sent: str) -> tuple[str, ...]:
-    # One for all remembered tokens: 130 bytes less for each. There are few, as they are in somebody's settings.
+    # Shared by all remembered tokens: 130 bytes less for each. There are few, as each is in a setting.
     return (sent,)
 
 
 def refers_to_status_list(claims: Claims) -> bool:
-    """Whether the token says that a list tells its status (Token Status List, a draft of the IETF's OAuth group)."""
+    """Whether the token refers to a Token Status List (a draft of the IETF's OAuth group)."""
     return isinstance(claims.get("status"), Mapping)
 
 
 def start(not_before: float | None, issued_at: float | None) -> float:
-    """When a token starts to be good: the later of the two, where they are there."""
+    """When a token becomes valid: the later of the two, as far as they are present."""
     if issued_at is None:
         return LONG_AGO if not_before is None else not_before
     return issued_at if not_before is None else max(issued_at, not_before)

@@ -1,6 +1,6 @@
-"""What an entry of a revocation list refuses, and for how long.
+"""An entry of a revocation list: the tokens that it rejects, and for how long.
 
-Owns: entries, their names, the margin. Must not know: where entries are kept, the clock.
+Owns: entries, their keys, the margin. Must not know: where entries are stored, the clock.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ Key: TypeAlias = tuple[str, str, str]
 
 
 class Entry(NamedTuple):
-    """What was revoked. Times are NumericDate.
+    """A revocation. Times are NumericDate.
 
-    - `until`: when the entry may go
-    - `issued_before`: only tokens that were issued before; None: everything
+    - `until`: when the entry may be removed
+    - `issued_before`: only tokens issued before this time; None: all tokens
     """
 
     until: float
     issued_before: float | None = None
 
-    def refuses(self, issued_at: float | None, now: float, leeway: float) -> bool:
-        """Whether a token is refused. Leeway lengthens the entry as it lengthens the token, so it resurrects none."""
+    def rejects(self, issued_at: float | None, now: float, leeway: float) -> bool:
+        """Whether a token is rejected. Leeway lengthens the entry as it lengthens the token, so that none becomes valid
+        again."""
         if not now - leeway < self.until:
             return False
         return self.issued_before is None or issued_at is None or issued_at < self.issued_before
 
     def merged(self, other: Entry | None) -> Entry:
-        """Both at once: the later of each. An entry is never weakened by a second call."""
+        """Both entries in one: the later time of each. A second call never weakens an entry."""
         if other is None:
             return self
         before = None
@@ -40,12 +41,12 @@ class Entry(NamedTuple):
         return Entry(max(self.until, other.until), before)
 
 
-def any_refuses(entries: Iterable[Entry | None], issued_at: float | None, now: float, leeway: float) -> bool:
-    """Whether one of `entries` refuses a token that was issued at `issued_at`."""
-    return any(entry is not None and entry.refuses(issued_at, now, leeway) for entry in entries)
+def any_rejects(entries: Iterable[Entry | None], issued_at: float | None, now: float, leeway: float) -> bool:
+    """Whether one of `entries` rejects a token that was issued at `issued_at`."""
+    return any(entry is not None and entry.rejects(issued_at, now, leeway) for entry in entries)
 
 
 def name_keys(issuer: str, token_id: str | None, client_id: str | None, subject: str | None) -> tuple[Key, ...]:
-    """The keys that a judged token may be revoked by."""
+    """The keys by which a validated token may be revoked."""
     named = (("jti", token_id), ("client_id", client_id), ("sub", subject))
     return tuple([(kind, issuer, value) for kind, value in named if value])

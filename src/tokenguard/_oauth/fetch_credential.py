@@ -1,6 +1,6 @@
-"""The bearer token that an issuer wants with requests for its metadata and its keys (RFC 6750 section 2.1).
+"""The bearer token for requests for an issuer's metadata and keys (RFC 6750 section 2.1).
 
-Owns: what may be one, reading it at each use, and to which origins it may go. Must not know: settings, requests, flows.
+Owns: what it may be, reading it at each use, the origins that may get it. Must not know: settings, requests, flows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class FetchCredential:
-    """A token and the origins that may see it: of these URLs, as far as they are URLs."""
+    """A token and the origins that may get it: those of `urls`, without texts that are not URLs."""
 
     __slots__ = ("_origins", "_token")
 
@@ -32,7 +32,7 @@ class FetchCredential:
 
     @property
     def calls_out(self) -> bool:
-        """Whether reading the token calls what may block."""
+        """Whether reading the token may block."""
         return callable(self._token)
 
     def goes_to(self, url: str) -> bool:
@@ -40,12 +40,12 @@ class FetchCredential:
         return origin(url) in self._origins
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What carries the token, read anew. Raises `ConfigurationError`."""
+        """The header field with the token, which is read again each time. Raises `ConfigurationError`."""
         return _headers(read(self._token))
 
 
 def check(token: object) -> None:
-    """Raise `ConfigurationError` for what can be no token and no callable for one. A callable is not called."""
+    """Raise `ConfigurationError` unless it is a token, or a callable, which is not called."""
     if inspect.iscoroutinefunction(token) or inspect.iscoroutinefunction(getattr(token, "__call__", None)):  # noqa: B004
         raise ConfigurationError("jwks_bearer_token must be a value or a plain callable, not a coroutine function")
     if not callable(token):

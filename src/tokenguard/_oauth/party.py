@@ -1,7 +1,7 @@
-"""Whom a token speaks for: its client, its roles, a machine or a person.
+"""The party of a token: its client, its roles, whether it is a machine or a person.
 
-Owns: reading these from claims whose names the issuer's settings give. Must not know: which provider uses which name
-(`providers`), and that anything was signed. What cannot be read grants nothing and proves nothing.
+Owns: reading these from the claims that the issuer's settings name. Must not know: the names that a provider uses
+(`providers`), signatures. A claim that cannot be read grants nothing and proves nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 
 
 def client_id(claims: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The client that asked for the token: the first of `names` that is there (RFC 8693 section 4.3)."""
+    """The client that requested the token: the first of `names` that is present (RFC 8693 section 4.3)."""
     for name in names:
         if name in claims:
             value: str = claims[name]
@@ -38,7 +38,7 @@ def check_strings(claims: Mapping[str, Any], names: tuple[str, ...]) -> None:
 
 
 def check_client(client: str | None, allowed: frozenset[str] | None) -> None:
-    """The client is on the allow-list, where there is one; a token that names no client is not. Raises `client`."""
+    """The client is on the allow-list, if there is one; a token without a client is not. Raises `client`."""
     if allowed is not None and client not in allowed:
         raise InvalidTokenError(reason=Reason.CLIENT)
 
@@ -79,7 +79,7 @@ def roles(claims: Mapping[str, Any], paths: tuple[RolePath, ...]) -> frozenset[s
 
 
 def is_machine(claims: Mapping[str, Any], signs: tuple[MachineSign, ...]) -> bool | None:
-    """What the first sign that fits says; None where none does: it cannot be known."""
+    """The verdict of the first sign that fits; None if none does: it is not known."""
     for name, test, against, verdict in signs:
         if _fits(claims, name, test, against):
             return verdict

@@ -1,4 +1,4 @@
-"""Scope (RFC 6749 section 3.3): what a token grants, and the names in a setting."""
+"""Scope (RFC 6749 section 3.3): the scopes that a token grants, and the names in a setting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 from tokenguard.errors import ConfigurationError
 
-SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)  # RFC 6749 appendix A.4
+# RFC 6749 appendix A.4:  scope       = scope-token *( SP scope-token )
+#                         scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)
 _NOTHING: frozenset[str] = frozenset()
 _EMPTY = frozenset({""})
 
@@ -17,11 +19,10 @@ _EMPTY = frozenset({""})
 def scope_names(scope: str | Iterable[str]) -> tuple[str, ...]:
     """The names in a setting, in order: a space-delimited string, or an iterable of such.
 
-    Raises `ConfigurationError` for anything that is not made of scope-tokens (RFC 6749 appendix A.4), as nothing could
-    ever grant it, and for a text without a name: it comes from a variable that is not set more often than from somebody
-    who asks for no scope, and `()` says that.
+    Raises `ConfigurationError` for a name that is not a scope-token (RFC 6749 appendix A.4), as no token could ever
+    grant it, and for a text without a name: most of these come from an unset variable. `()` means no scope.
     """
-    if isinstance(scope, bytes | bytearray):  # they are iterables, too, and an empty one asks for nothing
+    if isinstance(scope, bytes | bytearray):  # they are iterables too, and an empty one would require nothing
         raise ConfigurationError("scope must be a string or an iterable of strings")
     try:
         parts = scope.split(" ") if isinstance(scope, str) else list(scope)
@@ -48,14 +49,14 @@ def _parted(text: str) -> frozenset[str]:
     return frozenset(text.split(" ")) - _EMPTY
 
 
-# Most tokens of an issuer grant one of few scopes. One set for all that say the same: 450 bytes less for a remembered
-# token, and one object less for the garbage collector to visit. Bounded, and short texts only.
+# Most tokens of an issuer grant one of few scopes. One set for all with the same text: 450 bytes less for a remembered
+# token, and one object less for the garbage collector. Bounded, and for short texts only.
 _shared = lru_cache(maxsize=1_024)(_parted)
 _SHARED_CHARACTERS = 256
 
 
 def granted(claims: Mapping[str, Any], names: tuple[str, ...] = ("scope", "scp")) -> frozenset[str]:
-    """What a token grants. The first claim of `names` that is there wins; `null` reads as absent.
+    """The scopes of a token, from the first claim of `names` that is present; `null` reads as absent.
 
     A string is delimited by U+0020 only; a list must hold strings only. Anything else grants nothing.
     """

@@ -1,4 +1,4 @@
-"""Authorization server metadata (RFC 8414, OpenID Connect Discovery): where it may be, and what of it is believed."""
+"""Authorization server metadata (RFC 8414, OpenID Connect Discovery): its URLs, the values that are accepted."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def is_same_host(url: str, issuer: str) -> bool:
 def endpoint(
     document: dict[str, Any], name: str, issuer: str, *, allow_insecure_http: bool, mtls: bool = False
 ) -> str | None:
-    """An endpoint that the metadata names, if it may be fetched: https, or http where the issuer is http and it is
-    allowed. It may be on another host. `mtls`: the one for clients with a certificate, where there is such (RFC 8705
-    section 5)."""
+    """An endpoint of the metadata, if it may be used: https, or http if the issuer is http and the setting allows it.
+    It may be on another host. `mtls`: the endpoint for clients with a certificate, if there is one (RFC 8705 section
+    5)."""
     aliases = document.get("mtls_endpoint_aliases") if mtls else None
     url = aliases[name] if isinstance(aliases, dict) and name in aliases else document.get(name)
     allow_http = allow_insecure_http and not is_https(issuer)

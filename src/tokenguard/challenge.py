@@ -1,7 +1,7 @@
 """From an error to an answer: status, header fields and body.
 
 Owns: everything that is HTTP: status codes, the challenge (RFC 6750 section 3), `Retry-After`, the problem document
-(RFC 9457). The only module that does. Must not know: frameworks, tokens, how a request was judged.
+(RFC 9457). The only module that does. Must not know: frameworks, tokens, how a request was validated.
 
 A header field is put together from constants, from `realm`, `resource_metadata` and scope names only, each checked
 against the grammar first; so what comes out always parses (RFC 9110 sections 5.6.4 and 11.6.1), whatever came in.
@@ -36,14 +36,14 @@ from tokenguard.resource import DPoP
 __all__ = ["Rejection", "checked_realm", "checked_resource_metadata", "reject"]
 
 # What a quoted-string may hold without escapes (RFC 9110 section 5.6.4), less HTAB and obs-text: servers and gateways
-# treat both badly (PEP 3333 forbids control characters), and nobody wants them in a realm.
+# treat both badly (PEP 3333 forbids control characters), and a realm does not need them.
 _QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", re.ASCII)
 
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+", re.ASCII)  # RFC 9449 section 8.1
 
 _ABOUT_THE_BODY = ("Content-Type", "Content-Length")
 _DEFAULT_REALM = "api"
-_LONGEST_AGE = 10**18  # nobody means more, and an int of an application may be too long to write
+_LONGEST_AGE = 10**18  # more is a mistake, and an int of an application may be too long to write
 _FAILURE = "The request could not be authorized because of an error in the server."
 
 # The class decides, not what an instance or a subclass says of itself: the client's text stays ours.
@@ -130,7 +130,7 @@ def reject(
     (`scheme`, in any case) or is `required` to be; a 400 and a 403 name the scheme that was used. `NonceRequiredError`
     brings the field `DPoP-Nonce`.
 
-    `show_reason` adds the failed check to the body of a refusal. It is for development: it tells an attacker which
+    `show_reason` adds the failed check to the body of a rejection. It is for development: it shows an attacker which
     part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm`, `resource_metadata`,
     `scheme` or `dpop`.
     """

@@ -1,4 +1,4 @@
-"""Extra checks for `TokenValidator(checks=...)`: frozen callables `(claims, now)` that raise to refuse.
+"""Extra checks for `TokenValidator(checks=...)`: frozen callables `(claims, now)` that raise to reject.
 
 Owns: the few that most APIs need one of. Must not know: keys, transport, the clock. They add to the built-in checks;
 nothing removes one. Write your own as a plain function that raises `InvalidTokenError(reason=Reason.INVALID_CLAIM)`.

@@ -1,6 +1,6 @@
 """`Introspection`: how to ask an issuer whether a token is active (RFC 7662), as settings.
 
-Owns: what may be said of an introspection endpoint and of our credentials there, and refusing what may not.
+Owns: the settings of an introspection endpoint and of our credentials there, and rejecting invalid ones.
 Must not know: fetching, caches, tokens.
 """
 
@@ -138,7 +138,7 @@ class Introspection:
 
     @property
     def calls_out(self) -> bool:
-        """Whether `credentials` calls what the application gave, which may block. For the flow that asks."""
+        """Whether `credentials` calls a function of the application, which may block. For the flow that asks."""
         return any(map(callable, (self.client_secret, self.bearer_token, self.private_key)))
 
     def credentials(self, *, issuer: str, now: float, jti: str) -> Credentials:

@@ -1,6 +1,6 @@
 """`Issuer`: one authorization server, its keys and its rules, as settings.
 
-Owns: what may be said of an issuer, and refusing what may not. Must not know: fetching, caches, tokens.
+Owns: the settings of an issuer, and rejecting invalid ones. Must not know: fetching, caches, tokens.
 """
 
 from __future__ import annotations

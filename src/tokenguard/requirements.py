@@ -11,8 +11,8 @@ validator.validate(raw, require=REFUND)
 `&` asks for all, `|` for any. A text stands for a `Scope`, and a plain function `(token, request, now) -> None` that
 raises a `RejectedError` for itself. Prepare them once, beside your routes.
 
-Owns: every comparison of what is required with what a token has, and which of several unmet requirements answers. Must
-not know: what makes a token good, HTTP.
+Owns: every comparison of a requirement with a token, and which of several unmet requirements decides the answer. Must
+not know: how a token is validated, HTTP.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Requirement:
             if unmet is Reason.CONFIRMATION:
                 return InvalidTokenError(reason=unmet)
             return InsufficientScopeError(self.scopes, reason=unmet)
-        # The token came and is good: what a function says of a missing one must not let a request pass as without one.
+        # The token is valid: a function's error about a missing token must not let the request pass as one without.
         if isinstance(unmet, MissingTokenError | InvalidRequestError):
             return InvalidTokenError()
         clear(unmet)  # one object may be raised for many tokens

@@ -1,7 +1,7 @@
 """`RevocationList`: a denylist for issuers that cannot be asked.
 
-Owns: what an entry refuses and for how long, the list in memory, what a store must offer. Must not know: tokens
-before they are judged, Redis, sockets.
+Owns: the tokens that an entry rejects and for how long, the list in memory, the interface of a store. Must not know:
+tokens before they are validated, Redis, sockets.
 
 For the validator: `check` is the flow. Where `local` is true it never yields, and `revoked` says the same as a plain
 function. Readers take no lock.
@@ -34,7 +34,7 @@ class RevocationStore(Protocol):
     """
 
     def local_entries(self, keys: tuple[Key, ...]) -> Sequence[Entry | None] | None:
-        """What is known without a round trip and still young enough to be used, None if the store must be asked."""
+        """The entries that are known without a round trip and recent enough, None if the store must be asked."""
         ...
 
     def read_entries(self, keys: tuple[Key, ...]) -> Sequence[Entry | None]:
@@ -123,7 +123,7 @@ class RevocationList:
         now: float,
         leeway: float,
     ) -> bool:
-        """Whether a judged token is refused, by the list in memory alone."""
+        """Whether a validated token is revoked, by the list in memory alone."""
         entries = self._memory.entries
         self._memory.now = now
         if not entries:
@@ -141,7 +141,7 @@ class RevocationList:
         now: float,
         leeway: float,
     ) -> Generator[Call, Any, bool]:
-        """Whether a judged token is refused. At most one round trip. Raises `IntrospectionUnavailableError`."""
+        """Whether a validated token is revoked. At most one round trip. Raises `IntrospectionUnavailableError`."""
         store = self._store
         if store is None:
             return self.revoked(issuer, token_id, client_id, subject, issued_at, now, leeway)

@@ -139,7 +139,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     403: _refusal(
         403,
         "Forbidden",
-        "The access token is good and not enough",
+        "The access token is valid, but not sufficient",
         _ERROR | {"scope": _TEXT | {"description": "Every scope that is required"}, "reason": _TEXT},
         ("error", "error_description"),
         _CHALLENGE,
@@ -147,7 +147,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     503: _refusal(
         503,
         "Service Unavailable",
-        "Nobody could tell whether the access token is good",
+        "It is not known whether the access token is valid",
         {},
         (),
         _RETRY,

@@ -1,4 +1,4 @@
-"""What every `AccessTokenAuth` has in common: which origins get a token, what goes into a request, what a 401 means.
+"""What every `AccessTokenAuth` has in common: the origins that get a token, the headers of a request, a 401.
 
 Owns: the origins of one API, the rule for a repeat. Must not know: HTTP clients, how a token is got.
 
@@ -64,7 +64,7 @@ class Outgoing:
         }
 
     def check(self, origin: Origin) -> None:
-        """Raise `ConfigurationError` for a request to anybody else."""
+        """Raise `ConfigurationError` for a request to another origin."""
         if origin not in self.origins:
             raise ConfigurationError(
                 "a request to an origin that this AccessTokenAuth was not made for: it was not sent. Name the origin,"

@@ -35,7 +35,7 @@ class PublicPaths:
     def cover(self, path: str, raw: str = "") -> bool:
         """Whether `path`, decoded as the router routes by it, needs no token.
 
-        `raw` is the path as it was sent, where the server tells; a query behind it does not matter.
+        `raw` is the path as it was sent, if the server gives it; a query after it does not matter.
         """
         if path not in self._exact and not path.startswith(self._below):
             return False

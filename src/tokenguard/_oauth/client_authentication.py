@@ -1,6 +1,7 @@
-"""How this client authenticates at an authorization server, as settings: what is needed, what is read for each request.
+"""The settings by which this client authenticates at an authorization server, and reading them for each request.
 
-Owns: which secrets a method needs, refusing what cannot work, reading values and callables anew, two secrets at a time.
+Owns: the secrets that a method needs, rejecting settings that cannot work, reading values and callables again, two
+secrets at a time.
 Must not know: the form of a method on the wire (`client_auth`), the endpoint, the clock, threads.
 
 Whoever asks calls `read` where a callable may block, and `credentials` with one of the secrets that it gave.
@@ -163,7 +164,7 @@ def fingerprint(secret: Secret) -> bytes:
 
 
 def value_of(name: str, source: object) -> object:
-    """A value, or what a callable returns. Raises `ConfigurationError`, with the cause where it raised."""
+    """A value, or a callable's result. Raises `ConfigurationError`, with the cause if the callable raised."""
     if not callable(source):
         return source
     try:

@@ -38,9 +38,9 @@ _ABOUT_THE_TOKEN: Final = frozenset({400, 413, 414, 422, 431})
 class Fault(Enum):
     """Whose a missing answer is."""
 
-    OUT_OF_REACH = "out_of_reach"  # nobody there, ill, or too busy
-    CREDENTIALS = "credentials"  # ours are refused
-    REQUEST = "request"  # this token's question is refused; says nothing about the server's health
+    OUT_OF_REACH = "out_of_reach"  # no server, a broken one, or one that is too busy
+    CREDENTIALS = "credentials"  # the server rejects ours
+    REQUEST = "request"  # the request about this token is rejected; the server itself may be well
     ANSWER = "answer"  # something else in place of an answer: a redirect, HTML, broken JSON, no `active`
 
     @property
@@ -101,7 +101,7 @@ def is_dpop(answer: Mapping[str, Any]) -> bool:
 
 def time_to_expiry(answer: Mapping[str, Any], now: float, bound: float) -> float:
     """Seconds until the answer's `exp`, at most `bound`, at least 0. Without `exp`, or with one that is no NumericDate
-    (then the claim checks refuse it every time), `bound`. Compares before it subtracts: `exp` may have 400 digits."""
+    (then the claim checks reject it every time), `bound`. Compares before it subtracts: `exp` may have 400 digits."""
     expires_at: Any = answer.get("exp")
     if not is_numeric_date(expires_at) or expires_at >= now + bound:
         return bound

@@ -88,7 +88,7 @@ class Issued:
 class TokenAnswerError(Exception):
     """What came back is no token. `kind` is a constant word, `code` a registered OAuth error code.
 
-    `refused`: the server judged the request and says no; else it could not tell. `is_wide`: it concerns the server, or
+    `refused`: the server rejects the request; else it gave no answer. `is_wide`: it concerns the server, or
     this client, whatever was asked for. `retry_after`: seconds that the server asks for, 0 for none.
     """
 

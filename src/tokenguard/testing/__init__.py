@@ -1,7 +1,7 @@
 """The test kit: an authorization server for tests and development, and tokens of every good and bad kind.
 
 Owns: its public names, loaded on first use, so that the pytest plugin loads none of it at startup.
-Must not know: how the validator works. Everything made here is judged by the real one; no switch turns a check off.
+Must not know: how the validator works. The real one validates everything made here; no switch turns a check off.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Authorization:
         return client, _Back(redirect_uri, always)
 
     def _asked(self, values: dict[str, str], repeated: set[str], client: Client) -> Grant:
-        """What a person may agree to; who it is comes later. Raises `_Refused`."""
+        """What a person may agree to, before it is known which person. Raises `_Refused`."""
         if repeated:
             raise _Refused("invalid_request", "repeated")
         if "response_type" not in values:

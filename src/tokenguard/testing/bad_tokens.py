@@ -41,8 +41,8 @@ class When(Enum):
     """Which validators a kind is bad for."""
 
     ALWAYS = "always"
-    NOT_INTROSPECTED = "it is no JWT: with introspection it would be an opaque token, judged there"
-    INTROSPECTED = "only introspection, or a denylist, can tell"
+    NOT_INTROSPECTED = "it is no JWT: with introspection it would be an opaque token, validated there"
+    INTROSPECTED = "only introspection, or a denylist, can reject it"
     ASYMMETRIC = "it needs a public key to abuse"
 
 
@@ -71,7 +71,7 @@ class DeceitfulMint(Mint):
         """Every kind of bad token by name, made now: `{"expired": BadToken(token, Reason.EXPIRED), …}`.
 
         `introspected=True`: the kinds for a validator that also introspects JWTs (`when="always"`): `revoked` and
-        `unknown_opaque` are there, and those that are no JWT are not, because the authorization server judges them.
+        `unknown_opaque` are there, and those that are no JWT are not, because the authorization server validates them.
         """
         left_out = {When.NOT_INTROSPECTED if introspected else When.INTROSPECTED}
         if self.symmetric:
@@ -194,7 +194,7 @@ class DeceitfulMint(Mint):
 
     @bad(Reason.TYPE)
     def unmarked_logout_token(self, **claims: Any) -> str:
-        """A logout token whose header says plain `JWT`: only `events` tells. `Reason.TYPE`."""
+        """A logout token whose header says plain `JWT`: only `events` shows it. `Reason.TYPE`."""
         return self._with(claims, header={"typ": "JWT"}, events=dict(_LOGOUT))
 
     @bad(Reason.TYPE)

@@ -1,4 +1,4 @@
-"""The clients of a test issuer, and how they prove who they are.
+"""The clients of a test issuer, and how they authenticate.
 
 Owns: `Client`, client authentication (RFC 6749 section 2.3, RFC 7523 section 2.2), `OAuthError`.
 Must not know: what an authenticated client may then do, sockets.
@@ -24,7 +24,7 @@ __all__ = ["AUTH_METHODS", "Client", "Clients", "OAuthError", "TokenFormat", "fo
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 TokenFormat = Literal["jwt", "opaque"]
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_LONGEST_ASSERTION = 600  # seconds; RFC 7523 section 3 (4): an unreasonably far exp may be refused
+_LONGEST_ASSERTION = 600  # seconds; RFC 7523 section 3 (4): an unreasonably far exp may be rejected
 
 
 class OAuthError(Exception):

@@ -244,7 +244,7 @@ class Endpoints:
         if "token" not in parameters:
             raise OAuthError("invalid_request")
         holder = self.mint.issued_to(parameters["token"])
-        if holder is not None and holder != client.client_id:  # RFC 7009 section 2.1: refused
+        if holder is not None and holder != client.client_id:  # RFC 7009 section 2.1: rejected
             raise OAuthError("unauthorized_client")
         if holder is not None:
             self.mint.revoke(parameters["token"])

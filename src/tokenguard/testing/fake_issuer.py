@@ -113,7 +113,7 @@ class FakeIssuer(AuthorizationServer):
     def validator(self, issuer: str | Issuer | Iterable[str | Issuer] | None = None, **settings: Any) -> TokenValidator:
         """A real `TokenValidator` that trusts this server, reaches it, and shares its clock.
 
-        A `Clock` also tells it the ages of its caches.
+        A `Clock` also gives the ages of its caches.
         `issuer`: what `as_issuer(…)` returned, for settings of the issuer, or several of them together with
         `transport=IssuerTransport(one, other)`. `settings` are those of `TokenValidator` and win over what is wired
         here. Build it after `serve()` has started: the URL is another one then.

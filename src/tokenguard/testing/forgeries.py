@@ -22,7 +22,7 @@ class ForgingMint(DeceitfulMint):
 
     @bad(Reason.SIGNATURE)
     def forged_signature(self, **claims: Any) -> str:
-        """Signed by a stranger's key under our `kid`. `Reason.SIGNATURE`."""
+        """Signed by another party's key under our `kid`. `Reason.SIGNATURE`."""
         return self._by(self.stranger(), claims)
 
     @bad(Reason.SIGNATURE)
@@ -51,7 +51,7 @@ class ForgingMint(DeceitfulMint):
 
     @bad(Reason.ALGORITHM)
     def alg_none(self, **claims: Any) -> str:
-        """`alg` is `none`, with octets for a signature, so only the allow-list can refuse. `Reason.ALGORITHM`."""
+        """`alg` is `none`, with octets for a signature, so only the allow-list can reject it. `Reason.ALGORITHM`."""
         return self._with(claims, header={"alg": "none"})
 
     @bad(Reason.ALGORITHM, When.ASYMMETRIC)

@@ -1,7 +1,7 @@
 """What the token endpoint of a test issuer gives: client credentials (RFC 6749 section 4.4), token exchange (RFC 8693),
 and what a person agreed to (RFC 6749 section 4.1).
 
-Owns: who may have what. Must not know: how a client authenticated, HTTP.
+Owns: the scope and claims that a grant gives. Must not know: how a client authenticated, HTTP.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"
 GRANTS: Final = ("client_credentials", _EXCHANGE)
 _LIFETIME: Final = 300  # seconds
-_LIFETIME_OF_PEOPLE: Final = 3_600  # seconds: who tries things out by hand wants to log in once
+_LIFETIME_OF_PEOPLE: Final = 3_600  # seconds: a person at a test issuer logs in once
 
 
 def issue(mint: Mint, client: Client, parameters: dict[str, str], cnf: dict[str, str]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The pages of a test issuer: who is it, and what was wrong. FOR DEVELOPMENT ONLY, and they say so.
+"""The pages of a test issuer: the choice of a person, and errors. FOR DEVELOPMENT ONLY, as each page states.
 
 Owns: HTML and the fields that keep it apart from other sites. Must not know: which requests are good. Nothing is loaded
 from anywhere, and no script runs.
@@ -36,7 +36,7 @@ _LOUD: Final = (
 
 
 def choice(parameters: Mapping[str, str], people: Iterable[str], client_id: str, scope: str, origin: str) -> Response:
-    """The page on which one picks who one is. The form sends `parameters` again, with `person` or `deny`."""
+    """The page on which one chooses a person. The form sends `parameters` again, with `person` or `deny`."""
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
         for name, value in parameters.items()

@@ -1,4 +1,4 @@
-"""Bad tokens, the malformed ones: what a strict reader refuses before or while it reads them.
+"""Malformed tokens: those that a strict reader rejects before or while it reads them.
 
 Owns: one method per kind; all must give `Reason.MALFORMED`, rightly signed wherever a signature is possible.
 Must not know: HTTP, how the validator finds out.

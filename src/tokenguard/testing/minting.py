@@ -78,7 +78,7 @@ class Mint:
     def unpublished_key(
         self, algorithm: str | None = None, *, kid: str | None = None, members: Mapping[str, object] | None = None
     ) -> SigningKey:
-        """A new key that no set shows: a stranger's, or one to publish later. `kid` defaults to `key-1`, `key-2`, …"""
+        """A new key that no set publishes, such as one to publish later. `kid` defaults to `key-1`, `key-2`, …"""
         algorithm = algorithm or self.algorithm
         private = new_key(self, algorithm, self._random_bytes)
         with self._lock:
@@ -196,7 +196,7 @@ class Mint:
         bound_to: ClientKey | bytes | None = None,
         **claims: object,
     ) -> str:
-        """A random access token that only introspection can judge. `claims` become its answer, as in `mint`."""
+        """A random access token that only introspection can validate. `claims` become its answer, as in `mint`."""
         made = self._bound(self.claims(scope, expires_in=expires_in), bound_to)
         if isinstance(bound_to, ClientKey):
             made["token_type"] = "DPoP"

@@ -125,7 +125,7 @@ class _Listener(ThreadingHTTPServer):
         """A caller that hung up, or was cut off, is no news; anything else is a fault of this server."""
         fault = sys.exception()
         if isinstance(fault, OSError):
-            logger.debug("the embedded issuer lost a connection")
+            logger.debug("a connection to the embedded issuer ended early")
         else:
             logger.error("the embedded issuer failed: a fault in it or in a published answer", exc_info=fault)
 

@@ -50,7 +50,7 @@ def changed(members: Mapping[str, object], changes: Mapping[str, object]) -> dic
 def serialise(part: Mapping[str, object] | bytes) -> bytes:
     """The octets of one segment before base64url: JSON without spaces for a mapping, bytes as they are.
 
-    Non-finite floats become `NaN` and `Infinity`, which is not JSON: a strict reader must refuse them.
+    Non-finite floats become `NaN` and `Infinity`, which is not JSON: a strict reader must reject them.
     """
     return part if isinstance(part, bytes) else json.dumps(dict(part), separators=(",", ":")).encode()
 

@@ -14,7 +14,7 @@ __all__ = ["IssuerTransport", "handle"]
 
 
 class IssuerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Reaches the given issuers by URL, for `httpx.Client` and `httpx.AsyncClient` alike; any other host refuses.
+    """Reaches the given issuers by URL, for `httpx.Client` and `httpx.AsyncClient` alike. Others refuse connections.
 
     On an event loop a hanging issuer does not block the loop. Closing does nothing: it holds nothing.
     """
@@ -25,7 +25,7 @@ class IssuerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._issuers = issuers
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer, or raise what httpx raises when a server is out of reach."""
+        """Answer, or raise what httpx raises for an unreachable server."""
         request.read()
         return handle(self._issuer(request), request)
 

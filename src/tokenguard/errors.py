@@ -5,6 +5,8 @@
     │   ├── MissingTokenError                 401, no credentials
     │   ├── InvalidRequestError               400 invalid_request
     │   ├── InvalidTokenError                 401 invalid_token
+    │   ├── InvalidProofError                 401 invalid_dpop_proof
+    │   ├── NonceRequiredError                401 use_dpop_nonce
     │   ├── InsufficientScopeError            403 insufficient_scope
     │   └── InsufficientAuthenticationError   401 insufficient_user_authentication
     ├── UnavailableError                      503, it is not known whether the token is valid

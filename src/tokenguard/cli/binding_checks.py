@@ -17,7 +17,7 @@ from tokenguard._oauth.confirmation import CERTIFICATE, KEY
 from tokenguard._oauth.dpop import Proof
 from tokenguard._oauth.request_target import target, targets_of
 from tokenguard.cli.output import duration, shown
-from tokenguard.cli.record import FailedError, Record
+from tokenguard.cli.record import FailedError, Record, rejection
 from tokenguard.errors import Reason
 from tokenguard.request import ResourceRequest, certificate_digest
 from tokenguard.resource import DPoP, nonce_secrets

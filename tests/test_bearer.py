@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tokenguard._oauth import credential as module
 from tokenguard._oauth.credential import credential
-from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
+from tokenguard.errors import ConfigurationError, InvalidRequestError, MissingTokenError, Reason
+from tokenguard.request import credential as public
 
 
 def outcome(values, query=""):
@@ -278,3 +279,21 @@ def test_any_text_after_the_scheme_is_itself_or_refused(text):
 def test_the_plain_spelling_is_read_without_a_pattern(monkeypatch):
     monkeypatch.setattr(module, "_spelled_otherwise", None)
     assert module.credential(["Bearer abc.DEF-123_~+/"], "") == "abc.DEF-123_~+/"
+
+
+def test_the_public_function_reads_as_the_adapters_do():
+    assert public(iter(["Bearer a"]), "b=c") == "a"
+    assert public(["bearer  a"]) == "a"
+    with pytest.raises(MissingTokenError):
+        public([])
+    with pytest.raises(InvalidRequestError) as several:
+        public(["Bearer a", "Bearer a"])
+    assert several.value.reason is Reason.MULTIPLE
+    with pytest.raises(InvalidRequestError):
+        public(["Bearer a"], "access_token=b")
+
+
+@pytest.mark.parametrize("text", ["Bearer a", b"Bearer a"], ids=["str", "bytes"])
+def test_the_public_function_takes_no_text_for_a_list(text):
+    with pytest.raises(ConfigurationError, match="must be a list"):
+        public(text)

@@ -3,7 +3,8 @@
 A page is a story. Blocks with a `title="name.py"` are written to files of an empty directory; then the page's
 `test_*.py` are run by pytest, and other files that no test imports by themselves. On the pages in `SESSIONS` the `sh`
 blocks are typed, in order, each into the terminal that its title names, and a `text` block right after one is what that
-terminal must then show, with `...` for whatever changes. Python blocks without a title are run in test_docs.
+terminal must then show, with `...` for whatever changes; a `text` block with a title names the terminal that shows it.
+Python blocks without a title are run in test_docs.
 """
 
 import inspect

@@ -132,12 +132,14 @@ def walk(
     try:
         for step, after in zip(steps, [*steps[1:], None], strict=True):
             if step.kind == "text":
+                if step.title:
+                    terminals[step.title].shows(step.code)
                 continue
             terminal = terminals.setdefault(step.title, Terminal(directory, environment))
             lines = step.code.splitlines(keepends=True)
             started = time.monotonic()
             terminal.type("".join(line for line in lines if not line.startswith(tuple(leave_out))))
-            if after is not None and after.kind == "text":
+            if after is not None and after.kind == "text" and not after.title:
                 terminal.shows(after.code)
             else:
                 terminal.finish()

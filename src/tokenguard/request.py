@@ -1,7 +1,7 @@
-"""`ResourceRequest`: what a request said, for whatever is not decided by its token alone.
+"""What a request said: `credential` finds its token, `ResourceRequest` holds the rest of what may matter.
 
-Owns: its shape, and that nothing secret of it is shown. Must not know: protocols (`_adapters.request` reads them), what
-any of it means.
+Owns: their shapes, and that nothing secret of a request is shown. Must not know: protocols
+(`_adapters.request` reads them), what any of it means.
 """
 
 from __future__ import annotations
@@ -11,9 +11,24 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from tokenguard._oauth import credential as credentials
 from tokenguard.errors import ConfigurationError
 
-__all__ = ["ResourceRequest"]
+__all__ = ["ResourceRequest", "credential"]
+
+
+def credential(authorization: Iterable[str], query: str = "") -> str:
+    """The token that a request carries, for an adapter of your own (RFC 6750 section 2).
+
+    `authorization`: the value of every `Authorization` field, decoded as Latin-1; a server that gives the first alone
+    hides a second one. `query`: the raw query string of the URL.
+
+    Raises `MissingTokenError` where there is none, `InvalidRequestError` where there are several, one of them in the
+    query, or where it is malformed; `ConfigurationError` for a text in place of a list.
+    """
+    if isinstance(authorization, str | bytes):
+        raise ConfigurationError("authorization must be a list: the value of every Authorization field")
+    return credentials.credential([*authorization], query)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -12,8 +12,18 @@ from typing import Protocol
 import pytest
 from serving import ROOT
 
-from tokenguard import Introspection, Issuer, TokenValidator
-from tokenguard._setup.environment import _INTROSPECTION, _ISSUER, _VALIDATOR, _flag, _number, _object, _text, _words
+from tokenguard import DPoP, Introspection, Issuer, MutualTLS, TokenValidator
+from tokenguard._setup.environment import (
+    _BOUND,
+    _INTROSPECTION,
+    _ISSUER,
+    _VALIDATOR,
+    _flag,
+    _number,
+    _object,
+    _text,
+    _words,
+)
 from tokenguard.cli import options
 
 # What an adapter is given besides settings.
@@ -95,6 +105,8 @@ def test_the_environment_page_has_every_variable():
         (TokenValidator, _VALIDATOR, ""),
         (Issuer, _ISSUER, ""),
         (Introspection, _INTROSPECTION, "INTROSPECTION_"),
+        (DPoP, {name: read for name, read in _BOUND.items() if name.startswith("DPOP_")}, "DPOP_"),
+        (MutualTLS, {name: read for name, read in _BOUND.items() if name.startswith("MTLS_")}, "MTLS_"),
     ):
         parameters = inspect.signature(owner).parameters
         for name, reader in readers.items():

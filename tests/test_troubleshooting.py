@@ -6,7 +6,7 @@ import re
 import pytest
 from serving import ROOT
 
-from tokenguard import Introspection, Reason, RevocationList
+from tokenguard import DPoP, Introspection, Reason, RevocationList
 from tokenguard.requirements import MaxAge, Role
 from tokenguard.testing import FakeIssuer
 from tokenguard.wsgi import BearerMiddleware
@@ -26,12 +26,14 @@ def answers(caplog):
     caplog.set_level(logging.INFO, "tokenguard")
     seen = set()
 
-    def ask(validator, credential=None, **settings):
+    def ask(validator, credential=None, proof=None, **settings):
         caplog.clear()
         statuses = []
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
         if credential is not None:
             environ["HTTP_AUTHORIZATION"] = credential
+        if proof is not None:
+            environ["HTTP_DPOP"] = proof
         app = BearerMiddleware(lambda environ, start: [], validator, **settings)
         app(environ, lambda status, headers: statuses.append(int(status[:3])))
         text = next(found[1] for record in caplog.records if (found := LOGGED.search(record.getMessage())))
@@ -62,6 +64,17 @@ def test_every_rejection_is_on_the_page(answers):
     opaque = issuer.mint_opaque()
     with issuer.outage():
         answers(introspected, f"Bearer {opaque}")
+    key, url = issuer.client_key(), "https://api.example.com/"
+    bound = issuer.mint(bound_to=key)
+    validator = issuer.validator(dpop=DPoP("https://api.example.com"))
+    proof = key.proof(bound, "GET", url)
+    answers(validator, f"DPoP {bound}")
+    answers(validator, f"DPoP {bound}", key.proof(bound, "POST", url))
+    answers(validator, f"DPoP {bound}", key.proof(bound, "GET", url, iat=0))
+    answers(validator, f"DPoP {bound}", proof, scope="b")
+    answers(validator, f"DPoP {bound}", proof)
+    nonces = DPoP("https://api.example.com", nonce_secret=bytes(32))
+    answers(issuer.validator(dpop=nonces), f"DPoP {bound}", key.proof(bound, "GET", url))
     statuses = (401, 400, 403, 503)
     assert answers.seen == {(status, text) for status in statuses for text in ROW.findall(section(status))}
 

@@ -149,7 +149,9 @@ class MutualTLS:
     - `trusted`: the proxies: addresses, networks, `"unix"` for peers without an address. From these the field alone
       counts, from any other peer the certificate of its own connection alone
 
-    `required` rejects tokens that are not bound to a certificate.
+    And, in any case:
+
+    - `required`: True rejects tokens that are not bound to a certificate
 
     The peer is what the server reports: run it so that it leaves the peer alone (uvicorn: `--no-proxy-headers`), or a
     client names its own address.

@@ -354,6 +354,13 @@ def test_a_started_answer_reaches_the_server_whatever_follows():
         assert len(fields) == len(dict(fields))
 
 
+def test_an_app_may_return_what_start_response_gives_or_a_body():
+    started = []
+    app = wsgi.BearerMiddleware(lambda _, start: start("200 OK", []) or [b"ok"], ISSUER.validator())
+    assert app(environ(fields=GOOD), lambda status, _: started.append(status)) == [b"ok"]
+    assert started == ["200 OK"]
+
+
 @pytest.mark.parametrize("is_sent", [True, False])
 def test_an_app_that_starts_twice_without_an_error_is_the_servers_to_stop(is_sent):
     def app(environ, start_response):

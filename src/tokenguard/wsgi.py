@@ -120,7 +120,7 @@ class _Start:
             self.send()
             return self.server(*held)
         self._held = held
-        return self.write
+        return _Write(self)
 
     def send(self) -> None:
         """Start the answer at the server, if the application has started one."""
@@ -130,9 +130,28 @@ class _Start:
             self._write = self.server(*held)
 
     def write(self, data: bytes) -> object:
-        """What `start_response` returns (PEP 3333), for applications that send their body by it."""
+        """Send a part of a body that the application does not return."""
         self.send()
         return self._write(data)
+
+
+class _Write:
+    """What `start_response` returns (PEP 3333), for applications that send their body by it.
+
+    False in a condition: `return start_response(...) or [body]` works over servers and tests whose `start_response`
+    returns None, and has to work behind this middleware too.
+    """
+
+    __slots__ = ("_start",)
+
+    def __init__(self, start: _Start) -> None:
+        self._start = start
+
+    def __call__(self, data: bytes) -> object:
+        return self._start.write(data)
+
+    def __bool__(self) -> bool:
+        return False
 
 
 class _Body:

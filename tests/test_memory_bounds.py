@@ -193,3 +193,28 @@ def test_the_bound_holds_at_every_step_of_any_use(size):
         if number % 7 == 0:
             memory.forget(str(number % 11).encode())
         assert len(memory) <= size
+
+
+def frames(error):
+    trace, count = error.__traceback__, 0
+    while trace is not None:
+        trace, count = trace.tb_next, count + 1
+    return count
+
+
+@pytest.mark.parametrize("place", ["check", "requirement"])
+def test_an_error_that_is_raised_for_many_tokens_keeps_the_frames_of_none(issuer, place):
+    """Python adds frames to an error each time that it is raised; their variables hold tokens."""
+    refusal = InvalidTokenError()
+
+    def refuse(*_):
+        raise refusal
+
+    validator = issuer.validator(**({"checks": [refuse]} if place == "check" else {}))
+    counts = set()
+    for _ in range(20):
+        with pytest.raises(InvalidTokenError) as caught:
+            validator.validate(issuer.mint(), **({"require": refuse} if place == "requirement" else {}))
+        assert caught.value is refusal
+        counts.add(frames(refusal))
+    assert len(counts) <= 2  # of the first time, which shows where the application raised it, and of any other

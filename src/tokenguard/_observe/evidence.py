@@ -59,8 +59,9 @@ def attach_token(error: TokenGuardError, token: AccessToken) -> None:
 
 
 def clear(error: TokenGuardError) -> None:
-    """Remove what `error` carries: an application may raise the same object for many tokens."""
-    vars(error).pop(_KEY, None)
+    """Remove what `error` carries of another token: an application may raise the same object for many."""
+    if vars(error).pop(_KEY, None) is not None:
+        error.__traceback__ = None  # each time that it is raised adds frames, which hold their tokens
 
 
 def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence:

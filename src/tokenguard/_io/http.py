@@ -412,7 +412,10 @@ def _whole(answer: httpx.Response) -> Response:
 
 
 def _response(answer: httpx.Response, body: bytes) -> Response:
-    return Response(answer.status_code, {name.lower(): answer.headers[name] for name in answer.headers}, body)
+    fields: dict[str, list[str]] = {}
+    for name, value in answer.headers.multi_items():  # to look each name up would take the square of their number
+        fields.setdefault(name.lower(), []).append(value)
+    return Response(answer.status_code, {name: ", ".join(values) for name, values in fields.items()}, body)
 
 
 def _exchange_error(error: Exception) -> ExchangeError:

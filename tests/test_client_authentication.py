@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import ssl
 import threading
 from base64 import urlsafe_b64decode
@@ -225,6 +226,29 @@ def test_106_a_file_without_a_secret_is_never_sent(tmp_path, content):
     with pytest.raises(ConfigurationError):
         endpoint.source(client_secret=SecretFile(file)).token()
     assert endpoint.requests == []
+
+
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_106_a_pipe_without_a_secret_is_not_waited_for(tmp_path, has_writer):
+    pipe = tmp_path / "secret"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR) if has_writer else None
+    caught = []
+
+    def read():
+        try:
+            SecretFile(pipe)()
+        except ConfigurationError as error:
+            caught.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(20)
+    assert len(caught) == 1
+    if writer is not None:
+        os.write(writer, b"swordfish\n")
+        assert SecretFile(pipe)() == "swordfish"
+        os.close(writer)
 
 
 @pytest.mark.parametrize("value", [None, "", b"x", "a\nb", (), ("a", "b", "c"), ("a", 5)], ids=repr)

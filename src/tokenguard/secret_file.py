@@ -41,8 +41,8 @@ class SecretFile:
     def __call__(self) -> str:
         """The secret as it is now."""
         try:
-            with Path(self._path).open("rb") as file:
-                data = file.read(_LARGEST + 1)
+            with open(self._path, "rb", opener=_without_waiting) as file:
+                data = file.read(_LARGEST + 1) or b""  # None: a pipe into which nothing has been written yet
             text = data.decode("utf-8")
         except UnicodeDecodeError:
             raise ConfigurationError("the secret file is not UTF-8") from None
@@ -63,3 +63,8 @@ class SecretFile:
 
     def __repr__(self) -> str:
         return f"SecretFile({self._path!r})"
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """To open a pipe waits for somebody who writes into it, for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

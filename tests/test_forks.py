@@ -160,3 +160,15 @@ def test_what_nobody_holds_any_more_is_not_renewed():
     gc.collect()
     assert gone() is None
     forks._in_child()
+
+
+def test_a_part_that_cannot_be_renewed_stops_no_other():
+    class Broken:
+        def after_fork(self):
+            raise OSError
+
+    lock, broken = forks.Lock(), Broken()
+    before = lock._lock
+    forks.renew_after_fork(broken)
+    forks._in_child()
+    assert lock._lock is not before

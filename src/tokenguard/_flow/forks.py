@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import Protocol
 from weakref import WeakSet
 
@@ -52,7 +53,8 @@ _parts: WeakSet[Renewed] = WeakSet()
 
 def _in_child() -> None:
     for part in list(_parts):
-        part.after_fork()
+        with suppress(Exception):  # a connection that cannot be closed, say: the others must still be renewed
+            part.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork, and no run of ours is on Windows

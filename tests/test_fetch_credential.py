@@ -22,8 +22,8 @@ from tokenguard import (
     KeysUnavailableError,
     TokenValidator,
 )
-from tokenguard._oauth import pod
 from tokenguard._oauth.fetch_credential import FetchCredential
+from tokenguard._platform import pod
 from tokenguard.secret_file import SecretFile
 from tokenguard.testing import Clock, FakeIssuer
 

@@ -737,7 +737,8 @@ def test_s17_a_password_is_in_no_traceback_log_or_repr(server, raw, refusal, cap
 
 def test_without_redis_py_the_import_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
-    monkeypatch.delitem(sys.modules, "tokenguard.redis.clients")
+    for name in ("clients", "store"):
+        monkeypatch.delitem(sys.modules, f"tokenguard.redis.{name}")
     monkeypatch.delitem(sys.modules, "tokenguard.redis")
     with pytest.raises(ImportError, match=r"tokenguard-oauth\[redis\]"):
         importlib.import_module("tokenguard.redis")

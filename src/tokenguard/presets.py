@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from tokenguard._oauth import providers
-from tokenguard._oauth.pod import Pod
+from tokenguard._platform.pod import Pod
 from tokenguard._settings import fetched_url, strings, switch
 from tokenguard.errors import ConfigurationError
 

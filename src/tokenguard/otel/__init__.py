@@ -1,40 +1,32 @@
 """Telemetry: metrics and spans of a validator or a token source, through the OpenTelemetry API. Extra `otel`.
 
-Owns: names of instruments, attributes and spans. Must not know: SDKs and exporters, how a token is judged.
+Attribute values come from configuration, from `Reason` and from constants: nothing in a token can create a series.
+Issuers are the listed ones, "tenants" for all that are looked up, or "unknown"; a host is a configured one or "_OTHER".
+Spans are made for outbound calls and for rejections only. Outbound calls follow the semantic conventions for HTTP
+clients.
 
-Attribute values come from configuration, from `Reason` and from constants here: nothing that a token says can create a
-series. Issuers are the listed ones, "tenants" for all that are looked up, or "unknown"; a host is a configured one or
-"_OTHER". Spans are made for outbound calls and for refusals only. Outbound calls follow the semantic conventions for
-HTTP clients.
+Owns: `instrument`. Must not know: the instruments (`validations`, `key_gauges`, `outbound_calls`, `source`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import StatusCode, TracerProvider
+from opentelemetry.trace import TracerProvider
 
-from tokenguard._observe.events import Judged, Outbound, Outcome, Way
 from tokenguard._settings import switch
 from tokenguard.client import TokenSource
 from tokenguard.errors import ConfigurationError
-from tokenguard.otel.key_gauges import TENANTS, gauges_of
-from tokenguard.otel.outbound_calls import ISSUER, UNKNOWN, OutboundCalls
+from tokenguard.otel.key_gauges import gauges_of
 from tokenguard.otel.source import instrument_source
+from tokenguard.otel.validations import Telemetry
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
 __all__ = ["instrument"]
-
-# A remembered token takes microseconds, a new one tens, an introspected one milliseconds.
-_VALIDATION_BOUNDS: Final = (
-    *(1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4),
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
-)
 
 
 def instrument(
@@ -54,11 +46,11 @@ def instrument(
     """
     if isinstance(validator, TokenSource):
         return instrument_source(validator, meter_provider, tracer_provider)
-    if validator.observer is not None and any(isinstance(one, _Telemetry) for one in validator.observer.members):
+    if validator.observer is not None and any(isinstance(one, Telemetry) for one in validator.observer.members):
         raise ConfigurationError("this validator is instrumented already: instrument each validator once")
     switch("each_issuer", each_issuer)
     gauges = gauges_of(meter_provider)
-    end = validator.observe(_Telemetry(validator, meter_provider, tracer_provider, each_issuer=each_issuer))
+    end = validator.observe(Telemetry(validator, meter_provider, tracer_provider, each_issuer=each_issuer))
     gauges.validators[validator] = each_issuer
 
     def stop() -> None:
@@ -66,68 +58,3 @@ def instrument(
         end()
 
     return stop
-
-
-class _Telemetry:
-    """The observer."""
-
-    def __init__(
-        self,
-        validator: TokenValidator,
-        meter_provider: MeterProvider | None,
-        tracer_provider: TracerProvider | None,
-        *,
-        each_issuer: bool,
-    ) -> None:
-        tracer = trace.get_tracer("tokenguard", tracer_provider=tracer_provider)
-        meter = metrics.get_meter("tokenguard", meter_provider=meter_provider)
-        self._tracer = tracer
-        listed = (issuer.url for issuer in validator.issuers)
-        looks_up = not validator._directory.is_empty  # noqa: SLF001 - of this very package
-        others = UNKNOWN if not looks_up else None if each_issuer else TENANTS
-        self._calls = OutboundCalls(meter, tracer, listed, _urls(validator), others=others)
-        self._verdicts = meter.create_counter(
-            "tokenguard.verdicts", unit="{verdict}", description="Verdicts by front door, issuer, outcome and reason."
-        )
-        self._validations = meter.create_histogram(
-            "tokenguard.validation.duration",
-            unit="s",
-            description="Time of one validation: of a remembered, a new, or an introspected token.",
-            explicit_bucket_boundaries_advisory=_VALIDATION_BOUNDS,
-        )
-
-    # -- events --------------------------------------------------------------------------------------------------------
-
-    def judged(self, event: Judged) -> None:
-        """Count a verdict; a span for a refusal, in the trace of the request."""
-        attributes = {
-            "tokenguard.door": event.door,
-            ISSUER: self._calls.issuer(event.evidence.issuer),
-            "tokenguard.outcome": event.outcome,
-        }
-        if event.outcome != "accepted":
-            attributes["tokenguard.reason"] = event.reason
-        self._verdicts.add(1, attributes)
-        if event.outcome != "accepted":
-            span = self._tracer.start_span("tokenguard refuse", attributes={**attributes, "error.type": event.reason})
-            if event.outcome != "rejected":  # a refusal is work well done; this is not
-                span.set_status(StatusCode.ERROR)
-            span.end()
-
-    def validated(self, way: Way, outcome: Outcome, seconds: float) -> None:
-        """Record what one validation took."""
-        self._validations.record(seconds, {"tokenguard.way": way, "tokenguard.outcome": outcome})
-
-    def called(self, event: Outbound) -> None:
-        """Record an outbound call, and make a span of it."""
-        self._calls.record(event)
-
-    def after_fork(self) -> None:
-        """Nothing of ours to mend; providers look after themselves."""
-
-
-def _urls(validator: TokenValidator) -> Iterator[str]:
-    """The URLs that configuration names."""
-    for issuer in validator.issuers:
-        endpoint = None if issuer.introspection is None else issuer.introspection.endpoint
-        yield from filter(None, (issuer.url, issuer.jwks_uri, endpoint))

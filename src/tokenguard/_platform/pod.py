@@ -1,6 +1,6 @@
-"""What Kubernetes gives to a pod: the service account's token, the cluster's CA, the API server's inner address.
+"""What Kubernetes gives to a pod: the service account's token, the cluster's CA, the API server's internal address.
 
-Owns: where these are, and that somebody outside of a cluster is told so. Must not know: settings, requests.
+Owns: their places, and the error outside of a cluster. Must not know: settings, requests.
 https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 """
 
@@ -15,8 +15,8 @@ from tokenguard.errors import ConfigurationError
 from tokenguard.secret_file import SecretFile
 
 FOLDER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# The API server's key set in the cluster. Its metadata names the address that is meant for others, which a pod may not
-# reach, and whose certificate is another one's.
+# The API server's key set in the cluster. Its metadata has the external address, which a pod may be unable to reach,
+# and whose certificate differs.
 _JWKS_URI: Final = "https://kubernetes.default.svc/openid/v1/jwks"
 _DEFAULT_ISSUER: Final = "https://kubernetes.default.svc.cluster.local"  # of kubeadm
 
@@ -30,7 +30,7 @@ class Pod:
 
     @classmethod
     def here(cls) -> Self:
-        """The one that is mounted. Raises `ConfigurationError` where there is none."""
+        """The one that is mounted. Raises `ConfigurationError` if there is none."""
         try:
             token = SecretFile(FOLDER / "token")
             token()
@@ -42,7 +42,7 @@ class Pod:
             ) from None
 
     def issuer(self) -> str:
-        """What issued the token: the cluster's issuer, since the cluster mounted it."""
+        """The issuer of the token, which is the cluster's, as the cluster mounted it."""
         try:
             claims = strict_json.parse_object(base64url.decode(self._token().split(".")[1].encode("ascii")))
         except (ValueError, IndexError):

@@ -1,0 +1,1 @@
+"""What the platform that runs this process gives to it, in files."""

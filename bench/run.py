@@ -55,6 +55,11 @@ def _remembered(plan: Plan, base: str) -> dict[str, Any]:
     }
 
 
+def _bound(plan: Plan, base: str) -> dict[str, Any]:
+    teams = [("main", ("bound",)), *_against("bound")]
+    return {"bound": summary(contest("bound", teams, plan, base), "bare verify()")}
+
+
 def _frameworks(plan: Plan, base: str) -> dict[str, Any]:
     teams = [("main", ("frameworks",)), *_against("frameworks")]
     return {
@@ -93,6 +98,7 @@ def _growth(plan: Plan, base: str) -> dict[str, Any]:
 PARTS: dict[str, Callable[[Plan, str], dict[str, Any]]] = {
     "new": _new,
     "remembered": _remembered,
+    "bound": _bound,
     "frameworks": _frameworks,
     "servers": _servers,
     "memory": _memory,

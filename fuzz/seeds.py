@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 SEPARATOR = b"\n---\n"
-VECTORS = Path(__file__).parent.parent / "tests" / "vectors"
+TESTS = Path(__file__).parent.parent / "tests"
+VECTORS = TESTS / "vectors"
+sys.path.append(str(TESTS))
 
 
 def decoded(segment: str) -> bytes:
@@ -49,6 +51,37 @@ def answers() -> list[bytes]:
     return [one.encode() for one in found]
 
 
+def proofs() -> list[bytes]:
+    """Every vector of a proof, as it is sent, and to be signed anew by the fuzz target's own key, which is `@X@`."""
+    from proofs import Maker, vectors
+
+    maker, found = Maker("EdDSA"), []
+    for vector in vectors().values():
+        try:
+            made = vector.make(maker)
+        except (KeyError, AssertionError):  # of a member that this kind of key does not have
+            continue
+        for proof in [made] if isinstance(made, str) else made:
+            found.append(proof.encode("utf-8", "surrogateescape"))
+            parts = proof.split(".")
+            try:
+                header, payload = decoded(parts[0]), decoded(parts[1])
+            except (IndexError, ValueError):
+                continue
+            header = header.replace(maker.key.jwk["x"].encode(), b"@X@")
+            ath = maker.claims()["ath"].encode()
+            found.append(b"S" + header + SEPARATOR + payload.replace(ath, b"@ATH@"))
+    return found
+
+
+def certificates() -> list[bytes]:
+    """Every vector of a field, each under every format."""
+    from certificate_fields import BAD, GOOD
+
+    values = {value for fields in (*GOOD.values(), *BAD.values()) for value in fields.values()}
+    return [bytes([form]) + value.encode("latin-1") for value in sorted(values) for form in range(5)]
+
+
 def seeds() -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {
         "token": [],
@@ -56,6 +89,8 @@ def seeds() -> dict[str, list[bytes]]:
         "jwks": [],
         "introspection": [],
         "token_answer": answers(),
+        "proof": proofs(),
+        "certificate": certificates(),
     }
     for path in sorted(VECTORS.glob("*.json")):
         file = json.loads(path.read_text())

@@ -45,6 +45,14 @@ def test_contenders_are_measured_in_turns_and_compared_with_the_yardstick(bench,
     assert {one["samples"] for one in found.values()} == {3}
 
 
+def test_a_bound_token_is_measured_beside_its_bare_verification(bench, plan):
+    interleave = bench("interleave")
+    with interleave.key_server(["RS256"], COUNT) as base:
+        figures = interleave.contest("bound", [("main", ["bound"])], plan, base)
+    found = interleave.summary(figures, "bare verify()")
+    assert found["tokenguard"]["microseconds"]["median"] > found["tokenguard, without dpop"]["microseconds"]["median"]
+
+
 @pytest.mark.parametrize("framework", ["starlette", "fastapi", "flask"])
 def test_whole_requests_are_answered_200_by_every_guard(bench, plan, framework):
     contest, frameworks = bench("contest"), bench("contenders.frameworks")

@@ -844,3 +844,125 @@ def test_settings_hold_no_state():
     assert one.validate(token, request=request)
     assert two.validate(token, request=request)
     assert SECRET not in repr(DPoP(BASE, nonce_secret=SECRET))
+
+
+# -- what must not happen, and what happens then -----------------------------------------------------------------------
+
+
+def test_a_broken_clock_is_no_verdict(validate):
+    token = ISSUER.mint(bound_to=KEY)
+
+    def broken():
+        raise OSError("gone")
+
+    for clock in (broken, lambda: None, lambda: float("nan")):
+        validator = ISSUER.validator(dpop=DPoP(BASE), clock=clock)
+        with pytest.raises(ConfigurationError):
+            validate(validator, token, request=sent(token))
+
+
+@pytest.mark.parametrize("failure", [ValueError, RecursionError])
+def test_nothing_unexpected_leaves_a_validation(validate, monkeypatch, failure):
+    validator, token, other = dpop(), ISSUER.mint(bound_to=KEY), ISSUER.mint(bound_to=KEY)
+    validate(validator, token, request=sent(token))
+
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(validator._validation, "validate", fail)
+    with pytest.raises(ConfigurationError):
+        validate(validator, token, request=sent(token))
+    unseen = InvalidTokenError if failure is RecursionError else ConfigurationError
+    with pytest.raises(unseen):
+        validate(validator, other, request=sent(other))
+
+
+def test_a_token_of_no_size_is_malformed_under_either_scheme(validate):
+    for raw in ("", "x" * 20_000, "é"):
+        request = ResourceRequest("GET", "/orders", "DPoP", "x")
+        assert rejected(validate, dpop(), raw, request=request) == (InvalidTokenError, Reason.MALFORMED)
+
+
+def test_the_short_form_of_a_target_says_nothing_or_what_the_full_one_says():
+    from tokenguard._oauth.request_target import is_spelled_so, spelled, target, targets_of
+
+    urls = [
+        "/",
+        "/a",
+        "/a/b;c=d",
+        "//a",
+        "",
+        "a",
+        "/a?b",
+        "/a#b",
+        "/a%20b",
+        "/é",
+        "/a b",
+        "/a\\b",
+        "https://a.example/a",
+    ]
+    bases = ["https://a.example", "https://a.example:443/", "http://[::1]:8000/v1/", "https://A.example/caf%C3%A9"]
+    starts = [*bases, *[spelled(target(base)) for base in bases]]
+    named = [start + url for start in starts for url in urls]
+    found = 0
+    for base in bases:
+        known = (target(base),)
+        for url in urls:
+            for one in named:
+                if is_spelled_so(one, url, tuple(map(spelled, known))):
+                    assert target(one) in targets_of(url, known)
+                    found += 1
+    assert found >= 16
+
+
+def test_two_validators_nonces_are_kept_apart():
+    from knocking import ask_wsgi
+
+    from tokenguard import wsgi
+
+    clock = Clock(1_900_000_000.0)
+    issuer = FakeIssuer(clock=clock)
+    key = issuer.client_key()
+    token = issuer.mint(bound_to=key, expires_in=10_000)
+    one = issuer.validator(dpop=DPoP(BASE))
+    two = issuer.validator(dpop=DPoP(BASE, nonce_secret=SECRET))
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    for guarded in (
+        wsgi.BearerMiddleware(wsgi.BearerMiddleware(app, two), one),
+        wsgi.BearerMiddleware(wsgi.BearerMiddleware(app, one), two),
+    ):
+        headers = list(key.headers(token, "GET", f"{BASE}/").items())
+        nonce = ask_wsgi(guarded, fields=headers).header("dpop-nonce")
+        clock.advance(200)
+        headers = list(key.headers(token, "GET", f"{BASE}/", nonce=nonce, iat=int(clock())).items())
+        answer = ask_wsgi(guarded, fields=headers)
+        assert answer.status == 200
+        assert answer.header("dpop-nonce") not in (None, nonce)
+
+
+def test_how_full_the_memory_is_can_be_seen():
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from tokenguard import otel
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    validators = [dpop(max_proofs=4), dpop(max_proofs=100), dpop(replay=Store()), mtls()]
+    for validator in validators:
+        otel.instrument(validator, meter_provider=provider)
+    token = ISSUER.mint(bound_to=KEY)
+    validators[0].validate(token, request=sent(token))
+    validators[1].validate(token, request=sent(token))
+    assert [one.proofs_fill for one in validators] == [0.25, 0.01, None, None]
+    (resource,) = reader.get_metrics_data().resource_metrics
+    points = {metric.name: metric.data.data_points for scope in resource.scope_metrics for metric in scope.metrics}
+    assert [point.value for point in points["tokenguard.dpop.proofs"]] == [0.25]
+
+
+def test_a_key_of_the_test_kit_shows_nothing():
+    assert repr(KEY) == "ClientKey(algorithm='ES256')"

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from functools import partial
 
 import pytest
@@ -79,6 +80,22 @@ def test_step_up(issuer):
             assert (answer.status_code, answer.json()["error"]) == (401, "insufficient_user_authentication")
             wanted = 'acr_values="phr phrh", max_age="300", scope="payments:write"'
             assert wanted in answer.headers["www-authenticate"]
+
+
+def test_mtls(issuer):
+    # behind a proxy on this host; gunicorn that ends TLS itself is in test_bound_servers
+    configured = {
+        **settings(issuer.url, AUDIENCE),
+        "TOKENGUARD_MTLS_HEADER": "Client-Cert",
+        "TOKENGUARD_MTLS_FORMAT": "rfc9440",
+        "TOKENGUARD_MTLS_TRUSTED": "127.0.0.1",
+    }
+    with serve(GUNICORN, ("mtls_app:app", "--chdir", str(EXAMPLES)), configured) as running:
+        token = issuer.mint("orders:read", bound_to=b"certificate")
+        field = ("Client-Cert", f":{b64encode(b'certificate').decode()}:")
+        assert running.get("/orders", token, headers=[field]).text.startswith("orders-client ")
+        assert running.get("/orders", token).status_code == 401
+        assert running.get("/orders", token, headers=[field, field]).status_code == 401
 
 
 def test_dpop(issuer):

@@ -23,7 +23,7 @@ print(len(chosen))
 """
 
 
-@pytest.mark.parametrize("target", ["token", "header", "jwks", "introspection", "token_answer"])
+@pytest.mark.parametrize("target", ["token", "header", "jwks", "introspection", "token_answer", "proof", "certificate"])
 def test_a_target_holds_for_its_seeds(target):
     done = subprocess.run(
         [sys.executable, "-c", RUN, target], cwd=FUZZ, stdout=subprocess.PIPE, check=True, text=True, timeout=120

@@ -742,3 +742,28 @@ def test_without_redis_py_the_import_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "tokenguard.redis")
     with pytest.raises(ImportError, match=r"tokenguard-oauth\[redis\]"):
         importlib.import_module("tokenguard.redis")
+
+
+def test_a_proof_is_used_once_whoever_asks(server):
+    with RedisStore(server.url) as store, RedisStore(server.url) as other:
+        key = b"k" * 32
+        assert store.use_proof(key, 30) is True
+        assert other.use_proof(key, 30) is False
+        assert store.use_proof(b"l" * 32, 0) is True  # for a moment at least
+
+        async def in_a_loop():
+            found = [await store.use_proof_async(b"m" * 32, 30), await other.use_proof_async(b"m" * 32, 30)]
+            await store.aclose()
+            await other.aclose()
+            return found
+
+        assert asyncio.run(in_a_loop()) == [True, False]
+        with redis_py.Redis(port=server.port) as client:
+            names = sorted(client.keys("tokenguard:proof:*"))
+            assert names == sorted(f"tokenguard:proof:{one.hex()}".encode() for one in (key, b"m" * 32))
+            assert 29_000 < client.pttl(names[0]) <= 30_000
+
+
+def test_a_redis_that_does_not_answer_uses_no_proof(server):
+    with RedisStore(server.url, timeout=0.1) as store, server.frozen(), pytest.raises(redis_py.RedisError):
+        store.use_proof(b"k" * 32, 30)

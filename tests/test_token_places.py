@@ -207,6 +207,7 @@ def asked(scope):
         (("bearer", GOOD, "chat"), ["chat"]),
         (("chat", "bearer", GOOD), ["chat"]),
         (("v1", "bearer", GOOD, "v2", "v3"), ["v1", "v2", "v3"]),
+        ((GOOD, "v1", "bearer", GOOD, GOOD, "v2"), ["v1", "v2"]),  # each once (RFC 6455 section 4.1), so it is no name
     ],
 )
 def test_the_name_and_the_token_behind_it_are_taken_out(offered, left):

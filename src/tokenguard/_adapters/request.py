@@ -244,7 +244,9 @@ class SubprotocolReader(AsgiReader):
         them back."""
         offered = list(scope["subprotocols"])
         at = offered.index(self.subprotocol)
-        del offered[at : at + 2]
+        token = offered[at + 1]
+        del offered[at]
+        offered = [one for one in offered if one != token]  # wherever it stands
         headers = [(name, value) for name, value in scope["headers"] if name.lower() != _SUBPROTOCOLS]
         if offered:
             headers.append((_SUBPROTOCOLS, ", ".join(offered).encode("latin-1", "replace")))

@@ -499,7 +499,7 @@ def test_s20_a_fault_of_any_collaborator_never_opens_the_door(fault, expected, m
     if fault == "JSON":
         monkeypatch.setattr(fetching_module, "strict_json", SimpleNamespace(parse_object=broken))
     if fault == "key import":
-        monkeypatch.setattr(fetching_module.jwk, "import_set", broken)
+        monkeypatch.setattr(fetching_module.key_set, "import_set", broken)
     if fault == "cache":
         monkeypatch.setattr(type(validator._memory), "put", broken)
     if fault == "verification":

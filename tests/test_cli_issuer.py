@@ -254,12 +254,12 @@ def test_issuer_in_this_process(arguments):
 
 
 @pytest.mark.parametrize(("code", "as_expected"), [(0, True), (1, False)])
-def test_demo_is_the_story_with_its_exit_code(monkeypatch, code, as_expected):
-    def story(out):
+def test_demo_is_the_demonstration_with_its_exit_code(monkeypatch, code, as_expected):
+    def shown(out):
         out.write("one\ntwo\n")
         return code
 
-    monkeypatch.setattr("tokenguard._demo.story.run", story)
+    monkeypatch.setattr("tokenguard._demo.demonstration.run", shown)
     ran = run("demo", "--json")
     assert ran.code == code
     assert ran.json == {"as_expected": as_expected, "lines": ["one", "two"]}

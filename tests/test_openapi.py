@@ -13,6 +13,7 @@ from tokenguard.errors import ConfigurationError
 from tokenguard.fastapi import REFUSALS, BearerToken, add_error_handler
 from tokenguard.issuer import Issuer
 from tokenguard.requirements import Acr, Role, Scope
+from tokenguard.resource import DPoP
 from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
 from tokenguard.validator import TokenValidator
@@ -203,6 +204,10 @@ async def rejections():
     yield await ask(app, "POST", path="/payments", fields=fields(ISSUER.mint()))
     yield await ask(app, path="/orders", fields=fields(ISSUER.mint("other")))
     yield await ask(app, "POST", path="/orders", fields=fields(ISSUER.mint("orders:write")))
+    bound = made(BearerToken(ISSUER.validator(dpop=DPoP("https://api.example", nonce_secret=b"n" * 32))))
+    key = ISSUER.client_key()
+    sent = key.headers(ISSUER.mint("orders:read", bound_to=key), "GET", "https://api.example/orders")
+    yield await ask(bound, path="/orders", fields=list(sent.items()))  # without a nonce
     fresh = FakeIssuer()
     with fresh.outage():
         yield await ask(made(BearerToken(fresh.validator())), path="/orders", fields=fields(fresh.mint()))
@@ -210,7 +215,7 @@ async def rejections():
 
 async def test_refusals_describe_what_is_answered():
     described = made(BearerToken(VALIDATOR)).openapi()["paths"]["/orders"]["get"]["responses"]
-    seen = set()
+    seen, fields_seen = set(), set()
     async for answer in rejections():
         response = described[str(answer.status)]
         seen.add(answer.status)
@@ -219,8 +224,11 @@ async def test_refusals_describe_what_is_answered():
         assert answer.header("content-type") == media_type == "application/problem+json"
         assert fits(body, content["schema"]), (body, content["schema"])
         for name, header in response["headers"].items():
-            assert fits(answer.header(name.lower()), header["schema"]), name
+            value = answer.header(name.lower())
+            assert fits(value, header["schema"]) if value is not None else not header["required"], name
+        fields_seen.update(name for name, _ in answer.headers)
     assert seen == set(REFUSALS) == {400, 401, 403, 503}
+    assert {"www-authenticate", "retry-after", "dpop-nonce"} <= fields_seen
 
 
 def test_refusals_beside_others_and_on_a_router():

@@ -74,6 +74,13 @@ _CHALLENGE: Final = {
         "schema": _TEXT | {"examples": ['Bearer realm="api"']},
     }
 }
+_NONCE: Final = {
+    "DPoP-Nonce": {
+        "description": "For the next proof, where the API asks for nonces (RFC 9449 section 9)",
+        "required": False,
+        "schema": _TEXT,
+    }
+}
 _RETRY: Final = {
     "Retry-After": {
         "description": "Seconds until another attempt makes sense (RFC 9110 section 10.2.3)",
@@ -134,7 +141,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
             "reason": _TEXT,
         },
         (),
-        _CHALLENGE,
+        _CHALLENGE | _NONCE,
     ),
     403: _refusal(
         403,

@@ -753,7 +753,7 @@ def test_a_nonce_is_a_field_of_its_own():
     assert "DPoP-Nonce" not in dict(reject(NonceRequiredError('a"\r\nX: y'), dpop=DPoP(BASE)).headers)
 
 
-@pytest.mark.parametrize("settings", [{"dpop": True}, {"scheme": None}], ids=str)
+@pytest.mark.parametrize("settings", [{"dpop": True}, {"scheme": 1}], ids=str)
 def test_reject_takes_settings_alone(settings):
     with pytest.raises(ConfigurationError):
         reject(MissingTokenError(), **settings)

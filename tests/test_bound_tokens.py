@@ -958,10 +958,11 @@ def test_how_full_the_memory_is_can_be_seen():
     token = ISSUER.mint(bound_to=KEY)
     validators[0].validate(token, request=sent(token))
     validators[1].validate(token, request=sent(token))
-    assert [one.proofs_fill for one in validators] == [0.25, 0.01, None, None]
+    assert [one.used_proofs for one in validators] == [(1, 4), (1, 100), None, None]
     (resource,) = reader.get_metrics_data().resource_metrics
     points = {metric.name: metric.data.data_points for scope in resource.scope_metrics for metric in scope.metrics}
-    assert [point.value for point in points["tokenguard.dpop.proofs"]] == [0.25]
+    assert [point.value for point in points["tokenguard.dpop.proofs"]] == [1]
+    assert [point.value for point in points["tokenguard.dpop.max_proofs"]] == [4]
 
 
 def test_a_key_of_the_test_kit_shows_nothing():

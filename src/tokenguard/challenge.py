@@ -114,7 +114,7 @@ def reject(
     realm: str | None = None,
     resource_metadata: str | None = None,
     show_reason: bool = False,
-    scheme: str = SCHEME,
+    scheme: str | None = None,
     dpop: DPoP | None = None,
 ) -> Rejection:
     """The answer to a request that ended in `error`.
@@ -126,9 +126,9 @@ def reject(
     - everything else, `ConfigurationError` included: 500, no challenge
 
     With `dpop`, the validator's setting, the field lists the schemes that are taken, one challenge each (RFC 9449
-    section 7.1): both for a 401 without credentials or under `Bearer`, `DPoP` alone where the token was sent under it
-    (`scheme`, in any case) or is `required` to be; a 400 and a 403 name the scheme that was used. `NonceRequiredError`
-    brings the field `DPoP-Nonce`.
+    section 7.1): both for a 401 without credentials or under `Bearer`; `DPoP` alone where the token was sent under it
+    (`scheme`, in any case; None for no credentials) or is `required` to be. A 400 and a 403 name the scheme that was
+    used. `NonceRequiredError` brings the field `DPoP-Nonce`.
 
     `show_reason` adds the failed check to the body of a rejection. It is for development: it shows an attacker which
     part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm`, `resource_metadata`,
@@ -136,10 +136,10 @@ def reject(
     """
     realm = checked_realm(realm)
     resource_metadata = checked_resource_metadata(resource_metadata)
-    if not isinstance(scheme, str) or not (dpop is None or isinstance(dpop, DPoP)):
+    if not (scheme is None or isinstance(scheme, str)) or not (dpop is None or isinstance(dpop, DPoP)):
         raise ConfigurationError("scheme must be a string, and dpop the DPoP(...) of the validator")
     if isinstance(error, RejectedError):
-        is_dpop = dpop is not None and scheme.lower() == DPOP.lower()
+        is_dpop = dpop is not None and scheme is not None and scheme.lower() == DPOP.lower()
         return _refusal(error, realm, resource_metadata, dpop, is_dpop=is_dpop, show_reason=show_reason)
     if isinstance(error, UnavailableError):
         retry_after = error.retry_after if type(error.retry_after) is int and error.retry_after > 0 else 1

@@ -376,10 +376,10 @@ class TokenValidator(Runtime):
         return tuple(authority.issuer for authority in self._authorities)
 
     @property
-    def proofs_fill(self) -> float | None:
-        """The share of `max_proofs` that is in use, 0 to 1; None where this process remembers none."""
+    def used_proofs(self) -> tuple[int, int] | None:
+        """How many DPoP proofs are remembered, and `max_proofs`; None where this process remembers none."""
         used = self._used_proofs
-        return None if used is None else used.count(self._clock()) / used.size
+        return None if used is None else (used.count(self._clock()), used.size)
 
     def is_ready(self) -> bool:
         """Whether every listed issuer was tried, and at least one can verify: one partner's outage takes no service

@@ -69,8 +69,14 @@ class KeyGauges:
         meter.create_observable_gauge(
             "tokenguard.dpop.proofs",
             [self._proofs],
-            unit="1",
-            description="How full the memory of used DPoP proofs is, of 1; of several validators the fullest.",
+            unit="{proof}",
+            description="Used DPoP proofs that are remembered; of several validators those of the fullest.",
+        )
+        meter.create_observable_gauge(
+            "tokenguard.dpop.max_proofs",
+            [self._most_proofs],
+            unit="{proof}",
+            description="How many used DPoP proofs can be remembered: full is 503.",
         )
 
     def _keys(self) -> dict[str, list[KeyState]]:
@@ -110,8 +116,14 @@ class KeyGauges:
         return self._sums(lambda keys: keys.failures)
 
     def _proofs(self, _: CallbackOptions) -> Iterable[Observation]:
-        fills = [fill for validator in list(self.validators) if (fill := validator.proofs_fill) is not None]
-        return [Observation(max(fills))] if fills else []
+        return [Observation(count) for count, _most in self._fullest()]
+
+    def _most_proofs(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(most) for _count, most in self._fullest()]
+
+    def _fullest(self) -> list[tuple[int, int]]:
+        found = [used for validator in list(self.validators) if (used := validator.used_proofs) is not None]
+        return sorted(found, key=lambda used: used[0] / used[1])[-1:]
 
     def _sums(self, count: Callable[[KeyState | Tally], int]) -> Iterable[Observation]:
         keys = self._keys()

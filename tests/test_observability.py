@@ -7,6 +7,7 @@ nobody should need a monitoring system to work on something else.
 import json
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from promtool import PROMTOOL, evaluate, hold, read, stretch
 from serving import EXAMPLES, ROOT, UVICORN, serve, settings
 
-from tokenguard import TokenGuardError, otel
+from tokenguard import DPoP, ResourceRequest, TokenGuardError, otel
 from tokenguard.testing import Clock, FakeIssuer
 
 AUDIENCE = "https://orders.example"
@@ -223,7 +224,7 @@ class Incident:
         """The alerts that fire after a quarter of an hour of this."""
         after = self.scrape()
         scrapes = stretch(self.before, after, 40)
-        for gauge in ("tokenguard_keys_state", "tokenguard_keys_failing"):
+        for gauge in ("tokenguard_keys_state", "tokenguard_keys_failing", "tokenguard_dpop_proofs"):
             held = hold(after, len(scrapes), gauge)
             scrapes = [{**scrape, **one} for scrape, one in zip(scrapes, held, strict=True)]
         queries = {name: f'ALERTS{{alertname="{name}",alertstate="firing"}}' for name in NAMES}
@@ -242,6 +243,19 @@ def happens(name):
         hit.good(30)
         hit.ask(*(hit.issuer.mint(broken=1) for _ in range(5)))
         return hit, {"TokenguardErrors", "TokenguardUnjudged"}
+    if name.startswith("DPoP"):
+        hit = Incident(dpop=DPoP(AUDIENCE, max_proofs=20))
+        hit.good(30)
+        key = hit.issuer.client_key()
+        token = hit.issuer.mint(bound_to=key)
+        for _ in range(18):
+            target = "/other" if name == "DPoP proofs for another URL" else "/"
+            request = ResourceRequest("GET", target, "DPoP", key.proof(token, "GET", f"{AUDIENCE}/"))
+            with suppress(TokenGuardError):
+                hit.validator.validate(token, request=request)
+        if name == "DPoP proofs for another URL":
+            return hit, {"TokenguardProofsRefused", "TokenguardUnauthorizedHigh"}
+        return hit, {"TokenguardProofsAlmostFull"}
     hit = Incident()
     issuer = hit.issuer
     hit.good(30)
@@ -306,6 +320,8 @@ INCIDENTS = {
     "introspection outage",
     "client secret replaced",
     "failing check",
+    "DPoP proofs for another URL",
+    "DPoP proofs in numbers",
 }
 
 

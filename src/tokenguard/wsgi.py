@@ -115,7 +115,7 @@ class _Start:
         self._is_sent = False
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-        held = (status, headers) if exc_info is None else (status, headers, exc_info)
+        held: tuple[Any, ...] = (status, headers) if exc_info is None else (status, headers, exc_info)
         if self._is_sent or (self._held is not None and exc_info is None):  # the server's to object to
             self.send()
             return self.server(*held)

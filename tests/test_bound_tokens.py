@@ -476,6 +476,9 @@ def test_a_store_that_fails_is_no_verdict(validate):
     with pytest.raises(UnavailableError) as caught:
         validate(dpop(replay=Store(UnavailableError(retry_after=7))), token, request=sent(token))
     assert caught.value.retry_after == 7
+    for error in (InvalidTokenError(), MissingTokenError()):  # nor does it reject the token by one
+        with pytest.raises(UnavailableError):
+            validate(dpop(replay=Store(error)), token, request=sent(token))
 
 
 # -- nonces ------------------------------------------------------------------------------------------------------------

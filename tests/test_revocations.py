@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from tokenguard._flow.calls import Call
 from tokenguard._oauth.denylist import MARGIN
-from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
+from tokenguard.errors import (
+    ConfigurationError,
+    IntrospectionUnavailableError,
+    InvalidTokenError,
+    MissingTokenError,
+    Reason,
+    TokenGuardError,
+    UnavailableError,
+)
 from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
 
@@ -225,7 +233,7 @@ def through(flow):
         assert isinstance(call, Call)
         try:
             value = call.sync()
-        except (OSError, ConfigurationError) as error:
+        except (OSError, TokenGuardError) as error:
             flow.throw(error)
         else:
             flow.send(value)
@@ -277,13 +285,27 @@ async def test_a_store_out_of_reach_is_unavailable_for_reading_and_writing():
         await denylist.revoke_async(ISSUER, "j1", NOW)
 
 
-async def test_an_error_of_ours_leaves_as_it_is():
-    denylist = RevocationList(Store(error=ConfigurationError("x")))
-    with pytest.raises(ConfigurationError):
+@pytest.mark.parametrize("error", [ConfigurationError("x"), UnavailableError(retry_after=7)], ids=repr)
+async def test_an_error_of_ours_leaves_as_it_is(error):
+    denylist = RevocationList(Store(error=error))
+    with pytest.raises(type(error)) as caught:
         through(check(denylist))
-    with pytest.raises(ConfigurationError):
+    assert caught.value is error
+    with pytest.raises(type(error)):
         denylist.revoke(ISSUER, "j1", NOW)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(type(error)):
+        await denylist.revoke_async(ISSUER, "j1", NOW)
+
+
+@pytest.mark.parametrize("error", [InvalidTokenError(), MissingTokenError()], ids=repr)
+async def test_a_store_does_not_reject_by_an_error(error):
+    """It is unavailable: what it knows of a token it says by an entry."""
+    denylist = RevocationList(Store(error=error))
+    with pytest.raises(IntrospectionUnavailableError):
+        through(check(denylist))
+    with pytest.raises(IntrospectionUnavailableError):
+        denylist.revoke(ISSUER, "j1", NOW)
+    with pytest.raises(IntrospectionUnavailableError):
         await denylist.revoke_async(ISSUER, "j1", NOW)
 
 

@@ -24,6 +24,7 @@ from tokenguard import (
     AccessToken,
     ConfigurationError,
     InsufficientScopeError,
+    InvalidRequestError,
     InvalidTokenError,
     Issuer,
     KeysUnavailableError,
@@ -270,6 +271,20 @@ def test_a_check_that_refuses_is_a_refusal_without_its_story(time, refusal):
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     assert b"secret" not in reject(caught.value, show_reason=True).body
+
+
+@pytest.mark.parametrize("error", [MissingTokenError(), InvalidRequestError()], ids=repr)
+def test_a_check_says_nothing_about_the_request(time, error):
+    """A token came, and could be read: an answer without an error code would send the client to get its first one."""
+
+    def check(claims, now):
+        raise error
+
+    validator = make(time, checks=[check])
+    for _ in range(2):
+        with pytest.raises(InvalidTokenError) as caught:
+            validator.validate(token())
+        assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize("answer", [False, explode, 0, "", [], InvalidTokenError(), iter(()), Future()], ids=repr)

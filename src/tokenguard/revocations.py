@@ -18,7 +18,7 @@ from tokenguard._flow.calls import Call
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._oauth.denylist import MARGIN, Entry, Key, any_rejects, name_keys
 from tokenguard._settings import whole
-from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, TokenGuardError
+from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, UnavailableError
 from tokenguard.introspection import AnswerStore
 
 __all__ = ["Entry", "Key", "RevocationList", "RevocationStore"]
@@ -155,7 +155,7 @@ class RevocationList:
             if len(entries) != len(keys):
                 raise ValueError("a store must give one entry or None for each key")
             return any_rejects(entries, issued_at, now, leeway)
-        except TokenGuardError:
+        except (ConfigurationError, UnavailableError):
             raise
         except Exception as error:
             raise IntrospectionUnavailableError from error
@@ -166,7 +166,7 @@ class RevocationList:
             return
         try:
             self._store.keep_entry(key, entry)
-        except TokenGuardError:
+        except (ConfigurationError, UnavailableError):
             raise
         except Exception as error:
             raise IntrospectionUnavailableError from error
@@ -177,7 +177,7 @@ class RevocationList:
             return
         try:
             await self._store.keep_entry_async(key, entry)
-        except TokenGuardError:
+        except (ConfigurationError, UnavailableError):
             raise
         except Exception as error:
             raise IntrospectionUnavailableError from error

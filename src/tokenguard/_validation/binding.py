@@ -30,7 +30,6 @@ from tokenguard.errors import (
     InvalidTokenError,
     NonceRequiredError,
     Reason,
-    TokenGuardError,
     UnavailableError,
 )
 from tokenguard.request import ResourceRequest, certificate_digest, keep_nonce
@@ -191,9 +190,9 @@ class Binding:
                     lambda: store.use_proof_async(use.key, seconds),
                 )
             )
-        except TokenGuardError:
+        except (ConfigurationError, UnavailableError):
             raise
-        except Exception as error:
+        except Exception as error:  # a `RejectedError` too: a store that fails says nothing about the token
             raise UnavailableError from error
 
     def _warn(self, used: UsedProofs, now: float) -> None:

@@ -30,7 +30,9 @@ from tokenguard._validation.revocation import Revocation, Watching, check_answer
 from tokenguard._validation.verdict import Basis, Verdict, access_token
 from tokenguard.errors import (
     ConfigurationError,
+    InvalidRequestError,
     InvalidTokenError,
+    MissingTokenError,
     Reason,
     RejectedError,
     TokenGuardError,
@@ -372,6 +374,8 @@ class Validation:
         for check in self._checks:
             try:
                 result: object = check(claims, now)
+            except (MissingTokenError, InvalidRequestError):  # a token did come, and it was read
+                raise InvalidTokenError from None
             except RejectedError as error:
                 clear(error)  # one object may be raised for many tokens
                 raise error from None

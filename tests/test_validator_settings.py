@@ -357,6 +357,12 @@ def test_a_switch_of_the_environment_that_is_off(word):
         ({"G_PROFILE": "x"}, "profile"),
         ({"G_INTROSPECTION_CLIENT_ID": "c"}, "client_secret"),
         ({"G_LEEWEY": "5"}, "G_LEEWEY is no setting: write G_LEEWAY"),
+        (
+            {"G_REDIS_URL_FILE": "/run/redis"},
+            "G_REDIS_URL_FILE is no setting: this one is in no file, write G_REDIS_URL",
+        ),
+        ({"G_DPOP_MAX_PROOFS": "5"}, r"G_DPOP_MAX_PROOFS is no setting: give DPoP\(...\) in code"),
+        ({"G_MTLS_CERT": "x"}, r"G_MTLS_CERT is no setting: give MutualTLS\(...\) in code"),
         ({"G_ALGORITHM": "RS256"}, "write G_ALGORITHMS"),
         ({"G_ISSUERS": URL}, "write G_ISSUER"),
         ({"G_JWKS_URL": "https://i/j"}, "write G_JWKS_URI"),

@@ -146,6 +146,8 @@ _OF_PRESETS: _Readers = {
 # orchestrator makes TOKENGUARD_PORT and similar names from the name of a service.
 _MEANT: Final = {
     "INTROSPECTION_": "give Introspection(...) in code for what has no variable",
+    "DPOP_": "give DPoP(...) in code for what has no variable",
+    "MTLS_": "give MutualTLS(...) in code for what has no variable",
     "REQUIRED_": "claims are REQUIRED_CLAIMS, and the scope is the door's or the route's",
 }
 
@@ -246,6 +248,8 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
         unknown = name.removeprefix(prefix)
         if f"{unknown}_FILE" in known:
             raise ConfigurationError(f"{name} is no setting: {_MEANT['INTROSPECTION_']}, or {name}_FILE")
+        if (plain := unknown.removesuffix("_FILE")) in known:  # a denylist would silently be missing, say
+            raise ConfigurationError(f"{name} is no setting: this one is in no file, write {prefix}{plain}")
         # CLIENT_... are a token source's.
         comparable = [one for one in known if one.startswith("CLIENT_")] if unknown.startswith("CLIENT_") else known
         if close := get_close_matches(unknown, comparable, n=1, cutoff=0.8):

@@ -1,4 +1,4 @@
-# The only door: `make demo`, `make test`, `make check`. Needs make and Python 3.11 or later; everything else is installed
+# The only entrance: `make demo`, `make test`, `make check`. Needs make and Python 3.11 or later; everything else is installed
 # into .venv from dev.lock.
 
 .DEFAULT_GOAL := help
@@ -168,7 +168,7 @@ newcomer: dist ## Follow docs/getting-started.md to the letter, in an empty dire
 	  PIP_FIND_LINKS=$(CURDIR)/dist $(BIN)/python tests/walking.py docs/getting-started.md "$$empty"
 
 .PHONY: fix
-fix: $(STAMP) ## Format, and mend what Ruff can mend
+fix: $(STAMP) ## Format, and fix what Ruff can fix
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 

@@ -17,7 +17,7 @@ LOGGED = re.compile(r"wsgi: (?:rejected|unavailable): (\w+Error \(\w+\))")
 
 
 def section(status: int) -> str:
-    return re.split(r"^## ", PAGE.partition(f"\n## {status}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    return re.split(r"^## ", PAGE.partition(f"\n## {status} ")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Walks through a page: writes its files, types its commands, and compares what the terminals show.
 
-As a program it is the newcomer of `make newcomer`: python tests/walking.py PAGE DIRECTORY
+As a program it is the newcomer of `make newcomer`: python tests/walking.py PAGE DIRECTORY [PAGE ...]. The first page
+sets up an environment in the directory; with it the tests are run that the other pages show.
 """
 
 from __future__ import annotations
@@ -149,7 +150,21 @@ def walk(
             terminal.close()
 
 
+def run_tests(page: Path, directory: Path) -> None:
+    """Write the files of a page into a directory of its own and run its tests, with the environment beside it."""
+    place = directory / page.stem
+    place.mkdir()
+    for file, code in files(page).items():
+        (place / file).write_text(code, "utf-8")
+    started = time.monotonic()
+    tests = sorted(file for file in files(page) if file.startswith("test_"))
+    subprocess.run([directory / ".venv" / "bin" / "python", "-m", "pytest", "-q", *tests], cwd=place, check=True)
+    print(f"{time.monotonic() - started:6.1f} s  {page.stem}: {', '.join(tests)}", flush=True)
+
+
 if __name__ == "__main__":
     begun = time.monotonic()
     walk(Path(sys.argv[1]), Path(sys.argv[2]), os.environ)
+    for another in sys.argv[3:]:
+        run_tests(Path(another), Path(sys.argv[2]))
     print(f"{time.monotonic() - begun:6.1f} s  in all")

@@ -105,7 +105,7 @@ def run_python(code: str, *arguments: str) -> str:
         [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,  # far, as every bound here: a busy machine gives a process a tenth of what it asks for
         check=False,
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])},

@@ -60,7 +60,7 @@ holder.start()
 held.wait()
 child = os.fork()
 if child == 0:
-    signal.alarm(30)  # far: a child that waits for the parent's thread would wait for ever
+    signal.alarm(120)  # far: a child that waits for the parent's thread would wait for ever
     try:
         {used}
     except BaseException as error:

@@ -28,7 +28,7 @@ class Server:
     process: subprocess.Popen[bytes]
     url: str
     stderr: Path
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20, trust_env=False))
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, trust_env=False))
 
     def get(self, path: str, token: str | None = None, *, method: str = "GET", headers=()) -> httpx.Response:
         """One request on a kept connection."""
@@ -69,7 +69,7 @@ def serve(server: Sequence[str], app: Sequence[str], environment: Mapping[str, s
             running.client.close()
             process.terminate()
             try:
-                process.wait(timeout=15)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

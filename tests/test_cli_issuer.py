@@ -142,11 +142,11 @@ def test_roles_claims_and_people():
             "code_challenge": b64url(hashlib.sha256(b"v" * 43).digest()),
             "code_challenge_method": "S256",
         }
-        back = httpx.post(facts["authorization_endpoint"], data={**asked, "person": "dave"}, trust_env=False)
+        back = httpx.post(facts["authorization_endpoint"], data={**asked, "person": "dave"}, trust_env=False, timeout=60)
         [code] = parse_qs(urlsplit(back.headers["location"]).query)["code"]
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": "v" * 43}
         form |= {name: asked[name] for name in ("client_id", "redirect_uri")}
-        raw = httpx.post(facts["token_endpoint"], data=form, trust_env=False).json()["access_token"]
+        raw = httpx.post(facts["token_endpoint"], data=form, trust_env=False, timeout=60).json()["access_token"]
         decoded = jwt.decode(raw, options={"verify_signature": False})
         assert (decoded["sub"], decoded["roles"], decoded["tenant"]) == ("dave", ["admin"], "north=1")
         ran = run("check", "--scope", "orders:read", token=raw, environment=facts["environment"])
@@ -191,7 +191,7 @@ def test_keys_stay_the_same_after_a_restart(tmp_path):
         with issuer("--json", "--keys", path, "--algorithm", "ES256") as process:
             facts = document(process)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            seen.append(httpx.get(facts["jwks_uri"], trust_env=False).json())
+            seen.append(httpx.get(facts["jwks_uri"], trust_env=False, timeout=60).json())
             assert "d" not in seen[-1]["keys"][0]
             raw = raw or token(facts)
             claims = jwt.decode(raw, jwt.PyJWK(seen[-1]["keys"][0]), ["ES256"], audience=facts["audience"])
@@ -204,7 +204,7 @@ def test_without_a_file_each_key_has_a_name_of_its_own():
     seen = set()
     for _ in range(2):
         with issuer("--json") as process:
-            [key] = httpx.get(document(process)["jwks_uri"], trust_env=False).json()["keys"]
+            [key] = httpx.get(document(process)["jwks_uri"], trust_env=False, timeout=60).json()["keys"]
             seen.add(key["kid"])
     assert len(seen) == 2
 

@@ -160,12 +160,12 @@ def test_preloaded_keys_serve_after_fork():
         server, app, path = FRONTS["wsgi-preload"]
         with serve(server, app, settings(fake.url, AUDIENCE)) as running:
             for _ in range(8):
-                answer = httpx.get(running.url + path, headers=fake.headers("orders:read"), trust_env=False)
+                answer = httpx.get(running.url + path, headers=fake.headers("orders:read"), trust_env=False, timeout=60)
                 assert answer.status_code == 200
             assert fake.counters.jwks == 1
             fake.rotate()
             for _ in range(8):
-                answer = httpx.get(running.url + path, headers=fake.headers("orders:read"), trust_env=False)
+                answer = httpx.get(running.url + path, headers=fake.headers("orders:read"), trust_env=False, timeout=60)
                 assert answer.status_code == 200
             assert fake.counters.jwks <= 3  # one each
 

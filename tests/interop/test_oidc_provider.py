@@ -74,7 +74,7 @@ class Provider:
         self.process.stdin.flush()
         self.url = self.process.stdout.readline().strip()
         assert self.url, "oidc-provider did not start: run node server.mjs in tests/interop to see why"
-        self.http = httpx.Client(base_url=self.url, auth=("app", "app-secret"), trust_env=False)
+        self.http = httpx.Client(base_url=self.url, auth=("app", "app-secret"), trust_env=False, timeout=60)
 
     def close(self):
         self.http.close()

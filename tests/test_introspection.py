@@ -514,6 +514,17 @@ def test_when_always_a_jwt_is_judged_here_and_asked_about_and_its_claims_are_its
     assert refusal.value.reason is Reason.AUDIENCE
 
 
+def test_the_answer_about_a_jwt_names_its_audience_where_its_issuer_does():
+    issuer = FakeIssuer(clock=Clock())
+    introspection = issuer.introspection(when="always", negative_ttl=0)
+    validator = issuer.validator(issuer.as_issuer(introspection=introspection, audience_claims=("resource", "aud")))
+    both(validator, issuer.mint())
+    issuer.endpoints.introspection_changes = {"resource": "https://other.example.com"}
+    with pytest.raises(InvalidTokenError) as refusal:
+        validator.validate(issuer.mint())
+    assert refusal.value.reason is Reason.AUDIENCE
+
+
 @pytest.mark.parametrize(
     "header",
     [

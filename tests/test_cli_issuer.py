@@ -142,7 +142,9 @@ def test_roles_claims_and_people():
             "code_challenge": b64url(hashlib.sha256(b"v" * 43).digest()),
             "code_challenge_method": "S256",
         }
-        back = httpx.post(facts["authorization_endpoint"], data={**asked, "person": "dave"}, trust_env=False, timeout=60)
+        back = httpx.post(
+            facts["authorization_endpoint"], data={**asked, "person": "dave"}, trust_env=False, timeout=60
+        )
         [code] = parse_qs(urlsplit(back.headers["location"]).query)["code"]
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": "v" * 43}
         form |= {name: asked[name] for name in ("client_id", "redirect_uri")}

@@ -550,3 +550,16 @@ def test_a_transport_for_one_world_only():
     asyncio.run(other.warm_up_async())
     assert one.validate(token()).subject == asyncio.run(other.validate_async(token())).subject == "service-7"
     assert other.validate(token()).subject == "service-7", "a remembered token needs no transport"
+
+
+@pytest.mark.parametrize("setting", [Issuer(URL, jwks=JWKS), Introspection(**SECRET)], ids=["Issuer", "Introspection"])
+def test_a_setting_is_compared_by_identity_and_may_be_a_key(setting):
+    assert setting != dataclasses.replace(setting)
+    assert {setting: 1}[setting] == 1
+
+
+def test_a_repr_of_introspection_shows_numbers_and_names_alone():
+    shown = repr(Introspection(**SECRET, ssl_context=ssl.create_default_context()))
+    fields = dict(one.partition("=")[::2] for one in shown.removeprefix("Introspection(").removesuffix(")").split(", "))
+    secret = {"client_secret", "bearer_token", "private_key", "ssl_context", "store", "_authentication"}
+    assert set(fields) == {one.name for one in dataclasses.fields(Introspection)} - secret

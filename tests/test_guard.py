@@ -155,7 +155,7 @@ TWICE = Rejection(
 
 
 def test_a_field_that_is_there_twice_leaves_every_adapter_twice(monkeypatch):
-    monkeypatch.setattr(Guard, "reject", lambda self, error: TWICE)
+    monkeypatch.setattr(Guard, "reject", lambda *_: TWICE)
     for name, knock in doors(ISSUER.validator()).items():
         answer = knock("GET", "", ())
         assert answer.status == 401
@@ -171,7 +171,7 @@ async def test_without_our_handler_fastapi_joins_what_is_there_twice(monkeypatch
 
     from tokenguard.fastapi import BearerToken
 
-    monkeypatch.setattr(Guard, "reject", lambda self, error: TWICE)
+    monkeypatch.setattr(Guard, "reject", lambda *_: TWICE)
     app = FastAPI(dependencies=[Depends(BearerToken(ISSUER.validator()))])
     app.get("/")(lambda: "in")
     answer = await ask(app)

@@ -29,7 +29,7 @@ SIGNATURES = {
     "tokenguard.TokenValidator": (
         f"(issuer, audience, *, leeway=30, {CLOCKS}, checks=(), max_token_bytes=16_384, token_cache_size=10_000,"
         " http_timeout=5, allow_insecure_http=False, transport=None, ssl_context=None, revocations=None, clients=None,"
-        " jitter=random.random)"
+        " dpop=None, mtls=None, jitter=random.random)"
     ),
     "tokenguard.TokenValidator.validate": "(self, raw, *, scope=NOTHING, require=None, request=None)",
     "tokenguard.TokenValidator.validate_async": "(self, raw, *, scope=NOTHING, require=None, request=None)",
@@ -50,6 +50,11 @@ SIGNATURES = {
     "tokenguard.Issuers": "(find, *, max_issuers=1_000)",
     "tokenguard.Issuers.template": "(pattern, tenants, *, claim=None, max_issuers=1_000, **settings)",
     "tokenguard.Issuers.entra": "(tenants, version=2, *, max_issuers=1_000, **settings)",
+    "tokenguard.DPoP": (
+        "(base_url, *, required=False, algorithms=ALGORITHMS, max_age=60, max_proof_bytes=8192, nonce_secret=None,"
+        " nonce_max_age=300, replay=None, max_proofs=1_000_000)"
+    ),
+    "tokenguard.MutualTLS": "(header=None, format=None, trusted=(), *, required=False)",
     "tokenguard.Issuer.auth0": "(domain, **settings)",
     "tokenguard.Issuer.okta": "(domain, server='default', **settings)",
     "tokenguard.Issuer.entra": "(tenant_id, *, version=2, **settings)",
@@ -76,7 +81,8 @@ SIGNATURES = {
     "tokenguard.RevocationList.revoke_subject_async": "(self, issuer, subject, issued_before, until)",
     "tokenguard.AccessToken": (
         "(*, issuer, subject=None, client_id=None, audience=(), scopes=frozenset(), expires_at=None, issued_at=None,"
-        " not_before=None, token_id=None, claims=FACTORY, roles=frozenset(), is_machine=None)"
+        " not_before=None, token_id=None, claims=FACTORY, roles=frozenset(), is_machine=None,"
+        " confirmation=FACTORY, tenant=None)"
     ),
     "tokenguard.AccessToken.has_scope": "(self, *scopes)",
     "tokenguard.ResourceRequest": "(method, url, scheme='Bearer', proof=None, certificate=None, headers=())",
@@ -90,6 +96,8 @@ SIGNATURES = {
     "tokenguard.InsufficientAuthenticationError": (
         "(acr_values=(), max_age=None, required=(), *, reason=Reason.AUTHENTICATION)"
     ),
+    "tokenguard.InvalidProofError": "(*, reason=Reason.PROOF)",
+    "tokenguard.NonceRequiredError": "(nonce, *, reason=Reason.NONCE)",
     "tokenguard.UnavailableError": "(*, retry_after=1)",
     "tokenguard.KeysUnavailableError": "(*, retry_after=1)",
     "tokenguard.IntrospectionUnavailableError": "(*, retry_after=1)",
@@ -225,6 +233,8 @@ ERRORS = {  # each with its base and the code that a client sees
     "InvalidTokenError": ("RejectedError", "invalid_token"),
     "InsufficientScopeError": ("RejectedError", "insufficient_scope"),
     "InsufficientAuthenticationError": ("RejectedError", "insufficient_user_authentication"),
+    "InvalidProofError": ("RejectedError", "invalid_dpop_proof"),
+    "NonceRequiredError": ("RejectedError", "use_dpop_nonce"),
     "TokenRefusedError": ("TokenGuardError", None),
     "UnavailableError": ("TokenGuardError", None),
     "KeysUnavailableError": ("UnavailableError", None),
@@ -258,6 +268,11 @@ def test_reasons_are_the_words_of_logs_and_metrics():
         "client",
         "revoked",
         "confirmation",
+        "proof",
+        "proof_target",
+        "proof_time",
+        "nonce",
+        "replay",
         "missing",
         "multiple",
         "scope",

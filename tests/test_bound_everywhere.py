@@ -707,7 +707,7 @@ def test_a_requirement_sees_all_that_the_request_proved():
     assert asyncio.run(ask(app, "POST", "/orders/7", fields=fields(token, made), extensions=tls)).status == 200
     (request,) = seen
     assert (request.method, request.url, request.scheme) == ("POST", "/orders/7", "DPoP")
-    assert tuple(request.proof) == (made,)
+    assert request.proof == made
     assert request.certificate == DER
     assert dict(request.headers)["dpop"] == made
 

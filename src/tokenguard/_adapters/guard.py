@@ -315,12 +315,13 @@ class Guard(Generic[R]):
         """What `request` said; its fields only where a requirement looks at them."""
         reader = self.reader
         digest, certificate = self._certificate(request)
+        proofs = reader.fields(request, DPOP)
         url = quote(reader.path(request), safe=_IN_A_PATH, errors="surrogatepass")
         said = ResourceRequest(
             reader.method(request),
             url,
             scheme,
-            reader.fields(request, DPOP),
+            proofs[0] if len(proofs) == 1 else proofs or None,
             certificate,
             reader.headers(request) if required.needs_request else (),
         )

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Final, NoReturn, TypeAlias
 
 from tokenguard._oauth.claims import is_numeric_date
 from tokenguard._oauth.scope import SCOPE_TOKEN, scope_names
-from tokenguard._observe.evidence import attach_token, clear
+from tokenguard._observe.evidence import attach_token, for_one_token
 from tokenguard._settings import is_lazy, strings, whole
 from tokenguard.errors import (
     ConfigurationError,
@@ -101,8 +101,7 @@ class Requirement:
         # The token is valid: a function's error about a missing token must not let the request pass as one without.
         if isinstance(unmet, MissingTokenError | InvalidRequestError):
             return InvalidTokenError()
-        clear(unmet)  # one object may be raised for many tokens
-        return unmet
+        return for_one_token(unmet)
 
     def __and__(self, other: Required) -> Requirement:
         return _All(self, requirement(other))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tokenguard.errors import InsufficientScopeError, TokenGuardError
+from tokenguard.errors import InsufficientScopeError, RejectedError, TokenGuardError
 from tokenguard.token import AccessToken
 
 
@@ -58,10 +58,16 @@ def attach_token(error: TokenGuardError, token: AccessToken) -> None:
     vars(error).setdefault(_KEY, _of(token))
 
 
-def clear(error: TokenGuardError) -> None:
-    """Remove what `error` carries of another token: an application may raise the same object for many."""
-    if vars(error).pop(_KEY, None) is not None:
-        error.__traceback__ = None  # each time that it is raised adds frames, which hold their tokens
+def for_one_token(error: RejectedError) -> RejectedError:
+    """A copy of `error`, which an application may raise for many tokens, in several threads at once.
+
+    The copy carries nothing of another token. It takes the frames over: each time that one object is raised adds some,
+    and their variables hold tokens.
+    """
+    copied = type(error).__new__(type(error), *error.args)
+    vars(copied).update({name: value for name, value in vars(error).items() if name != _KEY})
+    copied.__traceback__, error.__traceback__ = error.__traceback__, None
+    return copied
 
 
 def evidence(token: AccessToken | None, error: BaseException | None) -> Evidence:

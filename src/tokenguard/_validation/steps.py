@@ -22,7 +22,7 @@ from tokenguard._oauth import party
 from tokenguard._oauth.claims import CHECKS, TIMES, refers_to_status_list, start, usual_claims
 from tokenguard._oauth.claims import audience as audience_of
 from tokenguard._oauth.introspection_messages import check_active
-from tokenguard._observe.evidence import attach_claims, attach_issuer, attach_token, clear
+from tokenguard._observe.evidence import attach_claims, attach_issuer, attach_token, for_one_token
 from tokenguard._validation.binding import Binding, Use
 from tokenguard._validation.find_key import find_key
 from tokenguard._validation.memory import Memory
@@ -377,8 +377,7 @@ class Validation:
             except (MissingTokenError, InvalidRequestError):  # a token did come, and it was read
                 raise InvalidTokenError from None
             except RejectedError as error:
-                clear(error)  # one object may be raised for many tokens
-                raise error from None
+                raise for_one_token(error) from None
             except Exception as error:
                 raise ConfigurationError("an extra check raised an unexpected exception: see the cause") from error
             if result is not None and result is not True:  # a check that says yes at least means what happens

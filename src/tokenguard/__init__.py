@@ -26,7 +26,7 @@ from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
 from tokenguard.issuers import Issuers
 from tokenguard.request import ResourceRequest
-from tokenguard.resource import DPoP, MutualTLS
+from tokenguard.resource import DPoP, MutualTLS, ResourceMetadata
 from tokenguard.revocations import RevocationList
 from tokenguard.secret_file import SecretFile
 from tokenguard.token import AccessToken
@@ -53,6 +53,7 @@ __all__ = [
     "NonceRequiredError",
     "Reason",
     "RejectedError",
+    "ResourceMetadata",
     "ResourceRequest",
     "RevocationList",
     "SecretFile",

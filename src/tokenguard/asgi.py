@@ -15,6 +15,7 @@ from tokenguard._adapters.request import SubprotocolReader, asgi_reader, kept_ap
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required
+from tokenguard.resource import ResourceMetadata
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class BearerMiddleware:
         header: str | None = None,
         subprotocol: str | None = None,
         realm: str | None = None,
-        resource_metadata: str | None = None,
+        resource_metadata: str | ResourceMetadata | None = None,
         show_reason: bool = False,
     ) -> None:
         self.app = app
@@ -106,6 +107,11 @@ class BearerMiddleware:
         guard = self._guard
         if self._around is not None:
             scope, send = self._around(scope, send)
+        if guard.metadata is not None and kind == "http":
+            served = guard.serve(scope, self.app, scope.get("app"))
+            if served is not None:
+                await _answer(served, "", scope, send)
+                return
         try:
             token = await guard.judge_async(scope, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects

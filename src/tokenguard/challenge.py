@@ -116,11 +116,12 @@ def reject(
     show_reason: bool = False,
     scheme: str | None = None,
     dpop: DPoP | None = None,
+    scope: tuple[str, ...] = (),
 ) -> Rejection:
     """The answer to a request that ended in `error`.
 
     - a refusal: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials the challenge holds
-      `realm` and `resource_metadata` only; every 401 holds `resource_metadata`; a 403 lists every required scope, and
+      `realm` and `resource_metadata` only; every 401 and 403 holds `resource_metadata`; a 403 lists every required scope, and
       the 401 of RFC 9470 `acr_values`, `max_age` and these scopes
     - could not tell (`UnavailableError`): 503 and `Retry-After`, no challenge
     - everything else, `ConfigurationError` included: 500, no challenge
@@ -129,6 +130,8 @@ def reject(
     section 7.1): both for a 401 without credentials or under `Bearer`; `DPoP` alone where the token was sent under it
     (`scheme`, in any case; None for no credentials) or is `required` to be. A 400 and a 403 name the scheme that was
     used. `NonceRequiredError` brings the field `DPoP-Nonce`.
+
+    `scope`: what the resource would ask of a token; a 401 lists it, so that a client without one knows what to get.
 
     `show_reason` adds the failed check to the body of a rejection. It is for development: it shows an attacker which
     part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm`, `resource_metadata`,
@@ -140,7 +143,7 @@ def reject(
         raise ConfigurationError("scheme must be a string, and dpop the DPoP(...) of the validator")
     if isinstance(error, RejectedError):
         is_dpop = dpop is not None and scheme is not None and scheme.lower() == DPOP.lower()
-        return _refusal(error, realm, resource_metadata, dpop, is_dpop=is_dpop, show_reason=show_reason)
+        return _refusal(error, realm, resource_metadata, dpop, scope, is_dpop=is_dpop, show_reason=show_reason)
     if isinstance(error, UnavailableError):
         retry_after = error.retry_after if type(error.retry_after) is int and error.retry_after > 0 else 1
         return _answer(
@@ -154,6 +157,7 @@ def _refusal(
     realm: str,
     resource_metadata: str | None,
     dpop: DPoP | None,
+    would_ask: tuple[str, ...],
     *,
     is_dpop: bool,
     show_reason: bool,
@@ -168,9 +172,11 @@ def _refusal(
         scope = _listed(error.required)
         if scope:
             members["scope"] = scope
+    elif status == HTTPStatus.UNAUTHORIZED and (listed := _listed(would_ask)):
+        members["scope"] = listed
     algs = {} if dpop is None else {"algs": " ".join(dpop.names)}
     at_the_end: dict[str, str | int] = {}
-    if resource_metadata is not None and status == HTTPStatus.UNAUTHORIZED:
+    if resource_metadata is not None and status != HTTPStatus.BAD_REQUEST:
         at_the_end = {"resource_metadata": resource_metadata}
     if dpop is not None and (is_dpop or (dpop.required and status == HTTPStatus.UNAUTHORIZED)):
         challenge = _challenge(DPOP, {"realm": realm, **members, **algs, **at_the_end})

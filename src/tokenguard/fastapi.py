@@ -34,13 +34,14 @@ from tokenguard._adapters.request import asgi_reader, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import OPTIONAL, Required, Requirement, all_of, both
+from tokenguard.resource import ResourceMetadata
 from tokenguard.starlette import deny, response_of
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
-__all__ = ["REFUSALS", "BearerToken", "RefusedRequest", "add_error_handler"]
+__all__ = ["REFUSALS", "BearerToken", "RefusedRequest", "add_error_handler", "add_resource_metadata"]
 
 _NAME = "fastapi"
 _LEFT_ALONE = "tokenguard.left_alone"
@@ -102,7 +103,7 @@ class BearerToken(SecurityBase):
         optional: bool = False,
         header: str | None = None,
         realm: str | None = None,
-        resource_metadata: str | None = None,
+        resource_metadata: str | ResourceMetadata | None = None,
         show_reason: bool = False,
         openapi: OpenAPI = "bearer",
         scheme_name: str = "BearerToken",
@@ -119,6 +120,7 @@ class BearerToken(SecurityBase):
         )
         self.model = security_scheme(openapi, validator, header=header, description=description)
         self.scheme_name = scheme_name
+        self.tokenguard_scopes = True  # scopes of a `Security` that come here are asked for by us
 
     async def __call__(
         self, connection: HTTPConnection, security_scopes: SecurityScopes, response: Response
@@ -213,6 +215,37 @@ def add_error_handler(app: FastAPI, bearer: BearerToken | None = None) -> None:
         present = app.exception_handlers.get(kind)
         if present is None or isinstance(getattr(present, "__self__", None), _Answers):
             app.add_exception_handler(kind, answer)
+
+
+def add_resource_metadata(app: FastAPI, bearer: BearerToken) -> None:
+    """Serve the `ResourceMetadata` of `bearer` (RFC 9728), at its own path and without a token.
+
+    `scopes_supported` are those of all routes of `app`. Call it last where other middleware asks for tokens. Raises
+    `ConfigurationError` for a `BearerToken` that has none.
+    """
+    if not isinstance(bearer, BearerToken):
+        raise ConfigurationError("bearer must be a BearerToken")
+    guard = bearer._guard  # noqa: SLF001 - of this very module
+    if guard.metadata is None:
+        raise ConfigurationError(
+            "bearer has no metadata: write BearerToken(..., resource_metadata=ResourceMetadata(...))"
+        )
+    app.add_middleware(_Serving, guard=guard)
+
+
+class _Serving:
+    """Answers requests for the metadata, and no other."""
+
+    def __init__(self, app: Any, guard: Guard[Any]) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        served = self._guard.serve(scope, scope.get("app")) if scope["type"] == "http" else None
+        if served is None:
+            await self._app(scope, receive, send)
+        else:
+            await response_of(HTTPConnection(scope), served)(scope, receive, send)
 
 
 class _Answers:

@@ -22,12 +22,14 @@ from flask import Blueprint, Flask, Request, Response, current_app, has_request_
 from werkzeug.local import LocalProxy
 
 from tokenguard._adapters.guard import TOKEN_KEY, Guard, asked_for, mark, usable
+from tokenguard._adapters.metadata import metadata_of
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import kept_apart, wsgi_reader
 from tokenguard._settings import switch
-from tokenguard.challenge import checked_realm, checked_resource_metadata
+from tokenguard.challenge import checked_realm
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required, Requirement, all_of, required
+from tokenguard.resource import ResourceMetadata
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -79,14 +81,15 @@ class TokenGuard:
         *,
         header: str | None = None,
         realm: str | None = None,
-        resource_metadata: str | None = None,
+        resource_metadata: str | ResourceMetadata | None = None,
         show_reason: bool = False,
     ) -> None:
         self._validator = None if validator is None else usable(validator)
         self._header = header
         self._reader = wsgi_reader(header)
         self._realm = checked_realm(realm)
-        self._resource_metadata = checked_resource_metadata(resource_metadata)
+        metadata_of(resource_metadata, None)
+        self._resource_metadata = resource_metadata
         self._show_reason = switch("show_reason", show_reason)
         if app is not None:
             self.init_app(app)
@@ -104,6 +107,8 @@ class TokenGuard:
             show_reason=self._show_reason,
         )
         app.before_request_funcs.setdefault(None, []).insert(0, _before_the_first_request)
+        if isinstance(self._resource_metadata, ResourceMetadata):
+            app.before_request_funcs[None].insert(0, _serve_metadata)
         _answer_first(app)
         if TokenGuardError not in app.error_handler_spec[None][None]:
             app.register_error_handler(TokenGuardError, _answer)
@@ -186,6 +191,12 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
         return cast("Callable[P, R]", guarded)
 
     return decorate
+
+
+def _serve_metadata() -> Response | None:
+    app = _this_app()
+    served = _guard().serve(_this_request().environ, app)
+    return None if served is None else app.response_class(served.body, served.status, list(served.headers))
 
 
 def _before_the_first_request() -> None:

@@ -1,4 +1,5 @@
-"""`DPoP` and `MutualTLS`: how an API checks that a token is used by the client that it was issued to, as settings.
+"""What an API says of itself, as settings: `DPoP` and `MutualTLS`, how it checks that a token is used by the client
+that it was issued to; `ResourceMetadata`, which it publishes.
 
 Owns: what may be said of them, and rejecting what may not. Must not know: tokens, requests, what was used before:
 settings hold no state, so one of them may serve several validators.
@@ -6,22 +7,26 @@ settings hold no state, so one of them may serve several validators.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import urlsplit
 
 from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
 from tokenguard._oauth.certificate import FORMATS
 from tokenguard._oauth.dpop_nonce import SHORTEST_SECRET
 from tokenguard._oauth.request_target import Target, spelled, target
+from tokenguard._oauth.resource_metadata import FILLED, check_resource, location
+from tokenguard._oauth.scope import scope_names
 from tokenguard._settings import fetched_url, is_lazy, number, strings, switch, whole
 from tokenguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-__all__ = ["DPoP", "MutualTLS", "ProofStore"]
+__all__ = ["DPoP", "MutualTLS", "ProofStore", "ResourceMetadata"]
 
 Secret: TypeAlias = bytes | str
 Secrets: TypeAlias = Secret | Iterable[Secret]
@@ -209,3 +214,83 @@ def _network(text: str) -> _Network:
         raise ConfigurationError(
             'trusted must hold addresses, networks whose host bits are zero, or "unix": ["10.0.0.0/8", "unix"]'
         ) from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResourceMetadata:
+    """What an API publishes of itself (RFC 9728), so that a client without a token finds out where to get one, and
+    with which scopes. Give it wherever `resource_metadata=` takes a URL; the adapters serve it without a token, and
+    name it in every 401 and 403.
+
+    - `resource`: the identifier of this API, the URL that clients call it by: https, or http on a loopback host
+    - `authorization_servers`: their issuers. Default: the listed issuers of the validator whose keys are discovered
+    - `scopes_supported`: default: those that the adapter and its framework's routes ask for
+    - `resource_name`, `resource_documentation`: a name for people, and a URL for developers
+    - `more`: further members, JSON
+
+    What it says of DPoP and client certificates comes from the validator, and nothing from a request. Raises
+    `ConfigurationError`.
+    """
+
+    resource: str
+    authorization_servers: str | Iterable[str] | None = field(default=None, kw_only=True)
+    scopes_supported: str | Iterable[str] | None = field(default=None, kw_only=True)
+    resource_name: str | None = field(default=None, kw_only=True)
+    resource_documentation: str | None = field(default=None, kw_only=True)
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_resource(self.resource)
+        if self.authorization_servers is not None:
+            example = 'authorization_servers="https://auth.example.com/"'
+            servers = strings("authorization_servers", self.authorization_servers, example=example)
+            for server in servers:
+                fetched_url("authorization_servers", server)
+            object.__setattr__(self, "authorization_servers", servers)
+        if self.scopes_supported is not None:
+            object.__setattr__(self, "scopes_supported", scope_names(self.scopes_supported))
+        name: object = self.resource_name
+        if not (name is None or (isinstance(name, str) and name)):
+            raise ConfigurationError("resource_name must be a non-empty string")
+        if self.resource_documentation is not None:
+            fetched_url("resource_documentation", self.resource_documentation)
+        try:
+            json.dumps(dict(self.more), allow_nan=False)
+        except (TypeError, ValueError):
+            raise ConfigurationError("more must be a mapping of further members that JSON can hold") from None
+        if not FILLED.isdisjoint(self.more):
+            raise ConfigurationError(f"more must not hold {min(FILLED & self.more.keys())}: a setting says it")
+
+    @property
+    def url(self) -> str:
+        """Where clients find it (RFC 9728 section 3.1)."""
+        return location(self.resource)
+
+    @property
+    def path(self) -> str:
+        """The path of `url`, the only one at which it is served."""
+        return urlsplit(self.url).path
+
+    def document(self, validator: Any, scopes: Iterable[str] = ()) -> dict[str, Any]:
+        """The metadata, for places that no adapter serves. `scopes`: what clients may ask for, where
+        `scopes_supported` does not say so."""
+        servers = self.authorization_servers
+        if servers is None:
+            servers = [one.url for one in validator.issuers if one.static_keys is None and one.jwks_uri is None]
+        supported = sorted(set(scopes)) if self.scopes_supported is None else self.scopes_supported
+        members: dict[str, Any] = {
+            "resource": self.resource,
+            "authorization_servers": list(servers),
+            "bearer_methods_supported": ["header"],
+            "scopes_supported": list(supported),
+            "resource_name": self.resource_name,
+            "resource_documentation": self.resource_documentation,
+        }
+        dpop, mtls = getattr(validator, "dpop", None), getattr(validator, "mtls", None)
+        if dpop is not None:
+            members["dpop_signing_alg_values_supported"] = list(dpop.names)
+            members["dpop_bound_access_tokens_required"] = dpop.required
+        if mtls is not None:
+            members["tls_client_certificate_bound_access_tokens"] = True
+        members |= self.more
+        return {name: value for name, value in members.items() if value is not None and value != []}  # section 3.2

@@ -176,6 +176,7 @@ class TokenValidator(Runtime):
         # What the first token needs is loaded now: it would stop an event loop for a tenth of a second.
         import_module("tokenguard._jose.signatures")
         self._authorities = tuple(authorities.values())
+        self.audiences = assembly.audiences.union(*(one.audience or () for one in issuers))
         self._memory: Memory[Verdict] = Memory(token_cache_size)
         self._revocations = revocations
         self._validation = Validation(

@@ -15,6 +15,7 @@ from tokenguard._adapters.guard import TOKEN_KEY, Guard, usable
 from tokenguard._adapters.request import kept_apart, wsgi_reader
 from tokenguard.errors import TokenGuardError
 from tokenguard.requirements import Required
+from tokenguard.resource import ResourceMetadata
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -57,7 +58,7 @@ class BearerMiddleware:
         optional: bool = False,
         header: str | None = None,
         realm: str | None = None,
-        resource_metadata: str | None = None,
+        resource_metadata: str | ResourceMetadata | None = None,
         show_reason: bool = False,
     ) -> None:
         self.app = app
@@ -84,6 +85,10 @@ class BearerMiddleware:
         guard = self._guard
         if self._around is not None:
             start_response = self._around(environ, start_response)
+        if guard.metadata is not None:
+            served = guard.serve(environ, self.app)
+            if served is not None:
+                return _answer(served, environ, start_response)
         try:
             token = environ[TOKEN_KEY] = guard.judge(environ, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects

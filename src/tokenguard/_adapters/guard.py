@@ -15,6 +15,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from tokenguard._adapters.metadata import MARK, metadata_of
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
 from tokenguard._flow.effects import Flow
@@ -35,7 +36,7 @@ from tokenguard._observe.observers import Observers, within_adapter
 from tokenguard._observe.redact import origin_of
 from tokenguard._observe.run import Run
 from tokenguard._settings import switch
-from tokenguard.challenge import Rejection, checked_realm, checked_resource_metadata, reject
+from tokenguard.challenge import Rejection, checked_realm, reject
 from tokenguard.errors import (
     ConfigurationError,
     MissingTokenError,
@@ -43,7 +44,7 @@ from tokenguard.errors import (
 )
 from tokenguard.request import ResourceRequest, next_nonce, with_digest
 from tokenguard.requirements import NOTHING, OPTIONAL, Required, Requirement, both
-from tokenguard.resource import DPoP, MutualTLS
+from tokenguard.resource import DPoP, MutualTLS, ResourceMetadata
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ POLICY_VIOLATION = 1008  # closes a websocket that cannot be rejected otherwise 
 _PREFIX: Final = PREFIX.encode()
 _SKIPPED: Final = len(_PREFIX)
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
-_MARK: Final = "__tokenguard_required__"  # survives functools.wraps
+_SCOPES: Final = "_tokenguard_scopes"  # on an error: what the route would ask of a token
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 _DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something stands in for one
 _PROVED: Final = "tokenguard.proved"
@@ -108,6 +109,7 @@ class Guard(Generic[R]):
         "_validate",
         "_validate_async",
         "dpop",
+        "metadata",
         "mtls",
         "name",
         "public",
@@ -130,7 +132,7 @@ class Guard(Generic[R]):
         public: str | Iterable[str] = (),
         optional: bool = False,
         realm: str | None = None,
-        resource_metadata: str | None = None,
+        resource_metadata: str | ResourceMetadata | None = None,
         show_reason: bool = False,
     ) -> None:
         self.name = name
@@ -149,7 +151,7 @@ class Guard(Generic[R]):
         self.required = asked_for(both(scope, require), optional=optional)
         self.public = public_paths(public) or None
         self.realm = checked_realm(realm)
-        self.resource_metadata = checked_resource_metadata(resource_metadata)
+        self.resource_metadata, self.metadata = metadata_of(resource_metadata, validator)
         self.show_reason = switch("show_reason", show_reason)
 
     # ------------------------------------------------------------------------------------------------------ judging
@@ -418,6 +420,8 @@ class Guard(Generic[R]):
         """
         if error is not None:
             _record(self._log, name or self.name, error)
+            if self.metadata is not None:
+                vars(error)[_SCOPES] = (self.required if required is NOTHING else required).scopes
         observer = _observer_of(self.validator)
         if observer is not None:
             observer.judged(
@@ -448,12 +452,21 @@ class Guard(Generic[R]):
                 show_reason=self.show_reason,
                 scheme=SCHEME if self.dpop is None else self._scheme(request),
                 dpop=self.dpop,
+                scope=vars(error).get(_SCOPES, ()),
             )
         except Exception:  # noqa: BLE001 - the last resort must not depend on what went wrong
             return _LAST_RESORT
 
     def _scheme(self, request: R) -> str:
         return DPOP if is_dpop([value.decode("latin-1") for value in self._credentials(request)[0]]) else SCHEME
+
+    def serve(self, request: R, *apps: object) -> Rejection | None:
+        """The answer to a request for this app's metadata, where it has some to serve; None for any other request.
+
+        `apps`: where the routes are whose scopes it lists."""
+        if self.metadata is None:
+            return None
+        return self.metadata.answer(self.reader.method(request), self.reader.path(request), self.required, apps)
 
     def refuse(self, request: R, error: BaseException, required: Requirement = NOTHING, *, name: str = "") -> Rejection:
         """Note an outcome that `judge` did not raise, and answer it."""
@@ -488,12 +501,12 @@ def mark(view: object, required: Requirement) -> None:
 
     Set by every decorator, beside what the view is marked with already; read by `marks`, however often it is wrapped.
     """
-    setattr(view, _MARK, (*marks(view), required))
+    setattr(view, MARK, (*marks(view), required))
 
 
 def marks(view: object) -> tuple[Requirement, ...]:
     """What `view` asks for, one entry for each decorator, the innermost first; () where nothing guards it."""
-    found: tuple[Requirement, ...] = getattr(view, _MARK, ())
+    found: tuple[Requirement, ...] = getattr(view, MARK, ())
     return found
 
 

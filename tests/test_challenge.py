@@ -76,7 +76,7 @@ def test_every_answer_has_a_legal_frame(error, status, metadata, show_reason):
     if 400 <= status < 500:
         parameters = challenge(found["www-authenticate"])
         assert parameters["realm"] == "r"
-        assert ("resource_metadata" in parameters) == (status == 401 and metadata is not None)
+        assert ("resource_metadata" in parameters) == (status in (401, 403) and metadata is not None)
         assert ("reason" in body) == show_reason
     else:
         assert set(body) == {"type", "title", "status", "detail"}

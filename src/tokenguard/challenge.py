@@ -121,8 +121,8 @@ def reject(
     """The answer to a request that ended in `error`.
 
     - a refusal: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials the challenge holds
-      `realm` and `resource_metadata` only; every 401 and 403 holds `resource_metadata`; a 403 lists every required scope, and
-      the 401 of RFC 9470 `acr_values`, `max_age` and these scopes
+      `realm`, `resource_metadata` and `scope` only; every 401 and 403 holds `resource_metadata`; a 403 lists every
+      required scope, and the 401 of RFC 9470 `acr_values`, `max_age` and these scopes
     - could not tell (`UnavailableError`): 503 and `Retry-After`, no challenge
     - everything else, `ConfigurationError` included: 500, no challenge
 

@@ -83,12 +83,12 @@ def metadata_of(given: object, validator: TokenValidator | None) -> tuple[str | 
 def scopes_of(apps: Iterable[object]) -> set[str]:
     """The scopes that routes below these apps ask for."""
     found: set[str] = set()
-    waiting, seen = list(apps), set[int]()
+    waiting, seen = list(apps), dict[int, object]()  # kept, as another object may get the id of one that is gone
     while waiting and len(seen) < _MOST_PARTS:
         part = waiting.pop()
         if part is None or id(part) in seen:
             continue
-        seen.add(id(part))
+        seen[id(part)] = part
         with suppress(Exception):  # whatever an attribute of somebody else's does
             found.update(_asked(part))
             waiting.extend(_next(part))
@@ -110,6 +110,9 @@ def _next(part: Any) -> Iterator[object]:
         many = getattr(part, name, None)
         if isinstance(many, list | tuple):
             yield from many
+    contexts = getattr(part, "effective_route_contexts", None)  # of a router that FastAPI included without copying it
+    if callable(contexts):
+        yield from contexts()
     if isinstance(part, type):  # an endpoint class
         yield from list(vars(part).values())
     for name in ("view_functions", "before_request_funcs"):  # of Flask

@@ -55,6 +55,10 @@ SIGNATURES = {
         " nonce_max_age=300, replay=None, max_proofs=1_000_000)"
     ),
     "tokenguard.MutualTLS": "(header=None, format=None, trusted=(), *, required=False)",
+    "tokenguard.ResourceMetadata": (
+        "(resource, *, authorization_servers=None, scopes_supported=None, resource_name=None,"
+        " resource_documentation=None, more=FACTORY)"
+    ),
     "tokenguard.Issuer.auth0": "(domain, **settings)",
     "tokenguard.Issuer.okta": "(domain, server='default', **settings)",
     "tokenguard.Issuer.entra": "(tenant_id, *, version=2, **settings)",

@@ -201,7 +201,11 @@ def fastapi_app():
         return {}
 
     late = fastapi.APIRouter()
-    late.get("/late")(dict)
+
+    @late.get("/late")
+    def late_one():
+        return {}
+
     app.include_router(router)
     app.include_router(late, dependencies=[fastapi.Security(person, scopes=["d"])])
     return app

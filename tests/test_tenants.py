@@ -1181,3 +1181,26 @@ def test_the_example_for_entra_serves_many_tenants(monkeypatch):
         assert answer(two, f"/customers/{tenants[1]}", "DELETE").status_code == 200
         assert answer(two).status_code == 401
         assert answer(one).status_code == 200
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="the sdist comes without examples")
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_the_example_finds_the_user_of_a_token(monkeypatch, framework):
+    fake = FakeIssuer("https://auth.example.com", audience="api")
+    monkeypatch.setenv("TOKENGUARD_ISSUER", fake.url)
+    monkeypatch.setenv("TOKENGUARD_AUDIENCE", "api")
+    made = partial(TokenValidator.from_env, transport=fake.transport)
+    monkeypatch.setattr(TokenValidator, "from_env", made)
+    example = runpy.run_path(str(EXAMPLES / "current_principal.py"))
+    example["USERS"][fake.url, "alice"] = example["User"]("Alice")
+    client = TestClient(example["api"]) if framework == "fastapi" else example["site"].test_client()
+
+    def answer(**claims):
+        token = fake.mint(**claims)
+        return client.get("/me", headers={"Authorization": f"Bearer {token}"})
+
+    found = answer(scope="profile:read", sub="alice")
+    assert (found.json() if framework == "fastapi" else found.json) == {"name": "Alice"}
+    assert answer(scope="profile:read", sub="bob").status_code == 403
+    assert answer(sub="alice").status_code == 403
+    assert client.get("/me").status_code == 401

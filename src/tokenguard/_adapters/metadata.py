@@ -110,8 +110,10 @@ def _next(part: Any) -> Iterator[object]:
         many = getattr(part, name, None)
         if isinstance(many, list | tuple):
             yield from many
-    contexts = getattr(part, "effective_route_contexts", None)  # of a router that FastAPI included without copying it
-    if callable(contexts):
+    contexts: Any = getattr(
+        part, "effective_route_contexts", None
+    )  # of a router that FastAPI included without copying it
+    if contexts is not None:
         yield from contexts()
     if isinstance(part, type):  # an endpoint class
         yield from list(vars(part).values())

@@ -734,6 +734,9 @@ def test_challenges_name_the_schemes_that_are_taken():
     )
     assert field(CONFIRMATION, dpop=strict) == f'DPoP realm="r", {token}, algs="ES256"{end}'
     assert field(MissingTokenError(), dpop=strict) == f'DPoP realm="r", algs="ES256"{end}'
+    for error in (MALFORMED, InsufficientScopeError(("a",))):  # `Bearer` is not taken here, however it was sent
+        assert field(error, dpop=strict) == field(error, dpop=strict, scheme="DPoP")
+        assert field(error, dpop=strict).startswith('DPoP realm="r", error="')
     assert field(CONFIRMATION) == field(CONFIRMATION, scheme="DPoP") == f'Bearer realm="r", {token}{end}'
     scope = InsufficientScopeError(("a", "b"))
     assert re.fullmatch(

@@ -178,7 +178,7 @@ def _refusal(
     at_the_end: dict[str, str | int] = {}
     if resource_metadata is not None and status != HTTPStatus.BAD_REQUEST:
         at_the_end = {"resource_metadata": resource_metadata}
-    if dpop is not None and (is_dpop or (dpop.required and status == HTTPStatus.UNAUTHORIZED)):
+    if dpop is not None and (is_dpop or dpop.required):
         challenge = _challenge(DPOP, {"realm": realm, **members, **algs, **at_the_end})
     else:
         challenge = _challenge(SCHEME, {"realm": realm, **members, **at_the_end})

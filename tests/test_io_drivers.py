@@ -27,6 +27,12 @@ from tokenguard._io.threads import FlightConnection, Threads
 world = pytest.mark.parametrize("world", DRIVERS)
 
 
+def test_credentials_of_an_exchange_are_in_no_repr():
+    sent = Request("POST", "https://issuer.example/introspect", (("authorization", "Basic aGVsZA=="),), b"token=held")
+    assert repr(sent) == "Request(method='POST', url='https://issuer.example/introspect')"
+    assert repr(Response(200, {"set-cookie": "held"}, b'{"sub":"held"}')) == "Response(status=200)"
+
+
 def run(world, flow, transport=None):
     if world == "threads":
         return Threads(transport, None).run(flow)

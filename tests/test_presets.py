@@ -342,6 +342,17 @@ def test_what_cannot_be_one_is_a_configuration_error(preset, arguments, settings
         getattr(Issuer, preset)(*arguments, **settings)
 
 
+def test_what_cannot_be_one_is_called_by_its_name():
+    for preset, name in {
+        "auth0": "domain",
+        "okta": "domain",
+        "entra": "tenant_id",
+        "pingone": "environment_id",
+    }.items():
+        with pytest.raises(ConfigurationError, match=f"^{name} "):
+            getattr(Issuer, preset)("a/b")
+
+
 @pytest.mark.parametrize(
     "settings",
     [

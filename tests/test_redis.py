@@ -682,7 +682,7 @@ def test_a_bad_url_is_refused_without_quoting_it(url):
     ],
 )
 def test_bad_settings_are_refused(setting):
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=next(iter(setting))):
         RedisStore("redis://localhost", **setting)
 
 

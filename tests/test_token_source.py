@@ -334,6 +334,20 @@ def test_the_old_token_serves_whatever_renewing_says(answer):
         source.token()
 
 
+@pytest.mark.parametrize("clock", ["mono", "wall"])
+def test_a_token_is_not_used_at_the_moment_where_its_use_ends(clock):
+    endpoint, time = TokenEndpoint(), Time()
+    source = endpoint.source(time=time)
+    first = source.token()
+    endpoint.answers += [(503, b"")] * 10
+    setattr(time, clock, getattr(time, clock) + usable_for(3_600) - 0.001)
+    assert source.token() is first
+    settled(source)
+    setattr(time, clock, getattr(time, clock) + 0.001)
+    with pytest.raises(TokenUnavailableError):
+        source.token()
+
+
 def test_a_server_that_answers_503_while_the_old_token_is_good_fails_nobody():
     endpoint, time = TokenEndpoint(), Time()
     source = endpoint.source(time=time, jitter=lambda: 1.0)

@@ -72,6 +72,19 @@ def test_work_is_done_in_place_by_threads_and_beside_the_loop_by_loops(world):
 
 
 @world
+def test_a_flight_keeps_no_process_from_ending(world):
+    def flow():
+        flight = Flight(20)
+        yield Start(flight, running())
+        return (yield Join(flight))
+
+    def running():
+        return (yield Work(lambda: threading.current_thread().daemon))
+
+    assert run(world, flow()) is True
+
+
+@world
 def test_an_error_of_an_effect_is_the_flows_to_handle(world):
     error = ValueError("x")
 

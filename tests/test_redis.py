@@ -686,6 +686,25 @@ def test_bad_settings_are_refused(setting):
         RedisStore("redis://localhost", **setting)
 
 
+async def test_the_end_of_a_with_block_closes_the_store():
+    class Counted(RedisStore):
+        def close(self):
+            closed.append("threads")
+            super().close()
+
+        async def aclose(self):
+            closed.append("loops")
+            await super().aclose()
+
+    closed = []
+    with Counted("redis://127.0.0.1:9/0"):
+        assert closed == []
+    assert closed == ["threads"]
+    async with Counted("redis://127.0.0.1:9/0"):
+        closed.clear()
+    assert closed[0] == "loops"
+
+
 def test_s17_repr_hides_the_password():
     assert "hunter2" not in repr(RedisStore("redis://:hunter2@localhost/0"))
 

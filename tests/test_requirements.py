@@ -129,14 +129,8 @@ def test_the_longest_age():
     assert unmet(MaxAge(10**9), auth_time=NOW - 10**9) is None
 
 
-class Confirmed(AccessToken):
-    """With what bound tokens have."""
-
-    confirmation = MappingProxyType({"jkt": "x"})
-
-
 def test_bound_tokens():
-    assert Bound().unmet(Confirmed(issuer="i"), None, NOW, 0) is None
+    assert Bound().unmet(AccessToken(issuer="i", confirmation={"jkt": "x"}), None, NOW, 0) is None
     error = unmet(Bound())
     assert type(error) is InvalidTokenError
     assert error.reason is Reason.CONFIRMATION

@@ -20,6 +20,7 @@ from werkzeug.test import Client as Werkzeug
 from tokenguard import (
     ConfigurationError,
     DPoP,
+    InsufficientScopeError,
     Issuer,
     Issuers,
     MissingTokenError,
@@ -371,3 +372,12 @@ async def test_the_mcp_sdk_finds_the_authorization_server_and_the_scopes(served)
     assert wanted in ("a", "door")
     assert mcp.get_client_metadata_scopes(wanted, found) == wanted
     assert mcp.get_client_metadata_scopes(None, found) == "a b c d door"
+
+
+def test_reject_takes_it_where_a_url_may_stand():
+    for error in (MissingTokenError(), InsufficientScopeError(("a",))):
+        answer = reject(error, resource_metadata=metadata())
+        assert answer == reject(error, resource_metadata=URL)
+        assert f'resource_metadata="{URL}"' in dict(answer.headers)["WWW-Authenticate"]
+    with pytest.raises(ConfigurationError):
+        reject(MissingTokenError(), resource_metadata=ResourceMetadata('https://api.example.com/"'))

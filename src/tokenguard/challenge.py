@@ -31,7 +31,7 @@ from tokenguard.errors import (
     RejectedError,
     UnavailableError,
 )
-from tokenguard.resource import DPoP
+from tokenguard.resource import DPoP, ResourceMetadata
 
 __all__ = ["Rejection", "checked_realm", "checked_resource_metadata", "reject"]
 
@@ -95,13 +95,15 @@ def checked_realm(realm: str | None) -> str:
     return realm
 
 
-def checked_resource_metadata(url: str | None) -> str | None:
-    """The URL of this resource's metadata (RFC 9728 section 5.1), or None.
+def checked_resource_metadata(url: str | ResourceMetadata | None) -> str | None:
+    """The URL of this resource's metadata (RFC 9728 section 5.1), that of a `ResourceMetadata`, or None.
 
     Raises `ConfigurationError` unless it is an absolute URL that a client can fetch and a quoted-string can hold.
     """
     if url is None:
         return None
+    if isinstance(url, ResourceMetadata):
+        url = url.url
     fetched_url("resource_metadata", url)
     if _QUOTABLE.fullmatch(url) is None:
         raise ConfigurationError("resource_metadata must not hold a quote: write it percent-encoded, as %22")
@@ -112,7 +114,7 @@ def reject(
     error: object,
     *,
     realm: str | None = None,
-    resource_metadata: str | None = None,
+    resource_metadata: str | ResourceMetadata | None = None,
     show_reason: bool = False,
     scheme: str | None = None,
     dpop: DPoP | None = None,
@@ -128,8 +130,8 @@ def reject(
 
     With `dpop`, the validator's setting, the field lists the schemes that are taken, one challenge each (RFC 9449
     section 7.1): both for a 401 without credentials or under `Bearer`; `DPoP` alone where the token was sent under it
-    (`scheme`, in any case; None for no credentials) or is `required` to be. A 400 and a 403 name the scheme that was
-    used. `NonceRequiredError` brings the field `DPoP-Nonce`.
+    (`scheme`, in any case; None for no credentials) or is `required` to be. Otherwise a 400 and a 403 name the scheme
+    that was used. `NonceRequiredError` brings the field `DPoP-Nonce`.
 
     `scope`: what the resource would ask of a token; a 401 lists it, so that a client without one knows what to get.
 
@@ -138,12 +140,12 @@ def reject(
     `scheme` or `dpop`.
     """
     realm = checked_realm(realm)
-    resource_metadata = checked_resource_metadata(resource_metadata)
+    metadata_url = checked_resource_metadata(resource_metadata)
     if not (scheme is None or isinstance(scheme, str)) or not (dpop is None or isinstance(dpop, DPoP)):
         raise ConfigurationError("scheme must be a string, and dpop the DPoP(...) of the validator")
     if isinstance(error, RejectedError):
         is_dpop = dpop is not None and scheme is not None and scheme.lower() == DPOP.lower()
-        return _refusal(error, realm, resource_metadata, dpop, scope, is_dpop=is_dpop, show_reason=show_reason)
+        return _refusal(error, realm, metadata_url, dpop, scope, is_dpop=is_dpop, show_reason=show_reason)
     if isinstance(error, UnavailableError):
         retry_after = error.retry_after if type(error.retry_after) is int and error.retry_after > 0 else 1
         return _answer(

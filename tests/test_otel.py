@@ -42,7 +42,7 @@ from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.events import Judged, outcome_of
 from tokenguard._observe.evidence import Evidence, attach_claims, attach_issuer, evidence
 from tokenguard._observe.observers import Observers, within_adapter
-from tokenguard.otel import key_gauges
+from tokenguard.otel import key_gauges, validations
 from tokenguard.testing import Clock, FakeIssuer, IssuerTransport
 
 REASONS = {reason.value for reason in Reason}
@@ -696,3 +696,8 @@ def test_the_repr_of_an_event_shows_neither_request_nor_credential():
         f"Judged(door='asgi', outcome='accepted', error='', reason='', evidence={evidence}, required=())"
     )
     assert Observers((), BoundedLog()).members == ()
+
+
+def test_durations_of_validations_are_told_apart_from_a_microsecond_on():
+    steps = [step * 10.0**power for power in range(-6, 1) for step in (1, 2.5, 5)]
+    assert list(validations._VALIDATION_BOUNDS) == pytest.approx(steps)

@@ -671,12 +671,16 @@ def test_a_certificate_as_der_or_octets_of_a_server():
 
         def getpeercert(self, binary_form=False):
             assert binary_form
+            if isinstance(self.der, Exception):
+                raise self.der
             return self.der
 
     on_wsgi = wsgi.BearerMiddleware(plain_wsgi, validator)
     for more, status in (
         ({"gunicorn.socket": Socket(DER)}, 200),
         ({"gunicorn.socket": Socket(None)}, 401),
+        ({"gunicorn.socket": Socket(OSError())}, 401),  # it is not connected any more
+        ({"gunicorn.socket": Socket(ValueError())}, 401),  # nor has it finished a handshake
         ({"gunicorn.socket": object()}, 401),
         ({"SSL_CLIENT_CERT": ""}, 401),
         ({"SSL_CLIENT_CERT": "x", "gunicorn.socket": Socket(DER)}, 401),

@@ -300,7 +300,10 @@ class WsgiReader:
         if pem:
             return _der(pem)
         peer = getattr(environ.get("gunicorn.socket"), "getpeercert", None)
-        return None if peer is None else peer(binary_form=True)
+        try:
+            return None if peer is None else peer(binary_form=True)
+        except (OSError, ValueError):  # the connection has ended
+            return None
 
     def kept(self, environ: Mapping[str, Any], key: str, /) -> Any:
         """See `Reader`."""

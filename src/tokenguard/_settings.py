@@ -79,7 +79,7 @@ def fetched_url(name: str, value: object) -> str:
     """A URL that can be fetched: http or https, a host, no user information, no fragment, no odd character."""
     parts = _split(value)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"{name} must be an https URL such as https://auth.example.com/jwks")
+        raise ConfigurationError(f"{name} must be an https URL such as https://server.example/path")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(f"{name} must not hold user information: remove what stands before the @")
     if "#" in str(value):

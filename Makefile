@@ -70,8 +70,8 @@ test-all: ## Run the tests on every Python from 3.11 that is here, pyenv's inclu
 
 .PHONY: test-httpx
 test-httpx: $(STAMP) ## Run the tests of outbound calls as where httpx2 is not installed
-	@$(BIN)/python -m pytest -p without_httpx2 tests/test_io_bounds.py tests/test_io_drivers.py tests/test_io_reuse.py tests/test_proxies.py \
-	  tests/test_lifecycle.py tests/test_token_source.py
+	@$(BIN)/python -m pytest -p without_httpx2 tests/io/test_io_bounds.py tests/io/test_io_drivers.py tests/io/test_io_reuse.py tests/io/test_proxies.py \
+	  tests/validation/test_lifecycle.py tests/client/test_token_source.py
 
 .PHONY: test-floor
 test-floor: ## Run the tests with the oldest dependencies that pyproject.toml allows
@@ -168,7 +168,7 @@ FOLLOWED := fastapi deployment streams testing
 .PHONY: newcomer
 newcomer: dist ## Follow docs/getting-started.md to the letter, in an empty directory, with the built wheel; test what other pages show
 	@empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && \
-	  PIP_FIND_LINKS=$(CURDIR)/dist $(BIN)/python tests/walking.py docs/getting-started.md "$$empty" $(FOLLOWED:%=docs/%.md)
+	  PIP_FIND_LINKS=$(CURDIR)/dist $(BIN)/python tests/support/page_walk.py docs/getting-started.md "$$empty" $(FOLLOWED:%=docs/%.md)
 
 .PHONY: fix
 fix: $(STAMP) ## Format, and fix what Ruff can fix

@@ -14,7 +14,7 @@ from pathlib import Path
 SEPARATOR = b"\n---\n"
 TESTS = Path(__file__).parent.parent / "tests"
 VECTORS = TESTS / "vectors"
-sys.path.append(str(TESTS))
+sys.path.extend([str(TESTS), str(TESTS / "support")])
 
 
 def decoded(segment: str) -> bytes:

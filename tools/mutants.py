@@ -448,7 +448,7 @@ def main() -> int:
     everything = mutants(TREE)
     if lines:
         chosen = [one for one in everything if f"{one.file}:{one.line}" in lines]
-        tests = [f"tests/{path.name}" for path in sorted((ROOT / "tests").glob("test_*.py"))]
+        tests = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").glob("*/test_*.py"))]
         changed = list(filter(is_changed, tests))
     else:
         chosen = random.Random(seed).sample(everything, int(count))

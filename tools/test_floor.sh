@@ -16,4 +16,4 @@ sed -e 's/ \\$//' -e '/^ *--hash/d' dev.lock > "$venv/dev.txt"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
 grep -E '^[a-z]' "$venv/floor.txt"
 # The Prometheus exporter is no dependency of the package, and those of that age mix up labels.
-exec "$venv/bin/python" -m pytest --quiet --ignore tests/test_observability.py
+exec "$venv/bin/python" -m pytest --quiet --ignore tests/observe/test_observability.py

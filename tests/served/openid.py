@@ -1,4 +1,4 @@
-"""A FastAPI app whose OpenAPI names the metadata of its issuer. For tests/test_swagger.py."""
+"""A FastAPI app whose OpenAPI names the metadata of its issuer. For tests/testing/test_swagger.py."""
 
 from typing import Annotated
 

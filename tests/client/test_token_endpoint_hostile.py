@@ -1,0 +1,159 @@
+"""A token endpoint that is hostile on the wire: each answer has its outcome, in time, and no text is secret."""
+
+import asyncio
+import gzip
+import json
+import logging
+import ssl
+import time
+import traceback
+
+import pytest
+from hostile_server import HostileServer, respond
+from wire_server import certificate
+
+from tokenguard import TokenRefusedError, TokenUnavailableError
+from tokenguard.client import TokenSource
+
+SECRET = "s3cret-of-orders-0123456789"
+TOKEN = "token-0123456789-abcdef"
+GOOD = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 600}).encode()
+
+
+def source(server, **settings):
+    settings = {"http_timeout": 1, "allow_insecure_http": True, "token_endpoint": f"{server.url}/token", **settings}
+    return TokenSource("https://auth.example.com/", "orders", SECRET, **settings)
+
+
+def ask(world, tokens):
+    if world == "threads":
+        return tokens.token()
+    return asyncio.run(tokens.token_async())
+
+
+def failure(world, server, error=TokenUnavailableError, **settings):
+    began = time.perf_counter()
+    with source(server, **settings) as tokens, pytest.raises(error) as caught:
+        ask(world, tokens)
+    assert time.perf_counter() - began < 10
+    said = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in said
+    assert TOKEN not in said
+    return caught.value
+
+
+worlds = pytest.mark.parametrize("world", ["threads", "loops"])
+
+
+@worlds
+def test_a_good_answer(world):
+    with HostileServer(respond(body=GOOD)) as server, source(server) as tokens:
+        assert ask(world, tokens).access_token == TOKEN
+        [request] = server.requests
+    head, _, body = request.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /token HTTP/1.1\r\n")
+    assert body == b"grant_type=client_credentials"
+
+
+@worlds
+def test_102_a_redirect_replays_no_secret(world):
+    with HostileServer(respond(body=GOOD)) as elsewhere:
+        behaviour = respond("307 Temporary Redirect", Location=f"{elsewhere.url}/token")
+        with HostileServer(behaviour) as server:
+            assert failure(world, server).__cause__.kind == "status_307"
+        assert elsewhere.requests == []
+
+
+ANSWERS = {
+    "too large": (respond(body=b" " * 600_000 + GOOD), "too_large"),
+    "a bomb": (respond(body=gzip.compress(b" " * 50_000_000), Content_Encoding="gzip"), "too_large"),
+    "another encoding": (respond(body=GOOD, Content_Encoding="br"), "content_encoding"),
+    "a page": (respond(body=b"<html>", content_type="text/html"), "not_json"),
+    "deep": (respond(body=b'{"a":' * 10_000), "not_json"),
+    "twice": (respond(body=b'{"access_token":"a",' + GOOD[1:]), "not_json"),
+    "line ends": (respond(body=b'{"access_token":"a\\r\\nx: y"}'), "unusable_access_token"),
+    "10 MB": (respond(body=b'{"access_token":"' + b"a" * 500_000 + b'"}'), "unusable_access_token"),
+    "no HTTP": (lambda connection, _: connection.sendall(b"SSH-2.0\r\n\r\n"), None),
+    "nothing": (lambda connection, _: None, None),
+    "half": (lambda connection, _: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), None),
+}
+
+
+@worlds
+@pytest.mark.parametrize("name", ANSWERS)
+def test_108_odd_answers_are_no_token(world, name, caplog):
+    caplog.set_level(logging.DEBUG, "tokenguard")
+    behaviour, kind = ANSWERS[name]
+    with HostileServer(behaviour) as server:
+        error = failure(world, server)
+        assert len(server.requests) <= 2
+    assert kind is None or error.__cause__.kind == kind
+    assert SECRET not in caplog.text
+
+
+@worlds
+def test_a_server_that_drips_is_left_in_time(world):
+    def drip(connection, _):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b" ")
+            server.pause(0.1)
+
+    with HostileServer(drip) as server:
+        assert failure(world, server).__cause__.kind == "timeout"
+
+
+@worlds
+def test_107_a_refusal_that_sends_the_secret_back(world, caplog):
+    caplog.set_level(logging.DEBUG, "tokenguard")
+
+    def echo(connection, _):
+        sent = server.requests[-1].split(b"Basic ")[1].split(b"\r\n")[0].decode()
+        body = {"error": f"invalid_client {SECRET}", "error_description": f"{sent} and {SECRET}"}
+        respond("401 Unauthorized", json.dumps(body).encode())(connection, b"")
+
+    with HostileServer(echo) as server:
+        error = failure(world, server, TokenRefusedError)
+    assert (error.error, error.error_description) == (None, None)
+    assert SECRET not in caplog.text
+
+
+@worlds
+def test_nobody_there(world):
+    with HostileServer(respond(body=GOOD)) as server:
+        pass
+    assert failure(world, server).__cause__.kind == "unreachable"
+
+
+@worlds
+def test_a_certificate_that_does_not_verify_gets_no_secret(world, tmp_path):
+    context, trusting = certificate(tmp_path, "127.0.0.1", 1)
+    with HostileServer(respond(body=GOOD), context=context) as server:
+        assert failure(world, server, allow_insecure_http=False).__cause__.kind == "certificate"
+        assert server.requests == []
+        with source(server, allow_insecure_http=False, ssl_context=trusting) as tokens:
+            assert ask(world, tokens).access_token == TOKEN
+
+
+@worlds
+def test_a_client_certificate_loaded_again_counts_from_the_next_request(world, tmp_path):
+    server_context, client_context = certificate(tmp_path)
+    now = [0.0]
+    folders = [tmp_path / name for name in ("unknown", "known")]
+    for folder in folders:
+        folder.mkdir()
+        certificate(folder)
+    server_context.load_verify_locations(folders[1] / "server.pem")
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    settings = {"client_auth": "tls_client_auth", "ssl_context": client_context, "allow_insecure_http": False}
+    with (
+        HostileServer(respond(body=GOOD), context=server_context) as server,
+        source(server, monotonic=lambda: now[0], **settings) as tokens,
+    ):
+        client_context.load_cert_chain(folders[0] / "server.pem")
+        with pytest.raises(TokenUnavailableError):
+            ask(world, tokens)
+        client_context.load_cert_chain(folders[1] / "server.pem")
+        now[0] += 60
+        assert ask(world, tokens).access_token == TOKEN
+    assert len(server.requests) == 1

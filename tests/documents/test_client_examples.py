@@ -1,0 +1,213 @@
+"""The examples of the calling side run as their docstrings say, against a real issuer and real APIs over HTTP."""
+
+import base64
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from importlib.util import module_from_spec, spec_from_file_location
+from ipaddress import ip_address
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hostile_server import HostileServer
+from real_servers import EXAMPLES, clean
+
+from tokenguard.testing import FakeIssuer
+
+
+@pytest.fixture(scope="module")
+def fake():
+    issuer = FakeIssuer()
+    with issuer.serve():
+        yield issuer
+
+
+def run(name, *arguments, issuer, **environment):
+    settings = {
+        "TOKENGUARD_CLIENT_ISSUER": issuer.url,
+        "TOKENGUARD_CLIENT_ID": issuer.client_id,
+        "TOKENGUARD_CLIENT_SECRET": issuer.client_secret,
+        "ALLOW_HTTP": "1",
+        **environment,
+    }
+    return subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", *arguments],
+        env=clean(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def answers(status, body=b"{}", headers=""):
+    fields = f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n{headers}Connection: close\r\n\r\n"
+    head = f"HTTP/1.1 {status}\r\n{fields}"
+    return lambda connection, _: connection.sendall(head.encode() + body)
+
+
+@pytest.mark.parametrize("name", ["client_httpx", "client_requests", "client_aiohttp"])
+def test_a_call_carries_a_token(name, fake):
+    with HostileServer(answers("200 OK")) as api:
+        done = run(name, f"{api.url}/payments", issuer=fake)
+    assert (done.stdout.split(), done.returncode) == (["200"], 0), done.stderr
+    [head] = api.requests
+    raw = head.split(b"uthorization: Bearer ")[1].split(b"\r\n")[0].decode()
+    assert fake.validator().validate(raw)
+
+
+def test_the_aiohttp_recipe_sends_no_token_elsewhere(fake):
+    with HostileServer(answers("200 OK")) as elsewhere:
+        location = f"Location: {elsewhere.url}/steal\r\n"
+        with HostileServer(answers("302 Found", headers=location)) as api:
+            done = run("client_aiohttp", f"{api.url}/payments", issuer=fake)
+        assert "another origin" in done.stderr
+        assert elsewhere.requests == []
+
+
+def test_the_aiohttp_recipe_shows_a_401(fake):
+    with HostileServer(answers("401 Unauthorized")) as api:
+        assert run("client_aiohttp", api.url, issuer=fake).stdout.split() == ["401"]
+
+
+def certificate():
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), made.public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_grpc_call_carries_a_token(fake, tmp_path, refused):
+    key, made = certificate()
+    (tmp_path / "ca").write_bytes(made)
+    seen = []
+
+    def pay(_, context):
+        seen.append(dict(context.invocation_metadata())["authorization"])
+        return b"paid"
+
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        handler = grpc.method_handlers_generic_handler(
+            "shop.Payments", {"Pay": grpc.unary_unary_rpc_method_handler(pay)}
+        )
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, made)]))
+        server.start()
+        try:
+            wrong = {"TOKENGUARD_CLIENT_SECRET": "wrong"} if refused else {}
+            done = run(
+                "client_grpc",
+                f"127.0.0.1:{port}",
+                "/shop.Payments/Pay",
+                issuer=fake,
+                GRPC_CA=str(tmp_path / "ca"),
+                **wrong,
+            )
+        finally:
+            server.stop(None).wait()
+    if refused:
+        assert (done.returncode, seen) == (1, [])
+    else:
+        assert (done.stdout.split(), done.returncode) == (["paid"], 0), done.stderr
+        assert fake.validator().validate(seen[0].removeprefix("Bearer "))
+
+
+# -- secret stores, faked at their HTTP interfaces ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stores():
+    spec = spec_from_file_location("secret_stores", EXAMPLES / "secret_stores.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Store(HostileServer):
+    """Answers each path as a store would, to a request with the right field."""
+
+    def __init__(self, **answers) -> None:
+        super().__init__(self.answer)
+        self.answers = answers
+
+    def answer(self, connection, _):
+        head = self.requests[-1].decode()
+        target, fields = head.split()[1], {line.lower() for line in head.split("\r\n")[1:]}
+        for path, (field, body) in self.answers.items():
+            if target.startswith(path) and field.lower() in fields:
+                answers("200 OK", json.dumps(body).encode())(connection, b"")
+                return
+        answers("403 Forbidden")(connection, b"")
+
+
+def test_vault(stores, monkeypatch):
+    found = {"data": {"data": {"client_secret": "s3cret"}}}
+    with Store(**{"/v1/secret/data/orders": ("X-Vault-Token: t", found)}) as store:
+        monkeypatch.setenv("VAULT_ADDR", store.url)
+        monkeypatch.setenv("VAULT_TOKEN", "t")
+        assert stores.vault("secret/data/orders", "client_secret") == "s3cret"
+
+
+def test_aws(stores, monkeypatch):
+    field = "X-Aws-Parameters-Secrets-Token: t"
+    with Store(**{"/secretsmanager/get?secretId=orders": (field, {"SecretString": "s3cret"})}) as store:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "t")
+        assert stores.aws("orders", store.url) == "s3cret"
+
+
+def test_azure(stores):
+    known = {
+        "/metadata/identity/oauth2/token": ("Metadata: true", {"access_token": "t"}),
+        "/secrets/orders?api-version=7.4": ("Authorization: Bearer t", {"value": "s3cret"}),
+    }
+    with Store(**known) as store:
+        assert stores.azure(f"{store.url}/secrets/orders", store.url) == "s3cret"
+
+
+def test_google(stores):
+    payload = {"payload": {"data": base64.b64encode(b"s3cret").decode()}}
+    known = {
+        "/computeMetadata/v1/instance/service-accounts/default/token": (
+            "Metadata-Flavor: Google",
+            {"access_token": "t"},
+        ),
+        "/v1/projects/p/secrets/s/versions/latest:access": ("Authorization: Bearer t", payload),
+    }
+    with Store(**known) as store:
+        assert stores.google("projects/p/secrets/s/versions/latest", store.url, store.url) == "s3cret"
+
+
+def test_github(stores, monkeypatch):
+    with Store(**{"/token?api=1&audience=auth": ("Authorization: Bearer t", {"value": "a.b.c"})}) as store:
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{store.url}/token?api=1")
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t")
+        assert stores.github("auth") == "a.b.c"
+
+
+def test_a_store_that_says_no_sends_nothing(stores, monkeypatch, fake):
+    from tokenguard import ConfigurationError
+    from tokenguard.client import TokenSource
+
+    with Store() as store:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "t")
+        source = TokenSource(fake.url, "orders", lambda: stores.aws("orders", store.url), allow_insecure_http=True)
+        asked = fake.counters.token
+        with source, pytest.raises(ConfigurationError) as caught:
+            source.token()
+    assert fake.counters.token == asked
+    assert caught.value.__cause__ is not None

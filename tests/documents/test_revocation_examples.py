@@ -1,0 +1,75 @@
+"""The examples about revocation, run as their docstrings say: real processes, a real issuer, a real Redis."""
+
+import subprocess
+import sys
+
+import pytest
+from real_servers import EXAMPLES, clean, settings
+from redis_server import RedisServer
+
+from tokenguard.testing import FakeIssuer
+
+AUDIENCE = "https://api.example.com"
+
+
+@pytest.fixture
+def issuer():
+    fake = FakeIssuer(audience=AUDIENCE, client_id="orders-client")
+    with fake.serve():
+        yield fake
+
+
+def run(name, tokens, environment, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py", *arguments],
+        input="\n".join(tokens) + "\n",
+        env=clean(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_introspection(issuer, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(issuer.client_secret + "\n", "utf-8")
+    environment = {
+        **settings(issuer.url, AUDIENCE),
+        "CLIENT_ID": issuer.client_id,
+        "CLIENT_SECRET_FILE": str(secret),
+    }
+    good, revoked = issuer.mint_opaque("b a"), issuer.mint_opaque()
+    issuer.revoke(revoked)
+    told, errors = run("introspection", [good, revoked, "never-issued", issuer.mint()], environment)
+    assert errors == ""
+    assert told == [
+        "accepted: orders-client, a b",
+        "refused: revoked",
+        "refused: revoked",
+        "accepted: orders-client, no scope",
+    ]
+    secret.write_text("wrong", "utf-8")
+    told, errors = run("introspection", [good], environment)
+    assert told == ["could not tell, try again in 1 s"]
+    assert "our credentials" in errors
+
+
+def test_denylist_redis(issuer):
+    with RedisServer() as redis:
+        environment = {**settings(issuer.url, AUDIENCE), "REDIS_URL": redis.url}
+        one, two, other = issuer.mint(sub="alice", jti="1"), issuer.mint(sub="alice", jti="2"), issuer.mint(sub="bob")
+
+        def told(command, *tokens):
+            lines, errors = run("denylist_redis", tokens, environment, command)
+            assert errors == ""
+            return lines
+
+        assert told("check", one, two, other) == ["accepted: alice", "accepted: alice", "accepted: bob"]
+        assert told("revoke", one) == ["revoked: 1"]
+        assert told("check", one, two) == ["refused: revoked", "accepted: alice"]
+        assert told("logout", two) == ["logged out: alice"]
+        assert told("check", one, two, other) == ["refused: revoked", "refused: revoked", "accepted: bob"]
+        redis.kill()
+        assert told("check", one, other) == ["could not tell, try again in 1 s"] * 2

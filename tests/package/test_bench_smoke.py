@@ -1,0 +1,99 @@
+"""The benchmarks run: every part of the harness once, as small as it goes. No time is asserted, here or anywhere."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+pytestmark = [
+    pytest.mark.skipif(not (BENCH / "run.py").exists(), reason="the sdist comes without bench/"),
+    pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the benchmarks read /proc"),
+]
+
+COUNT = 60
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """The modules of bench/, by name, with a cache of their own; forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plan(bench):
+    bench("corpus").make("RS256", COUNT)
+    return bench("interleave").Plan(rounds=3, launches=1, milliseconds=0.1, count=COUNT)
+
+
+def test_contenders_are_measured_in_turns_and_compared_with_the_yardstick(bench, plan):
+    interleave = bench("interleave")
+    with interleave.key_server(["RS256"], COUNT) as base:
+        figures = interleave.contest("remembered", [("main", ["yardstick", "ours"])], plan, base)
+    found = interleave.summary(figures, "one SHA-256")
+    assert found["one SHA-256"]["ratio"]["median"] == 1
+    assert found["tokenguard"]["microseconds"]["median"] > 0
+    assert {one["samples"] for one in found.values()} == {3}
+
+
+def test_a_bound_token_is_measured_beside_its_bare_verification(bench, plan):
+    interleave = bench("interleave")
+    with interleave.key_server(["RS256"], COUNT) as base:
+        figures = interleave.contest("bound", [("main", ["bound"])], plan, base)
+    found = interleave.summary(figures, "bare verify()")
+    assert found["tokenguard"]["microseconds"]["median"] > found["tokenguard, without dpop"]["microseconds"]["median"]
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi", "flask"])
+def test_whole_requests_are_answered_200_by_every_guard(bench, plan, framework):
+    contest, frameworks = bench("contest"), bench("contenders.frameworks")
+    interleave = bench("interleave")
+    with interleave.key_server(["RS256"], COUNT) as base:
+        setup = contest.Setup(base, COUNT)
+        for guard in frameworks.GUARDS[framework]:
+            frameworks._sample(framework, guard, 3, setup)(4)
+    contest.loop().close()
+
+
+def test_memory_questions_have_answers(bench):
+    memory = bench("memory")
+    assert memory.per_token(50, traced=True)["bytes"] > 0
+    flood = memory.flood(100, 20)
+    assert len(flood["resident_megabytes"]) == len(flood["median_microseconds"]) == 50
+    assert memory.junk(30, 20) == {"forged": 30, "refused": 30, "held_before": 20, "held_after": 20}
+
+
+def test_growth_is_measured_point_by_point(bench, plan):
+    growth = bench("growth")
+    line = growth.measure_series(growth.required_scopes(plan), plan)["remembered, behind an adapter"]
+    assert [point["at"] for point in line["points"]] == [1, 5, 10, 20, 50]
+
+
+def test_import_times_are_read_from_the_interpreter(bench):
+    start = bench("start")
+    assert start._imports("import xml.dom.minidom") > start._imports("pass") >= 0
+
+
+def test_the_processor_time_of_a_server_comes_from_the_kernel(bench):
+    servers = bench("servers")
+    assert servers.cpu_seconds(os.getpid()) > 0
+
+
+def test_tables_say_whether_targets_are_met(bench):
+    tables = bench("tables")
+    figure = {"median": 1.8, "low": 1.7, "high": 1.9}
+    contest = {"tokenguard": {"microseconds": figure, "ratio": figure}}
+    document = {"new": {"results": dict.fromkeys(("RS256", "PS256", "ES256", "EdDSA"), contest)}}
+    targets, new = tables.tables(document)
+    assert targets.rows[0] == ("new RS256 / bare verify()", "1.80", "≤ 1.7", "no")
+    assert "| tokenguard | 1.8 |" in new.markdown()
+    assert new.text().splitlines()[-1].startswith("tokenguard ")

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
+from math import ceil
 from typing import ClassVar, Final
 
 __all__ = [
@@ -249,8 +250,8 @@ class UnavailableError(TokenGuardError):
     message: ClassVar[str] = "the token could not be validated; see the cause and the log"
     description: ClassVar[str] = "The access token cannot be checked at the moment."
 
-    def __init__(self, *, retry_after: int = 1) -> None:
-        self.retry_after = max(1, int(retry_after))
+    def __init__(self, *, retry_after: float = 1) -> None:
+        self.retry_after = max(1, ceil(retry_after))  # never earlier than was asked
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Callable[[], UnavailableError], tuple[()]]:

@@ -29,7 +29,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
-from math import ceil
 from typing import ClassVar, Final
 
 __all__ = [
@@ -250,8 +249,8 @@ class UnavailableError(TokenGuardError):
     message: ClassVar[str] = "the token could not be validated; see the cause and the log"
     description: ClassVar[str] = "The access token cannot be checked at the moment."
 
-    def __init__(self, *, retry_after: float = 1) -> None:
-        self.retry_after = max(1, ceil(retry_after))  # never earlier than was asked
+    def __init__(self, *, retry_after: int = 1) -> None:
+        self.retry_after = max(1, int(retry_after))
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Callable[[], UnavailableError], tuple[()]]:

@@ -11,7 +11,7 @@ import typer
 
 from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard.cli import connection, examine, options, output, wording
-from tokenguard.cli.findings import Finding, Findings
+from tokenguard.cli.findings import Finding, Findings, worst_first
 from tokenguard.cli.options import PREFIX, Given
 from tokenguard.cli.probe import Prober
 from tokenguard.errors import KeysUnavailableError
@@ -58,12 +58,12 @@ def doctor(
         env_file,
     )
     with wording.settings_errors(), TokenValidator(**given.settings(audience=_NO_AUDIENCE)) as validator:
-        findings = [finding for authority in validator._authorities for finding in _examine(validator, authority)]  # noqa: SLF001
+        findings = about_issuers(validator)
     if not given.mapping().get(f"{PREFIX}AUDIENCE"):
         step = "give --audience, or set TOKENGUARD_AUDIENCE: a validator does not start without"
         findings.append(Finding("", "audience", "warning", "no audience is set", step))
     findings.extend(_bound(validator))
-    _report(findings, as_json=json)
+    report(findings, as_json=json)
 
 
 def _bound(validator: TokenValidator) -> list[Finding]:
@@ -91,6 +91,11 @@ def _bound(validator: TokenValidator) -> list[Finding]:
     return found
 
 
+def about_issuers(validator: TokenValidator) -> list[Finding]:
+    """What is found of every issuer of `validator`: the listed ones, and those of `Issuers` that it keeps."""
+    return [finding for authority in validator._known for finding in _examine(validator, authority)]  # noqa: SLF001
+
+
 def _examine(validator: TokenValidator, authority: Authority) -> list[Finding]:
     found = Findings(authority.url)
     leeway, timeout, insecure = validator._leeway, validator._timeout, validator._allow_insecure_http  # noqa: SLF001
@@ -102,7 +107,7 @@ def _examine(validator: TokenValidator, authority: Authority) -> list[Finding]:
     settings = authority.issuer.introspection
     if settings is not None:
         own = Prober(timeout, settings.ssl_context)
-        examine.introspection(found, own, authority.url, settings, document, allow_insecure_http=insecure)
+        examine.introspection(found, own, authority, settings, document, allow_insecure_http=insecure)
         prober.exchanges.extend(own.exchanges)
     connection.clocks(found, prober.exchanges, leeway)
     connection.certificates(found, prober.exchanges)
@@ -115,10 +120,13 @@ def _examine(validator: TokenValidator, authority: Authority) -> list[Finding]:
     return found.found
 
 
-def _report(findings: list[Finding], *, as_json: bool) -> None:
+def report(findings: list[Finding], *, as_json: bool) -> None:
+    """Print the worst of them and the verdict of all, and exit."""
     faults = sum(finding.status == "fault" for finding in findings)
     warnings = sum(finding.status == "warning" for finding in findings)
     verdict = "faults" if faults else "warnings" if warnings else "well"
+    selection = worst_first(findings)
+    left_out = selection.faulty + selection.warned + selection.well
     if as_json:
         listed: list[dict[str, Any]] = [
             {
@@ -128,17 +136,31 @@ def _report(findings: list[Finding], *, as_json: bool) -> None:
                 "finding": finding.text,
                 "next_step": finding.next_step or None,
             }
-            for finding in findings
+            for finding in selection.findings
         ]
-        output.as_json({"verdict": verdict, "faults": faults, "warnings": warnings, "findings": listed})
+        not_shown = {
+            "issuers": left_out,
+            "faults": selection.faulty,
+            "warnings": selection.warned,
+            "findings": len(findings) - len(listed),
+        }
+        counts = {"verdict": verdict, "faults": faults, "warnings": warnings, "issuers": selection.issuers}
+        output.as_json({**counts, "not_shown": not_shown, "findings": listed})
     else:
-        for issuer in dict.fromkeys(finding.issuer for finding in findings):
+        for issuer in dict.fromkeys(finding.issuer for finding in selection.findings):
             output.line(issuer or "settings", "bold")
-            own = [finding for finding in findings if finding.issuer == issuer]
+            own = [finding for finding in selection.findings if finding.issuer == issuer]
             output.table(
                 ("area", "finding", "next step"), [(one.status, one.area, one.text, one.next_step) for one in own]
             )
+            if issuer in selection.more:
+                output.line(f"and {selection.more[issuer]} more findings, none of them worse")
             output.line()
+        if left_out:
+            output.line(
+                f"and {left_out} more issuers: {selection.faulty} with faults, {selection.warned} with warnings,"
+                f" {selection.well} well"
+            )
         style = "bold red" if faults else "bold yellow" if warnings else "bold green"
         output.line(f"{verdict}: {faults} faults, {warnings} warnings", style)
     raise typer.Exit(output.REJECTED if faults else output.ACCEPTED)

@@ -106,12 +106,10 @@ def keys(
     if url is None:
         if document is None:
             return
-        url = server_metadata.endpoint(document, "jwks_uri", issuer.url, allow_insecure_http=allow_insecure_http)
+        url = _named(authority, document, "jwks_uri", allow_insecure_http=allow_insecure_http)
         if url is None:
             text = f"the metadata's jwks_uri cannot be used: {shown(document.get('jwks_uri'))}"
-            found.add(
-                "keys", "fault", text, "it must be an https URL; give jwks_uri if the metadata cannot be corrected"
-            )
+            found.add("keys", "fault", text, _step_of_jwks_uri(authority))
             return
     exchange = prober.get(url)
     if urlsplit(url).netloc != urlsplit(issuer.url).netloc:
@@ -122,6 +120,20 @@ def keys(
         return
     if _key_set(found, url, exchange.response.body, frozenset(issuer.allowed)):
         _freshness(found, exchange.response.headers, issuer.jwks_max_age, issuer.jwks_max_stale)
+
+
+def _named(authority: Authority, document: dict[str, Any], name: str, *, allow_insecure_http: bool) -> str | None:
+    """The endpoint that the metadata names, where the validator would ask it: of an issuer that was looked up on its
+    own host only."""
+    url = server_metadata.endpoint(document, name, authority.url, allow_insecure_http=allow_insecure_http)
+    if url is None or authority.is_listed or server_metadata.is_same_host(url, authority.url):
+        return url
+    return None
+
+
+def _step_of_jwks_uri(authority: Authority) -> str:
+    where = "" if authority.is_listed else " on the issuer's own host"
+    return f"it must be an https URL{where}; give jwks_uri if the metadata cannot be corrected"
 
 
 def _key_set(found: Findings, url: str, body: bytes, allowed: frozenset[str]) -> bool:
@@ -181,7 +193,7 @@ def _freshness(found: Findings, headers: Mapping[str, str], default: float, stal
 def introspection(
     found: Findings,
     prober: Prober,
-    issuer: str,
+    authority: Authority,
     settings: Introspection,
     document: dict[str, Any] | None,
     *,
@@ -190,13 +202,11 @@ def introspection(
     """Whether the endpoint accepts this API's credentials: it is asked about an invented token."""
     url = settings.endpoint
     if url is None:
-        url = server_metadata.endpoint(
-            document or {}, "introspection_endpoint", issuer, allow_insecure_http=allow_insecure_http
-        )
+        url = _named(authority, document or {}, "introspection_endpoint", allow_insecure_http=allow_insecure_http)
     if url is None:
         found.add("introspection", "fault", "the metadata names no usable introspection_endpoint", "give endpoint")
         return
-    credentials = settings.credentials(issuer=issuer, now=time.time(), jti=secrets.token_urlsafe(16))
+    credentials = settings.credentials(issuer=authority.url, now=time.time(), jti=secrets.token_urlsafe(16))
     exchange = prober.send(build_request(url, f"tokenguard-doctor-{secrets.token_urlsafe(24)}", credentials))
     if exchange.response is None:
         found.add("introspection", "fault", f"{url}: {exchange.error}", _step(exchange))

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from clocked_validator import living, run_python, unknown, until, until_quiet
+from clocked_validator import descriptors, living, run_python, unknown, until, until_quiet
 from wire_server import WORLDS, Wire, whole
 
 import tokenguard._issuer.key_fetch as fetching_module
@@ -252,7 +252,7 @@ FORKING = """
 import asyncio, os, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from clocked_validator import living
+from clocked_validator import descriptors, living
 
 def child(work):
     pid = os.fork()
@@ -421,8 +421,6 @@ def test_collected_validators_leave_no_thread_no_connection_and_no_warning():
 
 
 def test_file_descriptors_and_threads_stay_over_a_thousand_failing_fetches():
-    from test_io_bounds import descriptors
-
     with living(http_timeout=5) as life:
         token = life.issuer.mint(expires_in=10**9)
         life.outcome(token)

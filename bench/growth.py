@@ -134,25 +134,31 @@ def cache_fill(plan: Plan) -> dict[str, list[Point]]:
             remembering.validate(token)
         few.append((count, each(remembering.validate, tokens[:50])))
         everything.append((count, each(remembering.validate, tokens[:count])))
-        digest.append((count, each(_sha256, tokens[:count])))
+        digest.append((count, each(sha256_of, tokens[:count])))
     return {"remembered, a few of them": few, "remembered, any of them": everything, "one SHA-256 of any": digest}
 
 
-def _sha256(token: str) -> bytes:
+def sha256_of(token: str) -> bytes:
     return sha256(token.encode()).digest()
+
+
+def take_turns(samples: list[Sample], rounds: int, milliseconds: float) -> list[list[float]]:
+    """Microseconds of CPU that each sample takes, round by round, in an order that rotates."""
+    counts = [calibrate(sample, milliseconds) for sample in samples]
+    taken: list[list[float]] = [[] for _ in samples]
+    for round_ in range(rounds):
+        turn = round_ % len(samples)
+        for place in [*range(turn, len(samples)), *range(turn)]:
+            start = time.process_time_ns()
+            samples[place](counts[place])
+            taken[place].append((time.process_time_ns() - start) / counts[place] / 1e3)
+    return taken
 
 
 def measure_series(series: dict[str, list[Point]], plan: Plan) -> dict[str, Any]:
     """Microseconds of CPU at every point, rounds in turns over all points of all lines."""
     places = [(name, at, sample) for name, points in series.items() for at, sample in points]
-    counts = [calibrate(sample, plan.milliseconds) for _, _, sample in places]
-    taken: list[list[float]] = [[] for _ in places]
-    for round_ in range(plan.rounds):
-        turn = round_ % len(places)
-        for place in [*range(turn, len(places)), *range(turn)]:
-            start = time.process_time_ns()
-            places[place][2](counts[place])
-            taken[place].append((time.process_time_ns() - start) / counts[place] / 1e3)
+    taken = take_turns([sample for _, _, sample in places], plan.rounds, plan.milliseconds)
     lines: dict[str, Any] = {}
     for (name, at, _), values in zip(places, taken, strict=True):
         lines.setdefault(name, []).append({"at": at, "microseconds": spread(values)})

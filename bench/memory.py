@@ -57,7 +57,7 @@ def symmetric_validator(size: int) -> Any:
     return TokenValidator(issuer, corpus.AUDIENCE, token_cache_size=size)
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
@@ -72,13 +72,13 @@ def per_token(count: int, *, traced: bool, groups: int = 0, read: bool = False) 
     gc.collect()
     if traced:
         tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0] if traced else _resident()
+    before = tracemalloc.get_traced_memory()[0] if traced else resident_bytes()
     for token in mint(count, groups=groups):
         judged = validator.validate(token)
         if read:
             judged.claims  # noqa: B018
     gc.collect()
-    after = tracemalloc.get_traced_memory()[0] if traced else _resident()
+    after = tracemalloc.get_traced_memory()[0] if traced else resident_bytes()
     payload = next(mint(1, groups=groups)).split(".")[1]
     return {"tokens": count, "bytes": (after - before) / count, "payload_bytes": len(payload) * 3 // 4}
 
@@ -93,7 +93,7 @@ def flood(count: int, size: int) -> dict[str, Any]:
     clock = time.perf_counter_ns
     resident, spent = [], []
     gc.collect()
-    empty = _resident()
+    empty = resident_bytes()
     # The tokens are minted beforehand in batches, so that only `validate` is timed.
     step = max(count // 50, 1)
     minted = mint(count)
@@ -121,7 +121,7 @@ def flood(count: int, size: int) -> dict[str, Any]:
         slowest.append(max(times) / 1e3)
         slowest_uncollected.append(max(uncollected) / 1e3)
         del batch
-        resident.append((_resident() - empty) / 1e6)
+        resident.append((resident_bytes() - empty) / 1e6)
     gc.callbacks.remove(collecting)
     return {
         "tokens": count,

@@ -95,6 +95,12 @@ def _growth(plan: Plan, base: str) -> dict[str, Any]:
     return growth.measure(Plan(plan.rounds, 1, plan.milliseconds / 2, plan.count))
 
 
+def _tenants(plan: Plan, base: str) -> dict[str, Any]:
+    import tenants
+
+    return tenants.measure(plan)
+
+
 PARTS: dict[str, Callable[[Plan, str], dict[str, Any]]] = {
     "new": _new,
     "remembered": _remembered,
@@ -104,6 +110,7 @@ PARTS: dict[str, Callable[[Plan, str], dict[str, Any]]] = {
     "memory": _memory,
     "start": _start,
     "growth": _growth,
+    "tenants": _tenants,
 }
 
 

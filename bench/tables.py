@@ -226,6 +226,31 @@ def _growth(documents: dict[str, Any]) -> list[Table]:
     return [Table("growth", "Growth", ("against", "from, to", "first, µs", "last, µs", "last / first"), rows)]
 
 
+def _tenants(documents: dict[str, Any]) -> list[Table]:
+    if "tenants" not in documents:
+        return []
+    found = documents["tenants"]["results"]
+    rows = [
+        (name, f"{one['microseconds']['median']:.2f}", f"{one['ratio']['median']:.2f}")
+        for name, one in found["remembered"].items()
+    ]
+    kept = found["kept"]
+    memory: list[Row] = [
+        (
+            f"a tenant of {kept['tenants']:,}, with its key and one remembered token: resident",
+            f"{kept['bytes']:,.0f} bytes",
+        ),
+        (f"all {kept['kept']:,} that are kept", f"{kept['bytes'] * kept['tenants'] / 1e6:.0f} MB"),
+        ("its first token, with a fetch that costs no network, µs", f"{kept['first_token_microseconds']:.0f}"),
+        ("a remembered token above one of a listed issuer, µs", _spread(found["above_listed_microseconds"])),
+    ]
+    title = "A remembered token of one of many tenants (ratio to one SHA-256 of it)"
+    return [
+        Table("tenants", title, ("a tenant's token again", "µs", "ratio"), rows),
+        Table("tenants-kept", "What tenants take", ("tenants", "measured"), memory),
+    ]
+
+
 @dataclass(frozen=True)
 class Target:
     """A figure that the project has promised itself: where it stands in the results, and its bound."""
@@ -349,6 +374,12 @@ TARGETS = (
             ("remembered tokens", "remembered, a few of them"),
         )
     ),
+    Target(
+        "growth with tenants, remembered: last / first",
+        "tenants",
+        lambda found: float(found["last_over_first"]),
+        1.1,
+    ),
 )
 
 
@@ -358,5 +389,5 @@ def _targets(documents: dict[str, Any]) -> list[Table]:
 
 
 def tables(documents: dict[str, Any]) -> list[Table]:
-    makers = (_targets, _new, _remembered, _bound, _frameworks, _servers, _memory, _start, _growth)
+    makers = (_targets, _new, _remembered, _bound, _frameworks, _servers, _memory, _start, _growth, _tenants)
     return [table for make in makers for table in make(documents)]

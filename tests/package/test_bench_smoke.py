@@ -78,6 +78,24 @@ def test_growth_is_measured_point_by_point(bench, plan):
     assert [point["at"] for point in line["points"]] == [1, 5, 10, 20, 50]
 
 
+def test_tenants_are_measured_beside_a_listed_issuer(bench):
+    found = bench("tenants").cost([1, 3], 3, 0.1)
+    assert list(found["remembered"]) == [
+        "one SHA-256",
+        "tokenguard, a listed issuer",
+        "tokenguard, 1 tenant",
+        "tokenguard, 3 tenants",
+    ]
+    assert found["remembered"]["tokenguard, 3 tenants"]["microseconds"]["median"] > 0
+    assert found["last_over_first"] > 0
+    assert (found["kept"]["tenants"], found["kept"]["kept"]) == (3, 3)
+    tables = bench("tables")
+    targets, again, kept = tables.tables({"tenants": {"results": found}})
+    assert targets.rows[0][0] == "growth with tenants, remembered: last / first"
+    assert [row[0] for row in again.rows] == list(found["remembered"])
+    assert kept.rows[1][0] == "all 3 that are kept"
+
+
 def test_import_times_are_read_from_the_interpreter(bench):
     start = bench("start")
     assert start._imports("import xml.dom.minidom") > start._imports("pass") >= 0

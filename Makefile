@@ -196,6 +196,10 @@ bench: bench-peers ## Measure everything beside its peers; write bench/results, 
 bench-quick: $(STAMP) ## The same in under a minute, with the peers that are installed; changes no document
 	@$(BIN)/python bench/run.py --quick $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) ## Real servers for MINUTES=2 each (or REQUESTS=100000) while what they ask fails in turn; a wrong outcome fails it
+	@$(BIN)/python bench/soak.py $(if $(REQUESTS),--requests $(REQUESTS),--minutes $(or $(MINUTES),2)) --json bench/.cache/soak.json $(ARGS)
+
 .PHONY: profile
 profile: $(BENCH)/tools/.stamp ## Where the time goes, by pyinstrument (ARGS="new", "remembered" or "starlette")
 	@$(BENCH)/tools/bin/python bench/profiling.py $(ARGS)

@@ -16,13 +16,13 @@ from listeners import held_port
 
 
 class RedisServer:
-    """`start` it, `kill` it, `freeze` it; the port stays the same, and its own."""
+    """`start` it, `kill` it, `freeze` it; the port stays the same, and its own. `options` are added to its command."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         program = shutil.which("redis-server")
         if program is None:  # before anything is opened that a test would have to close
             pytest.skip("needs redis-server: apt-get install redis-server")
-        self._program = program
+        self._program, self._options = program, options
         self._held = contextlib.ExitStack()
         self.port = self._held.enter_context(held_port())
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -31,7 +31,10 @@ class RedisServer:
 
     def start(self) -> Self:
         self._process = subprocess.Popen(
-            [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            [
+                *(self._program, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no", *self._options),
+            ],
             cwd=self._scratch,
             stdout=subprocess.DEVNULL,
         )
@@ -55,11 +58,14 @@ class RedisServer:
     @contextlib.contextmanager
     def frozen(self):
         """It takes connections and answers nothing."""
-        self._process.send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._process.send_signal(signal.SIGCONT)
+            self.signal(signal.SIGCONT)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def __enter__(self) -> Self:
         return self.start()

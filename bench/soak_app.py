@@ -1,0 +1,84 @@
+"""What `soak.py` serves: `soak_app:over_asgi` by uvicorn, `soak_app:over_wsgi` by gunicorn. Settings: the environment.
+
+The wall clock is the machine's, and an offset in a file that the soak maps too. The other clock runs `SPEED` times as
+fast: pauses of up to half a minute, which nobody waits for here, take seconds.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+from tokenguard import Introspection, Issuer, RevocationList, TokenValidator, asgi, wsgi
+from tokenguard.redis import RedisStore
+
+SPEED = 10
+CACHE_TTL = 2  # seconds of the fast clock here; in Redis, of the machine's
+
+
+def _mapped(path: str) -> mmap.mmap:
+    with Path(path).open("rb") as file:
+        return mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+
+
+_OFFSET = _mapped(os.environ["SOAK_CLOCK"])
+
+
+def clock() -> float:
+    return time.time() + struct.unpack("d", _OFFSET)[0]
+
+
+def monotonic() -> float:
+    return SPEED * time.monotonic()
+
+
+async def _bare_asgi(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def _bare_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+def _validator() -> TokenValidator:
+    issuer, redis = os.environ["SOAK_ISSUER"], os.environ["SOAK_REDIS"]
+    introspection = Introspection(
+        "soak", "secret", endpoint=f"{issuer}/introspect", cache_ttl=CACHE_TTL, negative_ttl=CACHE_TTL, cache_size=1_000
+    )
+    return TokenValidator(
+        Issuer(
+            issuer,
+            jwks_uri=f"{issuer}/keys",
+            introspection=introspection,
+            jwks_max_age=SPEED,
+            jwks_cooldown=SPEED / 2,
+            jwks_max_stale=3_600 * SPEED,
+        ),
+        audience="https://api.example.com",
+        revocations=RevocationList(RedisStore(redis, timeout=1, monotonic=monotonic)),
+        http_timeout=1,
+        allow_insecure_http=True,
+        token_cache_size=1_000,
+        clock=clock,
+        monotonic=monotonic,
+    )
+
+
+over_asgi, over_wsgi = _bare_asgi, _bare_wsgi
+if os.environ["SOAK_GUARD"] == "tokenguard":
+    over_asgi, over_wsgi = (
+        asgi.BearerMiddleware(_bare_asgi, _validator()),
+        wsgi.BearerMiddleware(_bare_wsgi, _validator()),
+    )

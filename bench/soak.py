@@ -36,10 +36,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "tests")]
+sys.path[:0] = [str(HERE.parent / "tests" / "support")]
 
 import redis  # noqa: E402
-from listening import held_port  # noqa: E402
+from listeners import held_port  # noqa: E402
 from redis_server import RedisServer  # noqa: E402
 from soak_issuer import FAULTS  # noqa: E402
 
@@ -291,7 +291,8 @@ class Serving:
         found = [self.process.pid]
         for pid in found:
             for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended
+                    found += map(int, (task / "children").read_text().split())
         return found
 
     def signal(self, number: int) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-BENCH = Path(__file__).parent.parent / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 
 pytestmark = [
     pytest.mark.skipif(not (BENCH / "soak.py").exists(), reason="the sdist comes without bench/"),

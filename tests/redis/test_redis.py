@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 import redis as redis_py
+import redis.asyncio
 from redis_server import RedisServer
 
 from tokenguard._flow import forks
@@ -168,6 +169,32 @@ def test_answers_come_back_with_the_time_that_is_left(store, raw):
     assert store.read_answer(key) is None  # none of ours lives for ever
     store.write_answer(key, b"{}", 0.0001)
     assert raw.ttl(name) == -1
+
+
+class _Late:
+    """A client that reads the clock of Redis a minute before it writes."""
+
+    def time(self):
+        seconds, microseconds = super().time()
+        return seconds - 60, microseconds
+
+
+class _LateAsync:
+    async def time(self):
+        seconds, microseconds = await super().time()
+        return seconds - 60, microseconds
+
+
+async def test_the_time_of_an_answer_runs_while_redis_does_not_read_it(server, raw):
+    late = type("Late", (_Late, redis_py.Redis), {})
+    late_async = type("LateAsync", (_LateAsync, redis_py.asyncio.Redis), {})
+    async with RedisStore((lambda: late(port=server.port), lambda: late_async(port=server.port)), timeout=30) as store:
+        for seconds in (59, 300):
+            store.write_answer(b"k", b"{}", seconds)
+            await store.write_answer_async(b"l", b"{}", seconds)
+            lifetimes = [raw.pttl(name) for name in raw.keys("*")]
+            assert len(lifetimes) == (0 if seconds == 59 else 2)
+            assert all(0 < lifetime <= 240_000 for lifetime in lifetimes)
 
 
 async def test_the_asyncio_client_does_the_same(server, raw):

@@ -20,7 +20,7 @@ from tokenguard.errors import ConfigurationError
 from tokenguard.redis.attempts import Attempts
 from tokenguard.redis.clients import Clients, Factories, factories
 from tokenguard.redis.local_copy import LocalCopy
-from tokenguard.redis.values import answer_of, entry_of, milliseconds
+from tokenguard.redis.values import answer_of, entry_of, milliseconds, moment_of
 
 __all__ = ["RedisStore"]
 
@@ -145,16 +145,24 @@ class RedisStore:
             return answer_of(await pipe.execute())
 
     def write_answer(self, key: bytes, answer: bytes, seconds: float) -> None:
-        """Share an answer for `seconds`."""
+        """Share an answer for `seconds` from now, however late Redis gets it. Two round trips."""
         if lifetime := milliseconds(seconds):
             with self._from_thread() as client:
-                client.set(self._answer(key), answer, px=lifetime)
+                end = moment_of(client.time()) + lifetime
+                with client.pipeline(transaction=True) as pipe:
+                    pipe.set(self._answer(key), answer)
+                    pipe.pexpireat(self._answer(key), end)
+                    pipe.execute()
 
     async def write_answer_async(self, key: bytes, answer: bytes, seconds: float) -> None:
         """`write_answer` for event loops."""
         if lifetime := milliseconds(seconds):
             async with self._from_loop() as client:
-                await client.set(self._answer(key), answer, px=lifetime)
+                end = moment_of(await client.time()) + lifetime
+                async with client.pipeline(transaction=True) as pipe:
+                    pipe.set(self._answer(key), answer)
+                    pipe.pexpireat(self._answer(key), end)
+                    await pipe.execute()
 
     # -- DPoP proofs
     # -----------------------------------------------------------------------------------------------------

@@ -38,3 +38,10 @@ def answer_of(result: Sequence[Any]) -> tuple[bytes, float] | None:
 def milliseconds(seconds: float) -> int:
     """An expiry as Redis takes it."""
     return int(min(seconds * 1000, _LONGEST))
+
+
+def moment_of(result: tuple[int, int]) -> int:
+    """What Redis' clock says, in milliseconds. An end by it holds for a write that a Redis that stood still makes
+    later; one that is counted from the write would keep an answer, and so a revoked token, for longer."""
+    seconds, microseconds = result
+    return seconds * 1000 + microseconds // 1000

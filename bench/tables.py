@@ -241,7 +241,7 @@ def _tenants(documents: dict[str, Any]) -> list[Table]:
             f"{kept['bytes']:,.0f} bytes",
         ),
         (f"all {kept['kept']:,} that are kept", f"{kept['bytes'] * kept['tenants'] / 1e6:.0f} MB"),
-        ("its first token, with a fetch that costs no network, µs", f"{kept['first_token_microseconds']:.0f}"),
+        ("its first token, with a fetch that needs no network, CPU µs", f"{kept['first_token_microseconds']:.0f}"),
         ("a remembered token above one of a listed issuer, µs", _spread(found["above_listed_microseconds"])),
     ]
     title = "A remembered token of one of many tenants (ratio to one SHA-256 of it)"

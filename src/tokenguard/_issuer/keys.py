@@ -295,7 +295,7 @@ class KeySource:
         if recovered:
             self._log.write(_log, logging.WARNING, "issuer %.128r: keys can be fetched again", self.name)
         if changed:
-            self._log.write(_log, logging.INFO, "issuer %.128r: %d keys in use", self.name, len(keys.keys))
+            self._log.write(_log, logging.INFO, "issuer %.128r: keys in use: %d", self.name, len(keys.keys))
         return True
 
     def _failed(self, flight: Flight[bool], error: Exception, *, forced: bool) -> bool | None:

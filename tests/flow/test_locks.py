@@ -283,8 +283,8 @@ def test_records_are_counted_under_a_lock():
 
 def test_log_records_are_counted_under_a_lock():
     log = BoundedLog(now=lambda: 0.0)
-    assert holds(log, lambda: log._admit("kind"), lambda: len(log._kinds))
-    log._admit("kind")
+    assert holds(log, lambda: log._admit("kind", 1.0), lambda: len(log._kinds))
+    log._admit("kind", 1.0)
     assert holds(log, log.flush, lambda: log._kinds["kind"].left_out)
 
 

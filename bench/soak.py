@@ -65,7 +65,7 @@ ANSWER_LIMIT = 30.0  # seconds until a request counts as not answered
 GRACE = {"issuer": 3.5, "redis": 2.0, "server": 2.0}
 # From when on a change must be in force: an answer lives in Redis for soak_app.CACHE_TTL, keys are fetched each second.
 SETTLED = {"opaque": 2.5, "key": 4.0}
-LEAD = 2.0  # how long a key is published before it signs: held sets are a second old at most
+LEAD = 3.0  # how long a key is published before it signs: held sets are a second old at most
 
 ISSUER, REDIS, SERVER = frozenset({"issuer"}), frozenset({"redis"}), frozenset({"server"})
 # What each kind needs: only trouble there makes 503 right.
@@ -311,7 +311,7 @@ class Serving:
 
 
 @contextmanager
-def serve(server: str, world: World, guard: str, log: Path) -> Iterator[Serving]:
+def serve(server: str, world: World, plan: Plan, log: Path) -> Iterator[Serving]:
     with held_port() as port, log.open("wb") as written:
         program, *options = SERVERS[server]
         place = str(port) if server == "uvicorn" else f"127.0.0.1:{port}"
@@ -323,7 +323,8 @@ def serve(server: str, world: World, guard: str, log: Path) -> Iterator[Serving]
                 "SOAK_ISSUER": world.url,
                 "SOAK_REDIS": world.redis.url,
                 "SOAK_CLOCK": str(world.clock_file),
-                "SOAK_GUARD": guard,
+                "SOAK_GUARD": plan.guard,
+                "SOAK_TIMEOUT": str(plan.timeout),
             },
             stdin=subprocess.DEVNULL,
             stderr=written,
@@ -381,6 +382,7 @@ class Plan:
     connections: int = 32
     rest: float = 0.0  # of a connection between two requests
     guard: str = "tokenguard"
+    timeout: float = 1.0  # of the server's calls to the issuer and to Redis
     is_whole: bool = True  # a whole schedule at least
 
 
@@ -397,7 +399,7 @@ class Soak:
         with ExitStack() as stack:
             self.world = World(stack)
             log = self.world.clock_file.with_name("log")
-            self.serving = stack.enter_context(serve(self.server, self.world, self.plan.guard, log))
+            self.serving = stack.enter_context(serve(self.server, self.world, self.plan, log))
             found = asyncio.run(self._run())
             return found | ({"log": log.read_text("utf-8", "replace")[-20_000:]} if found["wrong"] else {})
 

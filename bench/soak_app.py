@@ -54,6 +54,7 @@ def _bare_wsgi(environ: Any, start_response: Any) -> list[bytes]:
 
 def _validator() -> TokenValidator:
     issuer, redis = os.environ["SOAK_ISSUER"], os.environ["SOAK_REDIS"]
+    timeout = float(os.environ["SOAK_TIMEOUT"])
     introspection = Introspection(
         "soak", "secret", endpoint=f"{issuer}/introspect", cache_ttl=CACHE_TTL, negative_ttl=CACHE_TTL, cache_size=1_000
     )
@@ -67,8 +68,8 @@ def _validator() -> TokenValidator:
             jwks_max_stale=3_600 * SPEED,
         ),
         audience="https://api.example.com",
-        revocations=RevocationList(RedisStore(redis, timeout=1, monotonic=monotonic)),
-        http_timeout=1,
+        revocations=RevocationList(RedisStore(redis, timeout=timeout, monotonic=monotonic)),
+        http_timeout=timeout,
         allow_insecure_http=True,
         token_cache_size=1_000,
         clock=clock,

@@ -30,8 +30,8 @@ def soak(monkeypatch):
 
 @pytest.fixture
 def short(soak):
-    """Every trouble, each for a moment, with few requests."""
-    return {"requests": 200, "fault": 0.1, "calm": 0.1, "connections": 8, "rest": 0.05}
+    """Every trouble, each for a moment, with few requests. A machine that stands still is no trouble of the issuer."""
+    return {"requests": 200, "fault": 0.1, "calm": 0.1, "connections": 8, "rest": 0.05, "timeout": 20}
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn"])

@@ -134,7 +134,8 @@ class Troubles:
 class World:
     """The issuer, Redis, the clock of the server, and the tokens."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, timeout: float) -> None:
+        self._timeout = timeout
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._port = stack.enter_context(held_port())
         self.url = f"http://127.0.0.1:{self._port}"
@@ -223,7 +224,8 @@ class World:
             opaque.ending = time.monotonic()
             self._answers[opaque.text] = {"active": False}
             self.write()
-            opaque.ended = time.monotonic() + SETTLED["opaque"]
+            # A question that was sent before is shared until its end, which is at most the timeout away.
+            opaque.ended = time.monotonic() + max(SETTLED["opaque"], self._timeout + 0.5)
         jwt = self.pools["revoked jwt"][-1]
         if jwt.ending == inf:
             jwt.ending = time.monotonic()
@@ -397,7 +399,7 @@ class Soak:
 
     def run(self) -> dict[str, Any]:
         with ExitStack() as stack:
-            self.world = World(stack)
+            self.world = World(stack, self.plan.timeout)
             log = self.world.clock_file.with_name("log")
             self.serving = stack.enter_context(serve(self.server, self.world, self.plan, log))
             found = asyncio.run(self._run())

@@ -77,6 +77,7 @@ def test_another_protocol_needs_a_reader_and_nothing_else(seen, way):
         assert token.scopes >= set(SCOPE)
     weak, bad = ISSUER.mint(), ISSUER.expired()
     assert outcome(guard, Call("/health/live"), way) is None
+    assert guard.serve(Call("/.well-known/oauth-protected-resource")) is None  # no metadata was given
     assert outcome(guard, Call("/orders"), way) is MissingTokenError
     assert (
         outcome(guard, Call("/orders", (("authorization", f"Bearer {weak}".encode()),)), way) is InsufficientScopeError

@@ -347,6 +347,7 @@ def test_the_ca_bundle_is_the_one_that_the_environment_names_now(world, tmp_path
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
         assert exchange(world, server.url).body == b"tls"
         monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
         assert failed(exchange(world, server.url)) == "certificate"
 
 

@@ -209,7 +209,7 @@ def test_s22_every_challenge_that_can_be_produced_is_legal(error, realm, metadat
     if isinstance(error, RejectedError):
         parameters = challenge(headers["WWW-Authenticate"])
         assert parameters.pop("realm") == ("api" if realm is None else realm)
-        assert parameters.pop("resource_metadata", None) == (metadata if answer.status == 401 else None)
+        assert parameters.pop("resource_metadata", None) == (metadata if answer.status in (401, 403) else None)
         assert set(parameters) <= {"error", "error_description", "scope", "acr_values", "max_age"}
         assert parameters.get("error") == type(error).error
         assert parameters.get("error_description") == (type(error).description if type(error).error else None)

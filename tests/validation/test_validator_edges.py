@@ -103,7 +103,9 @@ def test_s24_a_remembered_token_on_a_used_up_stack_is_our_fault_never_the_tokens
         finally:
             sys.setrecursionlimit(limit)
             coroutine.close()
-    assert ConfigurationError in outcomes
+    # From 3.12 on, calls within Python code take so little that the plain way is either not entered or has room enough.
+    if way != "nothing else" or sys.version_info < (3, 12):
+        assert ConfigurationError in outcomes
     assert AccessToken in outcomes
 
 

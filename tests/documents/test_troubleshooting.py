@@ -7,6 +7,7 @@ import pytest
 from real_servers import ROOT
 
 from tokenguard import DPoP, Introspection, Reason, RevocationList
+from tokenguard.client import TokenSource
 from tokenguard.requirements import MaxAge, Role
 from tokenguard.testing import FakeIssuer
 from tokenguard.wsgi import BearerMiddleware
@@ -26,7 +27,7 @@ def answers(caplog):
     caplog.set_level(logging.INFO, "tokenguard")
     seen = set()
 
-    def ask(validator, credential=None, proof=None, **settings):
+    def ask(validator, credential=None, proof=None, app=lambda environ, start: [], **settings):
         caplog.clear()
         statuses = []
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
@@ -34,8 +35,8 @@ def answers(caplog):
             environ["HTTP_AUTHORIZATION"] = credential
         if proof is not None:
             environ["HTTP_DPOP"] = proof
-        app = BearerMiddleware(lambda environ, start: [], validator, **settings)
-        app(environ, lambda status, headers: statuses.append(int(status[:3])))
+        guarded = BearerMiddleware(app, validator, **settings)
+        guarded(environ, lambda status, headers, exc_info=None: statuses.append(int(status[:3])))
         text = next(found[1] for record in caplog.records if (found := LOGGED.search(record.getMessage())))
         seen.add((statuses[0], text))
 
@@ -62,6 +63,8 @@ def test_every_rejection_is_on_the_page(answers):
         answers(issuer.validator(), good)
     introspected = issuer.validator(issuer.as_issuer(introspection=Introspection("api", "secret")))
     opaque = issuer.mint_opaque()
+    with issuer.outage(), TokenSource(issuer.url, "api", "secret", transport=issuer.transport) as tokens:
+        answers(validator, good, app=lambda environ, start: tokens.token())
     with issuer.outage():
         answers(introspected, f"Bearer {opaque}")
     key, url = issuer.client_key(), "https://api.example.com/"

@@ -878,6 +878,18 @@ def test_a_flight_that_was_replaced_may_still_fail_or_succeed():
     assert source.token().access_token == "new"
 
 
+@pytest.mark.parametrize("is_overdue", [True, False])
+def test_the_state_waits_for_no_flight_that_has_ended_without_a_token(is_overdue):
+    source = TokenEndpoint().source()
+    flight = by_hand(source).waits_for
+    assert source.state()[0].next_attempt_in is None
+    if is_overdue:
+        flight.deadline -= 100  # as if its loop stood still
+    else:
+        flight.land(None)
+    assert source.state()[0].next_attempt_in == 0
+
+
 def test_an_abandoned_flight_and_a_server_that_is_left_alone():
     source = TokenEndpoint().source(jitter=lambda: 1.0)
     waiting, other = by_hand(source, scope="a"), by_hand(source, scope="b")

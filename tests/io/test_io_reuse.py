@@ -418,6 +418,23 @@ async def test_a_connection_that_fails_when_it_is_looked_at_is_closed():
     assert stream.closed
 
 
+async def test_a_kept_connection_is_looked_at_without_waiting():
+    class Quiet:
+        closed = False
+        waited: float | None = None
+
+        async def read(self, _max_bytes, timeout):
+            self.waited = timeout
+            raise OSError from TimeoutError()
+
+        async def aclose(self):
+            self.closed = True
+
+    stream = Quiet()
+    await http_module._HeardOnLoops(stream).close_unless_quiet(stream)
+    assert (stream.waited, stream.closed) == (0, False)
+
+
 # -- the octets of one answer
 
 

@@ -213,6 +213,23 @@ def test_ttl_zero_turns_remembering_off():
     for members in (ACTIVE, ACTIVE, {"active": False}, {"active": False}):
         assert stage.ask("opaque-1", reply(members)) == members
     assert stage.asked == 4
+    assert len(stage.asker._answers._negative) == len(stage.asker._answers._positive) == 0
+
+
+def test_a_lifetime_of_a_second_or_less_is_a_lifetime():
+    stage = Stage(cache_ttl=1, negative_ttl=0.5)
+    for members in (ACTIVE, {"active": False}):
+        token = f"opaque-{members['active']}"
+        assert stage.ask(token, reply(members)) == stage.ask(token) == members
+    assert stage.asked == 2
+
+
+@pytest.mark.parametrize(("surplus", "is_remembered"), [(0, True), (1, False)])
+def test_an_answer_of_the_largest_size_is_remembered(surplus, is_remembered):
+    answers = answers_module.Answers(Introspection(client_id="api", client_secret="s3cret", endpoint=ENDPOINT))
+    size = answers_module.MAX_REMEMBERED + surplus
+    fresh = answers.remember(b"digest", ACTIVE, size, asked=0, now=0, at_most=30)
+    assert (fresh, answers.find(b"digest", 0, 0)) == ((30, ACTIVE) if is_remembered else (0, None))
 
 
 def test_an_answer_of_unusual_size_is_used_and_forgotten(stage):

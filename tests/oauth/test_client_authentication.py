@@ -134,6 +134,14 @@ def test_106_with_nothing_new_to_send_one_request_is_made():
     assert endpoint.secrets == ["s3cret-of-orders"]
 
 
+def test_106_a_refusal_for_another_reason_sends_no_other_secret():
+    endpoint = TokenEndpoint((400, {"error": "unauthorized_client"}))
+    with pytest.raises(TokenRefusedError) as caught:
+        endpoint.source(client_secret=("first", "second")).token()
+    assert caught.value.error == "unauthorized_client"
+    assert endpoint.secrets == ["first"]
+
+
 def test_106_at_most_two_requests_an_attempt():
     secrets = iter("abcdef")
     endpoint = TokenEndpoint(*[INVALID_CLIENT] * 4)

@@ -714,6 +714,15 @@ def test_threat_116_what_is_recorded_of_a_request_costs_no_more_beyond_16_kib(li
     assert max(map(len, lines.texts)) < 4_096
 
 
+@pytest.mark.parametrize(("before", "found"), [(126, "r-1"), (127, None)])
+def test_a_record_looks_at_128_fields(issuer, lines, before, found):
+    validator = issuer.validator()
+    audit.enable(validator, request_id_header="X-Request-ID")
+    fields = [*[("X-Other", "o")] * before, ("X-Request-ID", "r-1")]
+    asyncio.run(ask(asgi.BearerMiddleware(plain_asgi, validator), fields=fields))  # after a Host field
+    assert [record["request_id"] for record in lines.records] == [found]
+
+
 def test_a_request_that_cannot_be_read_is_recorded_all_the_same(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator)
@@ -732,7 +741,9 @@ def test_a_request_that_cannot_be_read_is_recorded_all_the_same(issuer, lines):
         ("Basic abc", None),
         ("abc", None),
         ("Bearer abc, Bearer def", None),
+        ("Bearer abc,def", None),
         ("Bearer abc def", None),
+        ("Bearer abc\tdef", None),
         ("Bearer " + "a" * 16_384, "a" * 16_384),
         ("Bearer " + "a" * 16_385, None),
     ],

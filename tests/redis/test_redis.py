@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import redis as redis_py
 import redis.asyncio
+from listeners import Listening
 from redis_server import RedisServer
 
 from tokenguard._flow import forks
@@ -24,6 +25,7 @@ from tokenguard._io.threads import Threads
 from tokenguard._oauth.denylist import MARGIN
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError, InvalidTokenError, Reason
 from tokenguard.redis import RedisStore, attempts
+from tokenguard.redis.clients import factories
 from tokenguard.revocations import Entry, RevocationList
 from tokenguard.testing import Clock, FakeIssuer
 
@@ -326,6 +328,40 @@ def test_redis_killed_and_restarted_mid_run():
         denylist.revoke(seen.issuer, seen.token_id, seen.expires_at)
         with pytest.raises(InvalidTokenError):
             validator.validate(token)
+
+
+class Closing(Listening):
+    """Answers what a client says of itself, and closes the connection at a GET."""
+
+    def __init__(self):
+        super().__init__()
+        self.gets = 0
+
+    def serve(self, connection):
+        while data := connection.recv(65_536):
+            if b"\r\nGET\r\n" in data:
+                self.gets += 1
+                return
+            connection.sendall(b"+OK\r\n" * len(re.findall(rb"(?m)^\*\d+\r$", data)))
+
+
+@pytest.mark.parametrize("world", ["threads", "loops"])
+def test_a_command_whose_connection_is_closed_is_sent_once_more(world):
+    with Closing() as closing:
+        url = closing.url.replace("http:", "redis:") + "?protocol=2"
+        make, make_async = factories(url, timeout=30, connections=1)
+
+        def get():
+            with make() as client:
+                client.get("key")
+
+        async def get_async():
+            async with make_async() as client:
+                await client.get("key")
+
+        with pytest.raises(redis_py.ConnectionError):
+            asyncio.run(get_async()) if world == "loops" else get()
+        assert closing.gets == 2
 
 
 async def test_redis_killed_and_restarted_under_an_event_loop():

@@ -192,7 +192,20 @@ def test_metadata():
     about = metadata("tokenguard-oauth")
     assert about["Requires-Python"] == ">=3.11"
     assert about["License-Expression"] == "Apache-2.0"
-    extras = {"starlette", "fastapi", "flask", "redis", "requests", "otel", "cli", "fast", "all"}
+    adapters = {
+        "starlette",
+        "fastapi",
+        "flask",
+        "django",
+        "drf",
+        "grpc",
+        "mcp",
+        "fastmcp",
+        "aiohttp",
+        "litestar",
+        "gateway",
+    }
+    extras = adapters | {"redis", "requests", "otel", "cli", "fast", "all"}
     assert set(about.get_all("Provides-Extra")) == extras
     required = {line for line in about.get_all("Requires-Dist") if "extra ==" not in line}
     assert {line.partition(">")[0].lower() for line in required} == {

@@ -113,7 +113,7 @@ class BearerMiddleware:
                 await _answer(served, "", scope, send)
                 return
         try:
-            token = await guard.judge_async(scope, guard.required)
+            token = await guard.validate_async(scope, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             rejection = guard.reject(error, scope)
             if kind == "http":

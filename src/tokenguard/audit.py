@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard._observe.events import Asked, Judged, Outbound, Outcome, Way
+from tokenguard._observe.events import Asked, Decision, Outbound, Outcome, Way
 from tokenguard._observe.redact import Redaction
 from tokenguard._settings import is_field_name, number, switch
 from tokenguard.errors import ConfigurationError
@@ -186,7 +186,7 @@ class _Audit:
         self._longest = longest
         self.failures = BoundedLog()
 
-    def judged(self, event: Judged) -> None:
+    def decided(self, event: Decision) -> None:
         """Write a record, or count it among those that are left out."""
         accepted = event.outcome == "accepted"
         if (accepted and not self._accepted) or not _log.isEnabledFor(logging.INFO):
@@ -215,7 +215,7 @@ class _Audit:
             _write({"time": _moment(self._clock()), "outcome": "left_out", "left_out": left_out})
         self.failures.flush()
 
-    def _record(self, event: Judged, left_out: dict[str, int]) -> dict[str, Any]:
+    def _record(self, event: Decision, left_out: dict[str, int]) -> dict[str, Any]:
         sent, is_one = self._sent(event)
         redaction = Redaction(sent)
         shown = redaction.shown
@@ -249,13 +249,13 @@ class _Audit:
             "left_out": left_out,
         }
 
-    def _sent(self, event: Judged) -> tuple[str, bool]:
+    def _sent(self, event: Decision) -> tuple[str, bool]:
         try:
             return event.sent(self._longest + 1)
         except Exception:  # noqa: BLE001 - a request that cannot be read still needs a record
             return "", False
 
-    def _more(self, event: Judged, redaction: Redaction) -> dict[str, object]:
+    def _more(self, event: Decision, redaction: Redaction) -> dict[str, object]:
         """The application's own fields."""
         try:
             given: object = self._fields_of(event.request, event.evidence.token)  # type: ignore[misc]

@@ -132,10 +132,10 @@ class BearerToken(SecurityBase):
             optional = guard.required is OPTIONAL and asked is None
             needed = _required(tuple(security_scopes.scopes), asked, optional)
         except ConfigurationError as error:
-            rejection = guard.refuse(scope, error)
+            rejection = guard.note_and_reject(scope, error)
         else:
             try:
-                token = await guard.judge_async(scope, needed)
+                token = await guard.validate_async(scope, needed)
             except Exception as error:  # noqa: BLE001 - anything unexpected rejects
                 rejection = guard.reject(error, scope)
             else:

@@ -251,7 +251,7 @@ def _judge(needed: Requirement) -> None:
     """Bind this request's token, which is good, or None where `needed` lets it pass without."""
     this = _this_request()
     try:
-        token = _guard().judge(this.environ, needed)
+        token = _guard().validate(this.environ, needed)
     except TokenGuardError as error:
         vars(this)[_NOTED] = error
         raise

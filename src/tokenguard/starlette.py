@@ -103,7 +103,7 @@ def _judge(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
     guard = scope.get(GUARD_KEY)
     if not isinstance(guard, Guard):
         error = ConfigurationError("no middleware in front: add tokenguard.asgi.BearerMiddleware to the app")
-        return UNGUARDED.refuse(scope, error, needed, name="starlette")
+        return UNGUARDED.note_and_reject(scope, error, needed, name="starlette")
     try:
         guard.check(scope, scope.get(TOKEN_KEY), needed, name="starlette")
     except TokenGuardError as error:

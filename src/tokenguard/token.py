@@ -1,7 +1,7 @@
 """`AccessToken`: what a caller holds once every check has passed.
 
-Owns: the shape of a judged token, and that nothing of it can be changed. Must not know: how it was judged, raw tokens,
-HTTP.
+Owns: the shape of an accepted token, and that nothing of it can be changed. Must not know: how it was validated, raw
+tokens, HTTP.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class AccessToken:
         )
 
 
-def judged(
+def accepted_token(
     issuer: str,
     subject: str | None,
     client_id: str | None,

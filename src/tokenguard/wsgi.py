@@ -90,7 +90,7 @@ class BearerMiddleware:
             if served is not None:
                 return _answer(served, environ, start_response)
         try:
-            token = environ[TOKEN_KEY] = guard.judge(environ, guard.required)
+            token = environ[TOKEN_KEY] = guard.validate(environ, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return _answer(guard.reject(error, environ), environ, start_response)
         start = _Start(start_response)

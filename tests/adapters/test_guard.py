@@ -62,8 +62,8 @@ class CallReader:
 def outcome(guard, call, way):
     try:
         if way == "sync":
-            return guard.judge(call, guard.required)
-        return asyncio.run(guard.judge_async(call, guard.required))
+            return guard.validate(call, guard.required)
+        return asyncio.run(guard.validate_async(call, guard.required))
     except Exception as error:  # noqa: BLE001 - each must be ours
         return type(error)
 
@@ -100,7 +100,7 @@ def test_the_audit_describes_a_request_by_its_reader(caplog):
     audit.enable(validator, accepted=True, request_id_header="X-Request-ID")
     guard = Guard("calls", CallReader(), validator)
     call = Call("/orders", (("authorization", f"Bearer {GOOD}".encode()), ("x-request-id", b"7")))
-    assert guard.judge(call, guard.required) is not None
+    assert guard.validate(call, guard.required) is not None
     [record] = [record.audit for record in caplog.records if record.name == "tokenguard.audit"]
     assert (record["door"], record["method"], record["path"], record["request_id"]) == ("calls", "POST", "/orders", "7")
 
@@ -109,7 +109,7 @@ def test_what_is_no_credential_is_no_validation():
     seen = []
 
     class Observer:
-        def judged(self, event):
+        def decided(self, event):
             seen.append(event.reason)
 
         def validated(self, way, outcome, seconds):

@@ -133,7 +133,7 @@ def test_who_came_without_a_token_is_no_outcome():
     validator, seen = ISSUER.validator(), []
 
     class Observer:
-        def judged(self, event):
+        def decided(self, event):
             seen.append(event.outcome)
 
         def validated(self, *_): ...

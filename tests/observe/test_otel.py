@@ -39,7 +39,7 @@ from tokenguard import (
 )
 from tokenguard._flow import forks
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard._observe.events import Judged, outcome_of
+from tokenguard._observe.events import Decision, outcome_of
 from tokenguard._observe.evidence import Evidence, attach_claims, attach_issuer, evidence
 from tokenguard._observe.observers import Observers, within_adapter
 from tokenguard.otel import key_gauges, validations
@@ -461,7 +461,7 @@ class Recorder:
     def __init__(self, events):
         self.events = events
 
-    def judged(self, event):
+    def decided(self, event):
         self.events.append(event)
 
     def validated(self, way, outcome, seconds):
@@ -688,12 +688,12 @@ def test_without_an_observer_a_remembered_token_costs_one_test_more(monkeypatch)
 
 
 def test_the_repr_of_an_event_shows_neither_request_nor_credential():
-    event = Judged(
+    event = Decision(
         "asgi", "accepted", "", "", Evidence("https://issuer.example", True, "c", "j", "s"), (), "q", "token"
     )
     evidence = "Evidence(issuer='https://issuer.example', verified=True)"
     assert repr(event) == (
-        f"Judged(door='asgi', outcome='accepted', error='', reason='', evidence={evidence}, required=())"
+        f"Decision(door='asgi', outcome='accepted', error='', reason='', evidence={evidence}, required=())"
     )
     assert Observers((), BoundedLog()).members == ()
 

@@ -1,7 +1,7 @@
-"""What every adapter is made of: settings prepared once, and one judgement that every request of every adapter takes.
+"""What every adapter is made of: settings prepared once, and one validation of every request.
 
-Owns: `Guard.judge` and `Guard.judge_async`, watched or not; `Guard.note`, for every outcome; the marks on decorated
-views. Must not know: any framework, any protocol (see `request`), status codes, what makes a token good.
+Owns: `Guard.validate` and `Guard.validate_async`, observed or not; `Guard.note`, for every outcome; the marks on
+decorated views. Must not know: any framework, any protocol (see `request`), status codes, what makes a token good.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tokenguard._oauth.credential import (
     is_usual_token,
 )
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard._observe.events import judged, outcome_of
+from tokenguard._observe.events import decision, outcome_of
 from tokenguard._observe.observers import Observers, within_adapter
 from tokenguard._observe.redact import origin_of
 from tokenguard._observe.run import Run
@@ -62,7 +62,7 @@ _SKIPPED: Final = len(_PREFIX)
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _SCOPES: Final = "_tokenguard_scopes"  # on an error: what the route would ask of a token
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
-_DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something stands in for one
+_DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
 _PROVED: Final = "tokenguard.proved"
 _FAILED: Final = "the guard failed; the log says where"
 
@@ -72,8 +72,8 @@ _log = logging.getLogger("tokenguard")
 _LAST_RESORT = reject(None)
 
 
-class _StoodIn(NamedTuple):
-    """What something that stands in for a validator is asked."""
+class _Replaced(NamedTuple):
+    """The call of something that replaces a validator."""
 
     raw: str
     arguments: dict[str, Any]
@@ -98,8 +98,8 @@ class Guard(Generic[R]):
     `name` tells the adapters apart, `reader` reads their requests. Raises `ConfigurationError` for a bad setting.
     `validator` is None only for `UNGUARDED`; then every request that needs it ends in a `ConfigurationError`.
 
-    An adapter asks `judge` or `judge_async` and answers what these raise by `reject`. What else it decides by itself
-    passes `refuse`, or `check` where a token was judged before.
+    An adapter asks `validate` or `validate_async` and answers what these raise by `reject`. What else it decides by
+    itself passes `note_and_reject`, or `check` where a token was validated before.
     """
 
     __slots__ = (
@@ -146,7 +146,7 @@ class Guard(Generic[R]):
                 "header and dpop exclude each other: a bound token comes in Authorization, under its own scheme"
             )
         self._log = BoundedLog()
-        with suppress(Exception):  # a validator's stand-in need not flush it
+        with suppress(Exception):  # a validator's replacement need not flush it
             validator.logs.add(self._log)  # type: ignore[union-attr]
         self.required = asked_for(both(scope, require), optional=optional)
         self.public = public_paths(public) or None
@@ -154,9 +154,9 @@ class Guard(Generic[R]):
         self.resource_metadata, self.metadata = metadata_of(resource_metadata, validator)
         self.show_reason = switch("show_reason", show_reason)
 
-    # ------------------------------------------------------------------------------------------------------ judging
+    # --------------------------------------------------------------------------------------------------- validation
 
-    def judge(self, request: R, required: Requirement) -> AccessToken | None:
+    def validate(self, request: R, required: Requirement) -> AccessToken | None:
         """The token of `request`, which is good; None on a public path, and without credentials where `required` is
         `OPTIONAL`.
 
@@ -165,7 +165,7 @@ class Guard(Generic[R]):
         run = None
         try:
             validator: Any = self.validator
-            # Whatever stands in for the validator or for a method of it, by whatever means, is asked instead.
+            # Whatever replaces the validator or a method of it, by whatever means, is called instead.
             known: Any = None
             ours = self._validate
             if ours is not None:
@@ -178,7 +178,7 @@ class Guard(Generic[R]):
             found = self._begin(request, required, known, run)
             if run is None and isinstance(found, AccessToken):
                 return found
-            if isinstance(found, _StoodIn):
+            if isinstance(found, _Replaced):
                 with within_adapter(validator):
                     token = checked(validator.validate(found.raw, **found.arguments))
                 found = self._keep(request, found, token)
@@ -193,8 +193,8 @@ class Guard(Generic[R]):
             raise ConfigurationError(_FAILED) from None
         return self._passed(request, found, required, run)
 
-    async def judge_async(self, request: R, required: Requirement) -> AccessToken | None:
-        """`judge` for event loops."""
+    async def validate_async(self, request: R, required: Requirement) -> AccessToken | None:
+        """`validate` for event loops."""
         run = None
         try:
             validator: Any = self.validator
@@ -210,7 +210,7 @@ class Guard(Generic[R]):
             found = self._begin(request, required, known, run)
             if run is None and isinstance(found, AccessToken):
                 return found
-            if isinstance(found, _StoodIn):
+            if isinstance(found, _Replaced):
                 with within_adapter(validator):
                     token = checked(await validator.validate_async(found.raw, **found.arguments))
                 found = self._keep(request, found, token)
@@ -226,7 +226,8 @@ class Guard(Generic[R]):
         return self._passed(request, found, required, run)
 
     def check(self, request: R, token: AccessToken | None, required: Requirement, *, name: str) -> AccessToken | None:
-        """A token that was judged before, asked for `required` by the adapter `name`. Noted, and raises, as `judge`."""
+        """A token that was validated before, checked for `required` by the adapter `name`. Noted and raises as
+        `validate` does."""
         if token is None and required is OPTIONAL:
             return None
         try:
@@ -242,8 +243,8 @@ class Guard(Generic[R]):
 
     def _begin(
         self, request: R, required: Requirement, known: TokenValidator | None, run: Run | None
-    ) -> AccessToken | Flow[AccessToken] | _StoodIn | None:
-        """The token at once, or the flow that judges; what to ask where something stands in for `known`, the validator;
+    ) -> AccessToken | Flow[AccessToken] | _Replaced | None:
+        """The token at once, or the flow that gets it; what to call where something replaces `known`, the validator;
         None where no token is needed."""
         if self.validator is None:  # first: a request without credentials must not hide that nothing is guarded
             raise ConfigurationError("no validator is set for this guarded app: give it one")
@@ -280,7 +281,7 @@ class Guard(Generic[R]):
         run: Run | None,
         values: list[str],
         query: str,
-    ) -> AccessToken | Flow[AccessToken] | _StoodIn | None:
+    ) -> AccessToken | Flow[AccessToken] | _Replaced | None:
         """What is spelled another way than nearly all credentials, or is none, or comes with a proof."""
         under_dpop = False
         try:
@@ -299,15 +300,15 @@ class Guard(Generic[R]):
         said = None
         if under_dpop or required.needs_request or self.mtls is not None:
             said = self._read(request, required, DPOP if under_dpop else SCHEME)
-        stood_in = _StoodIn(raw, _arguments(required, said), said)
+        replaced = _Replaced(raw, _arguments(required, said), said)
         if known is None:
-            return stood_in
+            return replaced
         if run is not None:
             run.start()
         begun = known._begin_text(raw, required, None, said, run)
         if isinstance(begun, AccessToken):
-            return self._keep(request, stood_in, begun)
-        return self._keeping(request, stood_in, begun) if under_dpop else begun
+            return self._keep(request, replaced, begun)
+        return self._keeping(request, replaced, begun) if under_dpop else begun
 
     def _resource(self, request: R, required: Requirement) -> ResourceRequest | None:
         """What `request` said, where a requirement looks at it."""
@@ -341,8 +342,8 @@ class Guard(Generic[R]):
         except MalformedCertificateError:
             return None, None
 
-    # One proof is used once for one request, whatever judges it by one validator. A copy of the request that is for
-    # something else is judged anew.
+    # One proof is used once for one request, whatever validates it by one validator. A copy of the request that is
+    # for something else is validated anew.
 
     def _proved(self, request: R, raw: str) -> _Proved | None:
         """The verdict of this validator on this very request."""
@@ -357,7 +358,7 @@ class Guard(Generic[R]):
                 return proved  # type: ignore[no-any-return]
         return None
 
-    def _keep(self, request: R, asked: _StoodIn, token: AccessToken) -> AccessToken:
+    def _keep(self, request: R, asked: _Replaced, token: AccessToken) -> AccessToken:
         said = asked.said
         if said is not None and said.scheme == DPOP:
             reader = self.reader
@@ -373,7 +374,7 @@ class Guard(Generic[R]):
             reader.keep(request, _PROVED, (*(reader.kept(request, _PROVED) or ()), proved))
         return token
 
-    def _keeping(self, request: R, asked: _StoodIn, flow: Flow[AccessToken]) -> Flow[AccessToken]:
+    def _keeping(self, request: R, asked: _Replaced, flow: Flow[AccessToken]) -> Flow[AccessToken]:
         return self._keep(request, asked, (yield from flow))
 
     def nonce(self, request: R) -> str | None:
@@ -424,8 +425,8 @@ class Guard(Generic[R]):
                 vars(error)[_SCOPES] = (self.required if required is NOTHING else required).scopes
         observer = _observer_of(self.validator)
         if observer is not None:
-            observer.judged(
-                judged(
+            observer.decided(
+                decision(
                     name or self.name,
                     token,
                     error,
@@ -468,8 +469,10 @@ class Guard(Generic[R]):
             return None
         return self.metadata.answer(self.reader.method(request), self.reader.path(request), self.required, apps)
 
-    def refuse(self, request: R, error: BaseException, required: Requirement = NOTHING, *, name: str = "") -> Rejection:
-        """Note an outcome that `judge` did not raise, and answer it."""
+    def note_and_reject(
+        self, request: R, error: BaseException, required: Requirement = NOTHING, *, name: str = ""
+    ) -> Rejection:
+        """Note an outcome that `validate` did not raise, and answer it."""
         self.note(request, None, error, required, name=name)
         return self.reject(error, request)
 
@@ -477,7 +480,7 @@ class Guard(Generic[R]):
 def _observer_of(validator: object) -> Observers | None:
     try:
         return getattr(validator, "observer", None)
-    except Exception:  # noqa: BLE001 - a stand-in that fails at everything must still be answered with 500
+    except Exception:  # noqa: BLE001 - a replacement that fails at everything must still be answered with 500
         return None
 
 
@@ -520,7 +523,7 @@ def usable(validator: TokenValidator) -> TokenValidator:
 
 
 def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
-    """`validate` and `validate_async` as tokenguard wrote them, for a validator that is no stand-in, and what checks
+    """`validate` and `validate_async` as tokenguard wrote them, for a validator that nothing replaces, and what checks
     one more requirement."""
     if validator is None:
         return None, None, _check_by_default
@@ -534,13 +537,13 @@ def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
 
 def _setting(validator: object, name: str, kind: type[T]) -> T | None:
     found = None
-    with suppress(Exception):  # a stand-in that fails at everything
+    with suppress(Exception):  # a replacement that fails at everything
         found = getattr(validator, name, None)
     return found if isinstance(found, kind) else None
 
 
 def _arguments(required: Requirement, said: ResourceRequest | None) -> dict[str, Any]:
-    """The arguments for whatever stands in for a validator: as few as there can be."""
+    """The arguments for whatever replaces a validator: as few as there can be."""
     if said is None and required.is_scope_only:
         return {"scope": required}
     return {"require": required, "request": said}

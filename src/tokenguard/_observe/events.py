@@ -56,7 +56,7 @@ Sent = Callable[[int], tuple[str, bool]]
 
 
 @dataclass(slots=True, eq=False)
-class Judged:
+class Decision:
     """One outcome at one adapter. `error` is the error's class; `reason` is a `Reason`, or a constant word for other
     failures. Both are "" if the token was accepted."""
 
@@ -70,20 +70,20 @@ class Judged:
     sent: Sent = field(repr=False)  # reads the request again: most observers do not need it
 
 
-def judged(
+def decision(
     door: str,
     token: AccessToken | None,
     error: BaseException | None,
     required: tuple[str, ...],
     request: Asked | None,
     sent: Sent,
-) -> Judged:
+) -> Decision:
     """The event for a token that was accepted, or a request that ended in `error`."""
     outcome, reason = outcome_of(error)
     if isinstance(error, InsufficientScopeError | InsufficientAuthenticationError):
         required = error.required
     kind = "" if error is None else type(error).__name__
-    return Judged(door, outcome, kind, reason, evidence(token, error), required, request, sent)
+    return Decision(door, outcome, kind, reason, evidence(token, error), required, request, sent)
 
 
 def outcome_of(error: BaseException | None) -> tuple[Outcome, str]:

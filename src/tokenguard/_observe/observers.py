@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard._observe.events import Judged, Outbound, Outcome, Way
+from tokenguard._observe.events import Decision, Outbound, Outcome, Way
 
 _log = logging.getLogger("tokenguard")
 
@@ -24,7 +24,7 @@ class Observer(Protocol):
     """Receives events, in the thread or task in which they happen. It must be quick; if it fails, the outcome
     stands."""
 
-    def judged(self, event: Judged) -> None:
+    def decided(self, event: Decision) -> None:
         """One outcome, once for each adapter that reports it."""
         ...
 
@@ -63,10 +63,10 @@ class Observers:
         self._bounded = log
         renew_after_fork(self)
 
-    def judged(self, event: Judged) -> None:
+    def decided(self, event: Decision) -> None:
         for member in self.members:
             try:
-                member.judged(event)
+                member.decided(event)
             except Exception as error:  # noqa: BLE001 - whatever it was, the outcome stands
                 self._failed(member, error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from tokenguard._observe.events import DIRECT, Way, judged, outcome_of
+from tokenguard._observe.events import DIRECT, Way, decision, outcome_of
 from tokenguard._observe.observers import Observers, is_direct
 from tokenguard.token import AccessToken
 
@@ -67,7 +67,7 @@ class DirectRun(Run):
             return  # cancelled or interrupted: there was no outcome
         self.end(error)
         if self._direct:
-            self._observer.judged(judged(DIRECT, self.token, error, self.required, None, self._sent))
+            self._observer.decided(decision(DIRECT, self.token, error, self.required, None, self._sent))
 
     def _sent(self, longest: int) -> tuple[str, bool]:
         return (self._raw[:longest], True) if isinstance(self._raw, str) else ("", False)

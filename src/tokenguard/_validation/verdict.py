@@ -12,7 +12,7 @@ from tokenguard._issuer.trusted_issuer import Authority
 from tokenguard._jose.jwk import Key
 from tokenguard._jose.key_set import KeySet
 from tokenguard._oauth import party, scope
-from tokenguard.token import UNBOUND, AccessToken, freeze, judged
+from tokenguard.token import UNBOUND, AccessToken, accepted_token, freeze
 
 
 class Basis:
@@ -47,7 +47,7 @@ def access_token(
     """
     get = claims.get
     cnf = get("cnf")
-    return judged(
+    return accepted_token(
         authority.url,
         get("sub") or None,
         party.client_id(claims, authority.client_id_claims),

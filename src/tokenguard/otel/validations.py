@@ -12,7 +12,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import StatusCode, TracerProvider
 
-from tokenguard._observe.events import Judged, Outbound, Outcome, Way
+from tokenguard._observe.events import Decision, Outbound, Outcome, Way
 from tokenguard.otel.key_gauges import TENANTS
 from tokenguard.otel.outbound_calls import ISSUER, UNKNOWN, OutboundCalls
 
@@ -56,7 +56,7 @@ class Telemetry:
 
     # -- events --------------------------------------------------------------------------------------------------------
 
-    def judged(self, event: Judged) -> None:
+    def decided(self, event: Decision) -> None:
         """Count a verdict; a span for a rejection, in the trace of the request."""
         attributes = {
             "tokenguard.door": event.door,

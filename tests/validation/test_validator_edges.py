@@ -201,6 +201,6 @@ def test_a_stand_in_that_fails_at_everything_is_answered():
         def validate(self, raw, *, scope): ...
 
     guard = Guard("wsgi", WsgiReader(), Broken())
-    rejection = guard.refuse({"REQUEST_METHOD": "GET"}, RuntimeError("secret"))
+    rejection = guard.note_and_reject({"REQUEST_METHOD": "GET"}, RuntimeError("secret"))
     assert rejection.status == 500
     assert b"secret" not in rejection.body

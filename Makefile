@@ -213,11 +213,29 @@ lock: | $(BIN)/python ## Write dev.lock and docs.lock anew from pyproject.toml (
 	  $(if $(KEEP),,--upgrade) --no-emit-package tokenguard-oauth --custom-compile-command "make lock" -o dev.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group docs \
 	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o docs.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group release \
+	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o release.lock
 
-.PHONY: dist
-dist: $(STAMP) ## Build the wheel and the sdist into dist/
-	@$(PIP) install build
-	@$(BIN)/python -m build --quiet --outdir dist
+RELEASE := .venv-release
+
+$(RELEASE)/.stamp: release.lock | $(BIN)/python
+	@test -x $(RELEASE)/bin/python || $(BIN)/python -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r release.lock
+	@touch $@
+
+.PHONY: release
+release: $(RELEASE)/.stamp ## Build wheel, sdist, bill of materials and provenance of the last commit into dist/, twice, and compare
+	@sh tools/release.sh $(RELEASE)
+
+.PHONY: extras
+extras: $(STAMP) ## Install each extra of dist/ alone on every Python that is here and import what it is for (EXTRA="django")
+	@$(PIP) install uv
+	@sh tools/extras.sh $(BIN)/uv
+
+.PHONY: test-sdist
+test-sdist: $(STAMP) ## Run the tests of the sdist in dist/, in an environment of its own
+	@rm -rf build/sdist && mkdir -p build/sdist && tar -xzf dist/*.tar.gz --strip-components 1 -C build/sdist
+	@$(MAKE) --no-print-directory -C build/sdist test ARGS="--quiet"
 
 .PHONY: clean
 clean: ## Remove what the targets made

@@ -1,0 +1,36 @@
+# Installs each extra alone into an empty environment, on each Python that is here, and imports what it is for.
+#
+# EXTRA=django does one. A module that needs a framework which its extra does not bring fails here and nowhere else: every
+# other environment has all of them.
+set -eu
+wheel=$(ls dist/*.whl)
+modules() {
+  case $1 in
+    starlette | fastapi | flask | redis | requests | drf | grpc | mcp | fastmcp | aiohttp | litestar | otel | cli) echo "tokenguard.$1" ;;
+    django) echo "tokenguard.django" ;;
+    gateway) echo "tokenguard.gateway" ;;
+    fast) echo "pybase64 tokenguard" ;;
+    all) echo "tokenguard.fastapi tokenguard.flask tokenguard.redis tokenguard.cli" ;;
+    "") echo "tokenguard tokenguard.asgi tokenguard.wsgi tokenguard.testing tokenguard.client tokenguard.httpx" ;;
+  esac
+}
+names=${EXTRA-"- $(sed -n '/^\[project.optional-dependencies\]/,/^$/s/^\([a-z]*\) = .*/\1/p' pyproject.toml)"}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+for python in $(sh tools/pythons.sh); do
+  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  for name in $names; do
+    extra=${name#-}
+    rm -rf "$work/venv"
+    "$1" venv --quiet --python "$python" "$work/venv"
+    "$1" pip install --quiet --python "$work/venv/bin/python" "tokenguard-oauth${extra:+[$extra]} @ file://$PWD/$wheel" || { failed=1; continue; }
+    code="$(for module in $(modules "$extra"); do echo "import $module"; done)"
+    if (cd "$work" && "$work/venv/bin/python" -W error -c "$code"); then
+      echo "$version ${extra:-(none)}: ok"
+    else
+      echo "$version ${extra:-(none)}: failed"; failed=1
+    fi
+  done
+done
+exit $failed

@@ -7,7 +7,7 @@ from flask import Blueprint, Flask, redirect, request
 from flask.views import MethodView
 from flask_cors import CORS, cross_origin
 from raw_requests import ask_wsgi
-from test_front_doors import bearer
+from request_table import bearer
 
 from tokenguard import ConfigurationError
 from tokenguard._adapters.guard import marks

@@ -12,8 +12,7 @@ import traceback
 import warnings
 
 import pytest
-from raw_requests import ask, ask_wsgi
-from test_vectors import FILES, Front, fields_of
+from vector_runs import FILES, Protected, fields_of
 from vectors import minting as m
 
 from tokenguard import ConfigurationError, Introspection, Issuer, TokenGuardError, TokenValidator, asgi, wsgi
@@ -61,17 +60,17 @@ def parts_of(vector):
     return {word[:24] for word in words if len(word) >= 16} | {word[-24:] for word in words if len(word) >= 16}
 
 
-def told(doors, vector, loop):
+def shown(protected, vector):
     """Everything that a client, an operator or a debugger may see of one vector."""
     if "token" in vector:
         try:
-            yield repr(doors.validator.validate(vector["token"], scope=doors.scope))
+            yield repr(protected.validator.validate(vector["token"], scope=protected.scope))
         except TokenGuardError as error:
             yield "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
     if vector["status"] is None:
         return
-    for ask_it, door in ((lambda *a, **k: loop.run(ask(*a, **k)), "asgi"), (ask_wsgi, "flask")):
-        answer = ask_it(getattr(doors, door), fields=fields_of(vector), query=vector.get("query", ""))
+    for column in protected.columns.values():
+        answer = column.ask("GET", vector.get("query", ""), fields_of(vector))
         assert all(value.isprintable() for _, value in answer.headers)
         yield repr(answer.headers) + answer.body.decode()
 
@@ -79,15 +78,14 @@ def told(doors, vector, loop):
 @pytest.mark.parametrize("file", FILES)
 def test_s17_nothing_of_a_token_is_seen_again(file, ear):
     """S17."""
-    fronts = {}
-    with asyncio.Runner() as loop, warnings.catch_warnings(record=True) as warned:
+    by_settings = {}
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         for vector in FILES[file]["vectors"]:
             name = vector["settings"]
-            if name not in fronts:
-                fronts[name] = Front(FILES[file]["settings"][name])
-            doors = fronts[name]
-            seen = "\n".join([*told(doors, vector, loop), *ear.heard, *(str(one.message) for one in warned)])
+            if name not in by_settings:
+                by_settings[name] = Protected(FILES[file]["settings"][name])
+            seen = "\n".join([*shown(by_settings[name], vector), *ear.heard, *(str(one.message) for one in warned)])
             ear.heard.clear()
             for part in parts_of(vector):
                 assert part not in seen, vector["id"]

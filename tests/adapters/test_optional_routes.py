@@ -10,11 +10,11 @@ from fastapi import FastAPI, Security
 from flask import Flask
 from observed_validators import WAYS
 from raw_requests import ask, ask_wsgi, connect
+from request_table import bearer, plain_asgi, plain_wsgi
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
-from test_front_doors import bearer, plain_asgi, plain_wsgi
 
 from tokenguard import (
     ConfigurationError,

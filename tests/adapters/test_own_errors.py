@@ -17,12 +17,12 @@ from flask import Blueprint, Flask, jsonify
 from gunicorn.config import Config
 from gunicorn.http.wsgi import Response as gunicorn_response  # noqa: N813 - a plain function here
 from raw_requests import Answer, ask, ask_scope, ask_wsgi, connect, environ, http_scope
+from request_table import SETTINGS, bearer
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
-from test_front_doors import SETTINGS, bearer
 
 from tokenguard import (
     ConfigurationError,

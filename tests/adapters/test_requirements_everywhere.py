@@ -7,14 +7,10 @@ from functools import partial
 from typing import Annotated
 
 import pytest
-from fastapi import Depends, FastAPI, Security, WebSocket
-from flask import Flask
+from fastapi import Depends, FastAPI, Security
 from observed_validators import WAYS
-from raw_requests import Answer, ask, ask_scope, ask_wsgi, challenge, connect, http_scope
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route, WebSocketRoute
+from raw_requests import ask, ask_scope, ask_wsgi, challenge, http_scope
+from request_table import by_asgi, columns, plain_asgi, plain_wsgi
 
 from tokenguard import (
     AccessToken,
@@ -46,108 +42,8 @@ def validator():
     return ISSUER.validator(ISSUER.as_issuer(role_claims=["roles"]))
 
 
-# -- the adapters ------------------------------------------------------------------------------------------------------
-
-
-async def plain_asgi(scope, receive, send):
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"reached"})
-
-
-def plain_wsgi(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"reached"]
-
-
-def starlette_app(validator, requirement):
-    async def asynchronous(request):
-        return PlainTextResponse("reached")
-
-    def synchronous(request):
-        return PlainTextResponse("reached")
-
-    async def accept(websocket):
-        await websocket.accept()
-
-    guard = starlette.require(requirement)
-    return Starlette(
-        routes=[
-            Route("/async", guard(asynchronous)),
-            Route("/sync", guard(synchronous)),
-            WebSocketRoute("/socket", guard(accept)),
-        ],
-        middleware=[Middleware(asgi.BearerMiddleware, validator=validator, **SETTINGS)],
-    )
-
-
-def fastapi_app(validator, requirement):
-    app = FastAPI()
-    fastapi.add_error_handler(app)
-    bearer = fastapi.BearerToken(validator, **SETTINGS)
-    token = Annotated[AccessToken, Depends(bearer.require(requirement))]
-
-    async def route(token):
-        return PlainTextResponse("reached")
-
-    async def socket(websocket, token):
-        await websocket.accept()
-
-    route.__annotations__ = {"token": token}
-    socket.__annotations__ = {"websocket": WebSocket, "token": token}
-    app.get("/async")(route)
-    app.websocket("/socket")(socket)
-    return app
-
-
-def flask_app(validator, requirement):
-    app = Flask("adapters")
-    flask.TokenGuard(app, validator, **SETTINGS)
-
-    @app.route("/sync")
-    @flask.require(requirement)
-    def synchronous():
-        return "reached"
-
-    @app.route("/async")
-    @flask.require(requirement)
-    async def asynchronous():
-        return "reached"
-
-    return app
-
-
 def adapters(validator, requirement):
-    """Each asks for `path` with these fields: the whole path is `path` everywhere."""
-    guarded = asgi.BearerMiddleware(plain_asgi, validator, require=requirement, **SETTINGS)
-    on_starlette, on_fastapi = starlette_app(validator, requirement), fastapi_app(validator, requirement)
-    on_wsgi = wsgi.BearerMiddleware(plain_wsgi, validator, require=requirement, **SETTINGS)
-    on_flask = flask_app(validator, requirement)
-
-    def by_asgi(app, path="/async"):
-        return lambda fields: asyncio.run(ask(app, "GET", path, "", fields))
-
-    def by_wsgi(app, path):
-        return lambda fields: ask_wsgi(app, "GET", path, "", fields)
-
-    def by_socket(app):
-        return lambda fields: asyncio.run(connect(app, "/socket", "", fields))
-
-    return {
-        "asgi": by_asgi(guarded),
-        "starlette async": by_asgi(on_starlette),
-        "starlette sync": by_asgi(on_starlette, "/sync"),
-        "fastapi": by_asgi(on_fastapi),
-        "wsgi": by_wsgi(on_wsgi, "/sync"),
-        "flask sync": by_wsgi(on_flask, "/sync"),
-        "flask async": by_wsgi(on_flask, "/async"),
-        "asgi websocket": by_socket(guarded),
-        "starlette websocket": by_socket(on_starlette),
-        "fastapi websocket": by_socket(on_fastapi),
-    }
+    return columns(validator, requirement=requirement, settings=SETTINGS)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -188,7 +84,7 @@ GOOD = {
     "roles": ["r"],
     "acr": "phr",
     "auth_time": NOW - 10,
-    "paths": ["/async", "/sync", "/socket"],
+    "paths": sorted({column.path for column in adapters(validator(), None).values()}),
     "client_id": "orders-web",
 }
 STRONG = "a" & Acr("phr", "phrh") & MaxAge(300)
@@ -229,6 +125,9 @@ TABLE = {
 MEETABLE = {name: row for name, row in TABLE.items() if not isinstance(row[2], ConfigurationError) and name != "bound"}
 
 
+PLAIN = by_asgi(None, ())  # what is checked of an answer that came by no column
+
+
 def mint(**changes):
     return ISSUER.mint(**{name: value for name, value in {**GOOD, **changes}.items() if value is not None})
 
@@ -237,12 +136,11 @@ def fields(token):
     return [("Authorization", f"Bearer {token}".encode()), ("X-Field", "1")]
 
 
-def check(name, answer, error):
+def check(answer, error, column=PLAIN):
     if error is None:
-        assert answer.status == (101 if name.endswith("websocket") else 200)
+        assert answer.status == column.accepted
         return
-    status, headers, body = reject(error, **SETTINGS)
-    assert answer.verdict == Answer(status, [(name.lower(), value) for name, value in headers], body).verdict
+    assert answer.verdict == column.expected(error, "GET", **SETTINGS)
     if isinstance(error, RejectedError):
         parameters = challenge(answer.header("www-authenticate"))
         assert parameters.get("scope", "") == " ".join(getattr(error, "required", ()))
@@ -261,16 +159,16 @@ def _frozen(monkeypatch):
 def test_a_requirement_is_answered_the_same_by_every_adapter(row, way):
     requirement, changes, error = row
     token = mint(**changes)
-    for name, send in adapters(WAYS[way](validator()), requirement).items():
+    for column in adapters(WAYS[way](validator()), requirement).values():
         for _ in range(2):  # the second time the token may be remembered
-            check(name, send(fields(token)), error)
-        check(name, send([]), MissingTokenError())
+            check(column.ask("GET", "", fields(token)), error, column)
+        check(column.ask("GET", "", []), MissingTokenError(), column)
 
 
 @pytest.mark.parametrize("row", MEETABLE.values(), ids=MEETABLE)
 def test_a_requirement_that_is_met_lets_a_request_pass_every_adapter(row):
-    for name, send in adapters(validator(), row[0]).items():
-        check(name, send(fields(mint())), None)
+    for column in adapters(validator(), row[0]).values():
+        check(column.ask("GET", "", fields(mint())), None, column)
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
@@ -344,8 +242,8 @@ def test_the_path_of_a_wsgi_request_is_the_whole_one_as_a_url(script, path, url)
 def test_a_request_is_read_only_where_a_requirement_looks_at_it(monkeypatch):
     monkeypatch.setattr(ResourceRequest, "__post_init__", lambda _: pytest.fail("made"))
     for requirement in (Scope("a"), STRONG, Role("r") | Bound()):
-        for name, send in adapters(validator(), requirement).items():
-            check(name, send(fields(mint())), None)
+        for column in adapters(validator(), requirement).values():
+            check(column.ask("GET", "", fields(mint())), None, column)
 
 
 # -- FastAPI -----------------------------------------------------------------------------------------------------------
@@ -403,22 +301,22 @@ def test_scopes_of_the_dependencies_above_are_asked_too(app):
         ({"scope": "c"}, InsufficientScopeError(("c", "b"))),
         ({"scope": "b c", "acr": "x"}, step_up(("phr",), None, ("c", "b"))),
     ]:
-        check("fastapi", get(app, "/beside", mint(**changes)), error)
+        check(get(app, "/beside", mint(**changes)), error)
 
 
 def test_several_requirements_of_one_route_are_asked_of_one_token(app):
     assert json.loads(get(app, "/both", mint(scope="b")).body) == {"same": True}
-    check("fastapi", get(app, "/both", mint(scope="c")), InsufficientScopeError(("a",)))
-    check("fastapi", get(app, "/both", mint(scope="a")), InsufficientScopeError(("b",)))
-    check("fastapi", get(app, "/both", mint(scope="a b", acr="x")), step_up(("phr",), None, ("b",)))
+    check(get(app, "/both", mint(scope="c")), InsufficientScopeError(("a",)))
+    check(get(app, "/both", mint(scope="a")), InsufficientScopeError(("b",)))
+    check(get(app, "/both", mint(scope="a b", acr="x")), step_up(("phr",), None, ("b",)))
 
 
 def test_what_stands_for_the_dependency_stands_for_its_requirements(app, bearer):
     other = FakeIssuer("https://other.example", clock=lambda: NOW)
     app.dependency_overrides[bearer] = fastapi.BearerToken(other.validator(), **SETTINGS)
     assert get(app, "/either", other.mint("b")).status == 200
-    check("fastapi", get(app, "/either", other.mint("c")), InsufficientScopeError(("a",)))
-    check("fastapi", get(app, "/either", mint()), InvalidTokenError())
+    check(get(app, "/either", other.mint("c")), InsufficientScopeError(("a",)))
+    check(get(app, "/either", mint()), InvalidTokenError())
     for token, error in [
         (AccessToken(issuer="i", scopes=frozenset("a")), None),
         (AccessToken(issuer="i"), InsufficientScopeError(("a",))),
@@ -426,7 +324,7 @@ def test_what_stands_for_the_dependency_stands_for_its_requirements(app, bearer)
         ("text", ConfigurationError()),
     ]:
         app.dependency_overrides[bearer] = lambda token=token: token
-        check("fastapi", get(app, "/either", mint()), error)
+        check(get(app, "/either", mint()), error)
 
 
 # -- bad requirements --------------------------------------------------------------------------------------------------
@@ -454,7 +352,7 @@ def test_without_requirements_any_good_token_passes(bearer):
     fastapi.add_error_handler(app)
     route_of(app, "/", Annotated[AccessToken, Depends(bearer.require())])
     assert get(app, "/", mint(scope=None)).status == 200
-    check("fastapi", asyncio.run(ask(app, "GET", "/", "", [])), MissingTokenError())
+    check(asyncio.run(ask(app, "GET", "/", "", [])), MissingTokenError())
 
 
 def test_what_is_optional_requires_nothing(bearer):
@@ -470,8 +368,8 @@ def test_what_is_optional_requires_nothing(bearer):
 
 def test_an_optional_dependency_in_the_place_of_another_leaves_its_requirements(bearer, app):
     app.dependency_overrides[bearer] = fastapi.BearerToken(validator(), optional=True, **SETTINGS)
-    check("fastapi", asyncio.run(ask(app, "GET", "/either", "", [])), MissingTokenError())
-    check("fastapi", get(app, "/either", mint()), None)
+    check(asyncio.run(ask(app, "GET", "/either", "", [])), MissingTokenError())
+    check(get(app, "/either", mint()), None)
 
 
 def test_scope_and_require_of_a_middleware_are_both_asked():
@@ -480,9 +378,9 @@ def test_scope_and_require_of_a_middleware_are_both_asked():
         (partial(wsgi.BearerMiddleware, plain_wsgi), lambda app, token: ask_wsgi(app, fields=fields(token))),
     ):
         app = make(validator(), scope="a", require=Acr("phr"), **SETTINGS)
-        check("", send(app, mint()), None)
-        check("", send(app, mint(scope="b")), InsufficientScopeError(("a",)))
-        check("", send(app, mint(acr="x")), step_up(("phr",), None, ("a",)))
+        check(send(app, mint()), None)
+        check(send(app, mint(scope="b")), InsufficientScopeError(("a",)))
+        check(send(app, mint(acr="x")), step_up(("phr",), None, ("a",)))
 
 
 # -- clocks ------------------------------------------------------------------------------------------------------------
@@ -499,6 +397,6 @@ def test_a_clock_that_fails_before_a_further_requirement_is_an_error(broken_cloc
         return times.pop(0)()
 
     one = ISSUER.validator(ISSUER.as_issuer(role_claims=["roles"]), clock=clock)
-    send = adapters(one, MaxAge(300))["starlette async"]
-    check("", send(fields(mint())), ConfigurationError())
+    column = adapters(one, MaxAge(300))["starlette async"]
+    check(column.ask("GET", "", fields(mint())), ConfigurationError(), column)
     assert not times

@@ -13,8 +13,8 @@ from fastapi import FastAPI, Security
 from flask import Flask
 from observed_validators import WAYS
 from raw_requests import ask, ask_wsgi, connect
+from request_table import plain_asgi, plain_wsgi
 from starlette.responses import PlainTextResponse
-from test_front_doors import plain_asgi, plain_wsgi
 
 from tokenguard import ConfigurationError, asgi, audit, fastapi, flask, wsgi
 from tokenguard.testing import Clock, FakeIssuer

@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 from flow_steps import ISSUER, JWKS_URI, Caller
 from flow_steps import Stage as Keys
-from test_introspection_flow import DOWN, reply
-from test_introspection_flow import Stage as Asking
+from introspection_steps import DOWN, reply
+from introspection_steps import Stage as Asking
 
 from tokenguard import UnavailableError, audit, otel
 from tokenguard._io import runtime

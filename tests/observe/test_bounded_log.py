@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 from raw_requests import ask, ask_wsgi
-from test_front_doors import plain_asgi, plain_wsgi
+from request_table import plain_asgi, plain_wsgi
 
 from tokenguard import ConfigurationError, InvalidTokenError, Reason, asgi, wsgi
 from tokenguard._observe.bounded_log import _MOST_KINDS, BoundedLog

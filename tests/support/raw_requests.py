@@ -30,7 +30,7 @@ class Answer:
 
     @property
     def verdict(self) -> tuple[object, ...]:
-        """What must be the same behind every door."""
+        """What must be the same by every adapter."""
         names = ("www-authenticate", "retry-after", "content-type", "content-length", "cache-control")
         return (self.status, *(self.header(name) for name in names), self.body)
 

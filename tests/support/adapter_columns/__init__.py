@@ -1,0 +1,1 @@
+"""A module for each adapter: its columns in the table of requests (see `request_table.Column`)."""

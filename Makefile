@@ -45,7 +45,7 @@ $(STAMP): dev.lock pyproject.toml | $(BIN)/python
 setup: $(STAMP) ## Create .venv with everything that development needs
 
 .PHONY: demo
-demo: $(STAMP) ## Start an issuer, two APIs and a worker; send them good and bad tokens
+demo: $(STAMP) ## Start an issuer, two APIs, a worker and a caller of both; good and bad tokens, a changed secret, outages
 	@$(BIN)/python -m tokenguard._demo
 
 # ------------------------------------------------------------------------------------------------------------- tests

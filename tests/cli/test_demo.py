@@ -11,6 +11,7 @@ from real_servers import SERVED
 
 from tokenguard._demo import demonstration
 from tokenguard._demo.services import Api, Reply, Service
+from tokenguard.testing import FakeIssuer
 
 
 def children() -> set[str]:
@@ -26,17 +27,17 @@ def test_all_as_expected_and_nothing_left_running():
         text=True,
         start_new_session=True,
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     assert "UNEXPECTED" not in out
-    assert "48 of 48 rows as expected" in out
+    assert "69 of 69 rows as expected" in out
     assert "DEVELOPMENT ONLY" in err
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
 
 
 def test_an_unexpected_answer_shows_the_log_and_fails(monkeypatch):
-    def short(self, server, services):
+    def short(self, server, services, secret):
         yield demonstration.Row(
             "good token, said to be bad", self.client_credentials(demonstration.SCOPE), 401, "invalid_token", "x"
         )
@@ -47,6 +48,37 @@ def test_an_unexpected_answer_shows_the_log_and_fails(monkeypatch):
     assert out.getvalue().count("UNEXPECTED") == 3
     assert "0 of 3 rows as expected" in out.getvalue()
     assert children() == before
+
+
+def test_an_unexpected_call_fails_with_the_log_and_no_secret(monkeypatch):
+    written = []
+
+    def short(self, server, services, secret):
+        written.append(secret.read_text("utf-8"))
+        self.issuer.add_client(demonstration.CALLER)  # the file has the secret of before
+        yield demonstration.Call("call, said to be good", "200 new token", "no token: TokenRefusedError", asked=0)
+
+    monkeypatch.setattr(demonstration.Demonstration, "requests", short)
+    monkeypatch.setattr(demonstration, "PATIENCE", 0.1)
+    before, out = children(), io.StringIO()
+    assert demonstration.run(out) == 1
+    shown = out.getvalue()
+    assert "1 of 3 rows as expected" in shown
+    assert "refused a token (invalid_client)" in shown  # what the caller wrote on its log
+    assert "1 token request " in shown  # one, for all of its calls
+    assert written[0] not in shown
+    assert children() == before
+
+
+def test_a_replaced_secret_is_never_half_written_or_readable_by_others(tmp_path):
+    secret, issuer = tmp_path / "secret", FakeIssuer()
+    secret.write_text("old", "utf-8")
+    with secret.open(encoding="utf-8") as reader:
+        demonstration.write(secret, issuer.clients[issuer.client_id])
+        assert reader.read() == "old"  # who opened it before reads the old one to its end
+    assert secret.read_text("utf-8") == issuer.client_secret
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,17 @@ from typing import Self
 
 import httpx
 
-__all__ = ["Api", "Reply", "Service", "Worker"]
+__all__ = ["Api", "Caller", "Reply", "Service", "Worker"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `status` is the HTTP status, or the worker's outcome."""
+    """What came back. `status` is the HTTP status, or the worker's outcome. `renewal`: why the last one failed."""
 
     status: str
     challenge: str = ""
     retry_after: str = ""
+    renewal: str = ""
 
 
 class Service:
@@ -123,3 +124,13 @@ class Worker(Service):
         """Hand it one job. A job without a token carries an empty one."""
         self._write(json.dumps({"token": token or ""}))
         return Reply(self._read())
+
+
+class Caller(Service):
+    """A worker that calls the APIs with tokens of its own."""
+
+    def call(self, address: str, later: float) -> Reply:
+        """Let it move its clock by `later` seconds, then call the API at `address`."""
+        self._write(json.dumps({"url": f"{address}/orders", "later": later}))
+        told = json.loads(self._read())
+        return Reply(told["status"], renewal=told["renewal"])

@@ -13,7 +13,7 @@ from tokenguard.cli.options import JsonOption
 
 
 def demo(*, json: JsonOption = False) -> None:
-    """Start an issuer, two APIs and a worker; send them good and bad tokens, and compare what they say.
+    """Start an issuer, two APIs, a worker and a caller of both, send them good and bad tokens, compare what comes.
 
     Exit code 0: all as expected. 1: something was not.
     """

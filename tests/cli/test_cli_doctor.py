@@ -1,8 +1,6 @@
 """`tokenguard doctor`: what is found, and the next step for it."""
 
 import contextlib
-import datetime as dt
-import ipaddress
 import json
 import socket
 import ssl
@@ -14,11 +12,8 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from certificates import self_signed_file
 from commands import run
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from listeners import held_port
 from real_servers import clean
 
@@ -261,31 +256,6 @@ def test_certificates_that_end(days, status):
     assert f"{days} d" in found.found[0].text
 
 
-def certificate(tmp_path, days=90):
-    """A certificate for 127.0.0.1, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=400))
-        .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "certificate.pem"
-    pem.write_bytes(
-        built.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return pem
-
-
 def over_tls(pem, clock_offset=0):
     """A `FakeIssuer` over TLS: the server and its issuer."""
 
@@ -325,7 +295,7 @@ def real_doctor(fake, **environment):
 
 
 def test_tls_with_an_end_and_a_clock_that_is_ahead(tmp_path):
-    pem = certificate(tmp_path, days=10)
+    pem = self_signed_file(tmp_path, days=10)
     server, fake = over_tls(pem, clock_offset=3600)
     try:
         code, findings = real_doctor(fake, SSL_CERT_FILE=str(pem))
@@ -349,7 +319,7 @@ def test_the_next_step_after_a_bad_certificate_is_not_the_network():
 
 
 def test_the_certificate_is_read_before_the_connection_closes(tmp_path):
-    pem = certificate(tmp_path)
+    pem = self_signed_file(tmp_path, days=90)
     server, fake = over_tls(pem)
     try:
         exchange = Prober(5, ssl.create_default_context(cafile=str(pem))).get(fake.jwks_uri)

@@ -9,8 +9,8 @@ import time
 import traceback
 
 import pytest
+from certificates import contexts
 from hostile_server import HostileServer, respond
-from wire_server import certificate
 
 from tokenguard import TokenRefusedError, TokenUnavailableError
 from tokenguard.client import TokenSource
@@ -127,7 +127,7 @@ def test_nobody_there(world):
 
 @worlds
 def test_a_certificate_that_does_not_verify_gets_no_secret(world, tmp_path):
-    context, trusting = certificate(tmp_path, "127.0.0.1", 1)
+    context, trusting = contexts(tmp_path)
     with HostileServer(respond(body=GOOD), context=context) as server:
         assert failure(world, server, allow_insecure_http=False).__cause__.kind == "certificate"
         assert server.requests == []
@@ -137,12 +137,12 @@ def test_a_certificate_that_does_not_verify_gets_no_secret(world, tmp_path):
 
 @worlds
 def test_a_client_certificate_loaded_again_counts_from_the_next_request(world, tmp_path):
-    server_context, client_context = certificate(tmp_path)
+    server_context, client_context = contexts(tmp_path)
     now = [0.0]
     folders = [tmp_path / name for name in ("unknown", "known")]
     for folder in folders:
         folder.mkdir()
-        certificate(folder)
+        contexts(folder)
     server_context.load_verify_locations(folders[1] / "server.pem")
     server_context.verify_mode = ssl.CERT_REQUIRED
     settings = {"client_auth": "tls_client_auth", "ssl_context": client_context, "allow_insecure_http": False}

@@ -5,16 +5,11 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
-from ipaddress import ip_address
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from certificates import self_signed
 from hostile_server import HostileServer
 from real_servers import EXAMPLES, clean
 
@@ -76,23 +71,9 @@ def test_the_aiohttp_recipe_shows_a_401(fake):
         assert run("client_aiohttp", api.url, issuer=fake).stdout.split() == ["401"]
 
 
-def certificate():
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), made.public_bytes(Encoding.PEM)
-
-
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_grpc_call_carries_a_token(fake, tmp_path, refused):
-    key, made = certificate()
+    key, made = self_signed()
     (tmp_path / "ca").write_bytes(made)
     seen = []
 

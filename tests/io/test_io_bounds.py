@@ -14,9 +14,10 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from certificates import contexts
 from clocked_validator import descriptors, until
 from real_servers import clean
-from wire_server import DRIVERS, Wire, certificate, exchange, failed, in_flight, says, send, whole
+from wire_server import DRIVERS, Wire, exchange, failed, in_flight, says, send, whole
 
 from tokenguard import (
     Introspection,
@@ -321,7 +322,7 @@ def test_a_tls_handshake_that_hangs_or_drips(world, behave, tmp_path):
     with Wire(behave) as server:
         began = time.perf_counter()
         url = server.url.replace("http:", "https:")
-        assert failed(exchange(world, url, timeout=0.3, ssl_context=certificate(tmp_path)[1])) in (
+        assert failed(exchange(world, url, timeout=0.3, ssl_context=contexts(tmp_path)[1])) in (
             "timeout",
             "unreachable",
         )
@@ -331,7 +332,7 @@ def test_a_tls_handshake_that_hangs_or_drips(world, behave, tmp_path):
 
 @world
 def test_tls(world, tmp_path):
-    server_context, client_context = certificate(tmp_path)
+    server_context, client_context = contexts(tmp_path)
     with Wire(says(whole(b"tls")), server_context) as server:
         assert exchange(world, server.url, ssl_context=client_context).body == b"tls"
         assert failed(exchange(world, server.url)) == "certificate"  # nobody trusts that certificate
@@ -342,7 +343,7 @@ def test_tls(world, tmp_path):
 
 @world
 def test_the_ca_bundle_is_the_one_that_the_environment_names_now(world, tmp_path, monkeypatch):
-    with Wire(says(whole(b"tls")), certificate(tmp_path)[0]) as server:
+    with Wire(says(whole(b"tls")), contexts(tmp_path)[0]) as server:
         assert failed(exchange(world, server.url)) == "certificate"
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
         assert exchange(world, server.url).body == b"tls"
@@ -559,14 +560,14 @@ def test_an_exchange_outside_a_flight_is_a_fault():
 @world
 @pytest.mark.parametrize(("host", "days"), [("127.0.0.1", -1), ("127.0.0.2", 1)])
 def test_a_certificate_that_has_ended_or_is_another_hosts(world, host, days, tmp_path):
-    server_context, client_context = certificate(tmp_path, host, days)
+    server_context, client_context = contexts(tmp_path, host, days)
     with Wire(says(whole(b"tls")), server_context) as server:
         assert failed(exchange(world, server.url, ssl_context=client_context)) == "certificate"
 
 
 @world
 def test_a_certificate_of_an_unknown_authority_is_called_so(world, tmp_path, caplog):
-    server_context, _ = certificate(tmp_path)
+    server_context, _ = contexts(tmp_path)
     with Wire(says(whole()), server_context) as server:
         asked = Introspection("api", "secret", endpoint=server.url)
         issuer = Issuer("https://idp.example", jwks_uri=server.url, introspection=asked)

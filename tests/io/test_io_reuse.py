@@ -9,10 +9,11 @@ import threading
 import h11
 import httpx
 import pytest
+from certificates import contexts
 from clocked_validator import until_quiet
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_server import Wire, certificate, failed, in_flight, send, whole
+from wire_server import Wire, failed, in_flight, send, whole
 
 from tokenguard._flow.effects import Request, Send
 from tokenguard._io import http as http_module
@@ -105,7 +106,7 @@ SURPLUS = {
 @pytest.mark.parametrize("surplus", SURPLUS)
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_octets_behind_an_answer_close_its_connection(answer, surplus, secured, way, tmp_path):
-    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    server_side, client_side = contexts(tmp_path) if secured else (None, None)
     with Wire(first(ANSWERS[answer] + SURPLUS[surplus]), server_side) as server:
         one, other = run_all(way, asking(server.url), client_side)
     assert one.body in (RIGHT, b"")
@@ -117,7 +118,7 @@ def test_octets_behind_an_answer_close_its_connection(answer, surplus, secured, 
 @secured
 def test_octets_in_a_record_of_their_own_close_it_too(secured, way, tmp_path):
     """They may lie in a buffer of the TLS library, which the socket knows nothing of."""
-    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    server_side, client_side = contexts(tmp_path) if secured else (None, None)
     with Wire(first(whole(RIGHT), whole(WRONG)), server_side) as server:
         answers = run_all(way, asking(server.url), client_side)
     assert [answer.body for answer in answers] == [RIGHT, RIGHT]
@@ -128,7 +129,7 @@ def test_octets_in_a_record_of_their_own_close_it_too(secured, way, tmp_path):
 @secured
 @pytest.mark.parametrize("late", [whole(WRONG), b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
 def test_octets_that_come_while_a_connection_is_kept_close_it(late, secured, way, tmp_path):
-    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    server_side, client_side = contexts(tmp_path) if secured else (None, None)
     go_on, sent = threading.Event(), threading.Event()
 
     def behave(connection, wire):
@@ -164,7 +165,7 @@ def test_octets_behind_an_answer_without_a_body_by_its_method_close_it(way):
 @secured
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_connection_with_exactly_one_answer_is_used_again(answer, secured, way, tmp_path):
-    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    server_side, client_side = contexts(tmp_path) if secured else (None, None)
 
     def behave(connection, wire):
         while wire.read_head(connection):
@@ -240,7 +241,7 @@ def test_a_connection_that_was_not_listened_to_is_closed_but_for_http_2(world, v
 @secured
 @pytest.mark.parametrize("early", [whole(WRONG), b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
 def test_octets_that_come_before_the_first_request_are_no_answer(early, secured, way, tmp_path):
-    server_side, client_side = certificate(tmp_path) if secured else (None, None)
+    server_side, client_side = contexts(tmp_path) if secured else (None, None)
     sent = threading.Event()
 
     def behave(connection, wire):

@@ -2,9 +2,7 @@
 
 import asyncio
 import base64
-import datetime as dt
 import gzip
-import ipaddress
 import json
 import logging
 import random
@@ -16,12 +14,8 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from certificates import Authority
 from clocked_validator import until
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from hostile_server import HostileServer, respond
 
 from tokenguard.errors import (
@@ -631,58 +625,16 @@ def test_a_failing_secret_callable_is_a_configuration_error_in_both_worlds():
     assert isinstance(error.__cause__, LookupError)
 
 
-def certificate(name, key, issuer=None, issuer_key=None):
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    today = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - dt.timedelta(days=1))
-        .not_valid_after(today + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        # What X509_STRICT asks for, which Python 3.13 turns on (RFC 5280 sections 4.2.1.1 to 4.2.1.3).
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer_key or key).public_key()), critical=False
-        )
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=True,
-                key_cert_sign=issuer is None,
-                crl_sign=issuer is None,
-                content_commitment=False,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                encipher_only=False,
-                decipher_only=False,
-            ),
-            critical=True,
-        )
-    )
-    return builder.sign(issuer_key or key, hashes.SHA256())
-
-
 @pytest.fixture
 def mutual(tmp_path):
     """The TLS contexts of a server that asks for a certificate, of a client that has one, and of one that has none."""
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
-    ca = certificate("ca", keys[0])
-    (tmp_path / "ca").write_bytes(ca.public_bytes(Encoding.PEM))
-    for name, key in (("server", keys[1]), ("api", keys[2])):
-        signed = certificate(name, key, ca, keys[0]).public_bytes(Encoding.PEM)
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (tmp_path / name).write_bytes(secret + signed)
-    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca")
-    serving.load_cert_chain(tmp_path / "server")
+    authority = Authority(tmp_path)
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.path)
+    serving.load_cert_chain(*authority.issue("server")[:2])
     serving.verify_mode = ssl.CERT_REQUIRED
-    ours = ssl.create_default_context(cafile=tmp_path / "ca")
-    without = ssl.create_default_context(cafile=tmp_path / "ca")
-    ours.load_cert_chain(tmp_path / "api")
+    ours = ssl.create_default_context(cafile=authority.path)
+    without = ssl.create_default_context(cafile=authority.path)
+    ours.load_cert_chain(*authority.issue("api")[:2])
     return serving, ours, without
 
 

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis as redis_py
+from certificates import contexts
 from clocked_validator import until_quiet
 from redis_server import RedisServer
-from wire_server import Wire, certificate
+from wire_server import Wire
 
 from tokenguard._io import workers as workers_module
 from tokenguard.redis.clients import factories
@@ -80,7 +81,7 @@ def test_each_address_of_a_name_is_tried(server, monkeypatch):
 
 
 def test_tls_is_held_to_the_name_and_not_to_the_address(server, monkeypatch, tmp_path):
-    context, _ = certificate(tmp_path)
+    context, _ = contexts(tmp_path)
 
     def behave(connection, wire):
         with socket.create_connection(("127.0.0.1", server.port)) as upstream:

@@ -6,26 +6,18 @@ introspection of client-credentials tokens, and 400 `unsupported_token_type` for
 
 import asyncio
 import json
-import os
-import subprocess
 import time
-from pathlib import Path
-from urllib.parse import urlencode
 
-import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from npm_packages import installed
+from oidc_provider import AUDIENCE, SIGNERS, running, source, verdict
 
-from tokenguard.client import TokenSource
 from tokenguard.errors import (
     InsufficientScopeError,
     IntrospectionUnavailableError,
     InvalidTokenError,
     Reason,
-    TokenGuardError,
     TokenRefusedError,
 )
 from tokenguard.introspection import Introspection
@@ -34,100 +26,11 @@ from tokenguard.revocations import RevocationList
 from tokenguard.testing import Clock
 from tokenguard.validator import TokenValidator
 
-HERE = Path(__file__).parent
-AUDIENCE = "https://api.example.com"
-SIGNERS = {
-    "RS256": (rsa.generate_private_key(public_exponent=65537, key_size=2048), jwt.algorithms.RSAAlgorithm),
-    "ES256": (ec.generate_private_key(ec.SECP256R1()), jwt.algorithms.ECAlgorithm),
-    "EdDSA": (ed25519.Ed25519PrivateKey.generate(), jwt.algorithms.OKPAlgorithm),
-}
-
-
-class Provider:
-    """The server process, and a client of it."""
-
-    def __init__(self):
-        shared = {"grant_types": ["client_credentials"], "redirect_uris": [], "response_types": []}
-        clients = [
-            shared | {"client_id": "app", "client_secret": "app-secret"},
-            shared | {"client_id": "api:1", "client_secret": "s3cret+%:&=/ ~*"},
-            shared | {"client_id": "posting", "client_secret": "s", "token_endpoint_auth_method": "client_secret_post"},
-        ]
-        for algorithm, (key, kind) in SIGNERS.items():
-            public = json.loads(kind.to_jwk(key.public_key())) | {"kid": f"{algorithm}-1", "use": "sig"}
-            signing = {
-                "client_id": f"signing-{algorithm}",
-                "token_endpoint_auth_method": "private_key_jwt",
-                "token_endpoint_auth_signing_alg": algorithm,
-                "jwks": {"keys": [public]},
-            }
-            clients.append(shared | signing)
-        self.process = subprocess.Popen(
-            ["node", "server.mjs"],
-            cwd=HERE,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.process.stdin.write(json.dumps({"clients": clients}) + "\n")
-        self.process.stdin.flush()
-        self.url = self.process.stdout.readline().strip()
-        assert self.url, "oidc-provider did not start: run node server.mjs in tests/interop to see why"
-        self.http = httpx.Client(base_url=self.url, auth=("app", "app-secret"), trust_env=False, timeout=60)
-
-    def close(self):
-        self.http.close()
-        self.process.terminate()
-        self.process.communicate(timeout=10)
-
-    def token(self, scope="orders:read", **wanted):
-        resource = "https://api.example.com/?" + urlencode(wanted)
-        answer = self.http.post(
-            "/token", data={"grant_type": "client_credentials", "scope": scope, "resource": resource}
-        )
-        return answer.raise_for_status().json()["access_token"]
-
-    def revoke(self, token):
-        self.http.post("/token/revocation", data={"token": token}).raise_for_status()
-
-    def rotate(self, *, keep):
-        self.http.post("/test/rotate" + ("?keep=1" if keep else "")).raise_for_status()
-
-    def validator(self, introspection=None, **settings):
-        return TokenValidator(
-            Issuer(self.url, introspection=introspection),
-            **{"audience": AUDIENCE, "allow_insecure_http": True} | settings,
-        )
-
 
 @pytest.fixture(scope="module")
 def provider():
-    if not installed("oidc-provider"):
-        assert "CI" not in os.environ, "Node is missing: the interop tests must run here"
-        pytest.skip("needs Node and npm, and its registry at the first run: apt-get install nodejs npm")
-    running = Provider()
-    try:
-        yield running
-    finally:
-        running.close()
-
-
-def judge(validator, token, **options):
-    """The verdict of both worlds, which must agree."""
-
-    async def in_a_loop():
-        async with validator:
-            return await validator.validate_async(token, **options)
-
-    verdicts = []
-    for call in (lambda: validator.validate(token, **options), lambda: asyncio.run(in_a_loop())):
-        try:
-            verdicts.append(call())
-        except TokenGuardError as error:
-            verdicts.append(error)
-    assert type(verdicts[0]) is type(verdicts[1])
-    return verdicts[0]
+    with running() as server:
+        yield server
 
 
 # -- JWTs --------------------------------------------------------------------------------------------------------------
@@ -140,29 +43,29 @@ def test_client_credentials_tokens_of_every_algorithm(provider, algorithm, profi
     assert jwt.get_unverified_header(token)["alg"] == algorithm
     issuer = Issuer(provider.url, profile=profile)
     validator = TokenValidator(issuer, AUDIENCE, allow_insecure_http=True)
-    judged = judge(validator, token, scope="orders:read")
+    judged = verdict(validator, token, scope="orders:read")
     assert (judged.issuer, judged.client_id, judged.audience) == (provider.url, "app", (AUDIENCE,))
-    assert isinstance(judge(validator, token, scope="orders:write"), InsufficientScopeError)
+    assert isinstance(verdict(validator, token, scope="orders:write"), InsufficientScopeError)
 
 
 def test_wrong_audience_expired_and_tampered(provider):
     validator = provider.validator()
-    assert judge(validator, provider.token(aud="https://other.example.com")).reason is Reason.AUDIENCE
+    assert verdict(validator, provider.token(aud="https://other.example.com")).reason is Reason.AUDIENCE
     later = provider.validator(clock=lambda: time.time() + 400)
-    assert judge(later, provider.token(ttl=300)).reason is Reason.EXPIRED
+    assert verdict(later, provider.token(ttl=300)).reason is Reason.EXPIRED
     token = provider.token()
     head, payload, signature = token.split(".")
     swapped = ("B" if signature[0] == "A" else "A") + signature[1:]
-    assert judge(validator, f"{head}.{payload}.{swapped}").reason is Reason.SIGNATURE
+    assert verdict(validator, f"{head}.{payload}.{swapped}").reason is Reason.SIGNATURE
 
 
 def test_a_jwt_is_revoked_by_a_list_because_this_server_cannot(provider):
     denylist = RevocationList()
     validator = provider.validator(revocations=denylist)
     token = provider.token(alg="ES256")
-    judged = judge(validator, token)
+    judged = verdict(validator, token)
     denylist.revoke(judged.issuer, judged.token_id, judged.expires_at)
-    assert judge(validator, token).reason is Reason.REVOKED
+    assert verdict(validator, token).reason is Reason.REVOKED
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -203,23 +106,23 @@ def credentials():
 def test_opaque_tokens_introspected_with_every_client_authentication(provider, settings):
     validator = provider.validator(Introspection(**settings))
     token = provider.token("orders:read orders:write", format="opaque")
-    judged = judge(validator, token, scope="orders:write orders:read")
+    judged = verdict(validator, token, scope="orders:write orders:read")
     assert (judged.issuer, judged.client_id, judged.audience) == (provider.url, "app", (AUDIENCE,))
     assert judged.subject is None  # none is sent for client credentials
-    assert judge(validator, "never-issued").reason is Reason.REVOKED
+    assert verdict(validator, "never-issued").reason is Reason.REVOKED
 
 
 def test_opaque_wrong_audience_expired_revoked(provider):
     settings = Introspection("api:1", "s3cret+%:&=/ ~*", cache_ttl=0)
     validator = provider.validator(settings)
     other = provider.token(format="opaque", aud="https://other.example.com")
-    assert judge(validator, other).reason is Reason.AUDIENCE
+    assert verdict(validator, other).reason is Reason.AUDIENCE
     later = provider.validator(settings, clock=lambda: time.time() + 400)
-    assert judge(later, provider.token(format="opaque", ttl=300)).reason is Reason.EXPIRED
+    assert verdict(later, provider.token(format="opaque", ttl=300)).reason is Reason.EXPIRED
     token = provider.token(format="opaque")
-    assert judge(validator, token).client_id == "app"
+    assert verdict(validator, token).client_id == "app"
     provider.revoke(token)
-    assert judge(validator, token).reason is Reason.REVOKED
+    assert verdict(validator, token).reason is Reason.REVOKED
 
 
 def test_a_revoked_token_falls_within_cache_ttl(provider):
@@ -237,29 +140,19 @@ def test_a_revoked_token_falls_within_cache_ttl(provider):
 
 def test_a_wrong_credential_is_503_to_the_caller_and_an_error_to_the_operator(provider, caplog):
     validator = provider.validator(Introspection("api:1", "wrong"))
-    assert isinstance(judge(validator, provider.token(format="opaque")), IntrospectionUnavailableError)
+    assert isinstance(verdict(validator, provider.token(format="opaque")), IntrospectionUnavailableError)
     assert "our credentials" in caplog.text
     assert "'invalid_client'" in caplog.text
 
 
 def test_when_always_cannot_work_here_and_the_operator_is_told_why(provider, caplog):
     validator = provider.validator(Introspection("api:1", "s3cret+%:&=/ ~*", when="always"))
-    assert isinstance(judge(validator, provider.token()), IntrospectionUnavailableError)
+    assert isinstance(verdict(validator, provider.token()), IntrospectionUnavailableError)
     assert "unsupported_token_type" in caplog.text
     assert 'write when="opaque"' in caplog.text
 
 
 # -- tokens for a client of our own ------------------------------------------------------------------------------------
-
-
-def source(provider, client_id="app", client_secret="app-secret", **settings):
-    settings = {
-        "scope": "orders:read",
-        "resource": "https://api.example.com/?",
-        "allow_insecure_http": True,
-        **settings,
-    }
-    return TokenSource(provider.url, client_id, client_secret, **settings)
 
 
 @pytest.mark.parametrize(

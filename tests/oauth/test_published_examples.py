@@ -4,18 +4,31 @@ The signed ones are in tests/published/signatures.json: keys and compact seriali
 """
 
 import base64
+import hashlib
 import json
+import ssl
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 from raw_requests import challenge
 from vectors.minting import jwk, token
 
-from tokenguard import Introspection, InvalidTokenError, Issuer, Reason, RejectedError, TokenValidator
+from tokenguard import (
+    Introspection,
+    InvalidTokenError,
+    Issuer,
+    MutualTLS,
+    Reason,
+    RejectedError,
+    ResourceRequest,
+    TokenValidator,
+)
 from tokenguard._jose.jwk import UnusableKeyError, import_key
 from tokenguard._jose.key_set import import_set
 from tokenguard._oauth import server_metadata
+from tokenguard._oauth.certificate import FORMATS, read_field
 from tokenguard.challenge import reject
 
 SIGNED = json.loads((Path(__file__).parents[1] / "published" / "signatures.json").read_text())
@@ -249,3 +262,61 @@ def test_rfc_8414_3_2_response():
             server_metadata.endpoint(changed, "jwks_uri", "https://server.example.com", allow_insecure_http=True)
             is None
         )
+
+
+# RFC 8705 appendix A: the certificate of figure 6, and its thumbprint as the confirmation of figure 5.
+CERTIFICATE_8705 = """-----BEGIN CERTIFICATE-----
+MIIBBjCBrAIBAjAKBggqhkjOPQQDAjAPMQ0wCwYDVQQDDARtdGxzMB4XDTE4MTAx
+ODEyMzcwOVoXDTIyMDUwMjEyMzcwOVowDzENMAsGA1UEAwwEbXRsczBZMBMGByqG
+SM49AgEGCCqGSM49AwEHA0IABNcnyxwqV6hY8QnhxxzFQ03C7HKW9OylMbnQZjjJ
+/Au08/coZwxS7LfA4vOLS9WuneIXhbGGWvsDSb0tH6IxLm8wCgYIKoZIzj0EAwID
+SQAwRgIhAP0RC1E+vwJD/D1AGHGzuri+hlV/PpQEKTWUVeORWz83AiEA5x2eXZOV
+bUlJSGQgjwD5vaUaKlLR50Q2DmFfQj1L+SY=
+-----END CERTIFICATE-----
+"""
+THUMBPRINT_8705 = "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0"
+CLAIMS_8705 = {  # section 3.1, figure 2, with an audience for this API
+    "iss": "https://server.example.com",
+    "sub": "ty.webb@example.com",
+    "aud": "https://api.example.com",
+    "exp": 1493726400,
+    "nbf": 1493722800,
+    "cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"},
+}
+
+
+def validated_8705(cnf, certificate):
+    issuer = Issuer(CLAIMS_8705["iss"], jwks={"keys": [jwk("rsa", kid="server")]})
+    validator = TokenValidator(issuer, CLAIMS_8705["aud"], clock=lambda: 1493722900, mtls=MutualTLS())
+    header = json.dumps({"alg": "RS256", "kid": "server"}).encode()
+    raw = token(header, json.dumps(CLAIMS_8705 | {"cnf": cnf}).encode())
+    return validator.validate(raw, request=ResourceRequest("GET", "https://api.example.com/", certificate=certificate))
+
+
+def test_rfc_8705_appendix_a_a_token_is_good_with_the_certificate_it_names():
+    der = ssl.PEM_cert_to_DER_cert(CERTIFICATE_8705)
+    bound = {"x5t#S256": THUMBPRINT_8705}
+    assert validated_8705(bound, der).confirmation == bound
+    for cnf, certificate in (
+        (bound, None),
+        (bound, der[:-1] + bytes([der[-1] ^ 1])),
+        (CLAIMS_8705["cnf"], der),  # the standard does not print the certificate of its section 3.1
+    ):
+        with pytest.raises(InvalidTokenError) as caught:
+            validated_8705(cnf, certificate)
+        assert caught.value.reason is Reason.CONFIRMATION
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_rfc_8705_appendix_a_in_the_field_of_every_proxy(form):
+    der = ssl.PEM_cert_to_DER_cert(CERTIFICATE_8705)
+    base64_der = base64.b64encode(der).decode()
+    written = {
+        "pem": (quote(CERTIFICATE_8705), CERTIFICATE_8705.strip().replace("\n", " ")),
+        "der": (base64_der,),
+        "rfc9440": (f":{base64_der}:",),
+        "traefik": (base64_der,),
+        "xfcc": (f"Hash={hashlib.sha256(der).hexdigest()}",),
+    }
+    for value in written[form]:
+        assert read_field(value, form)[0] == decoded(THUMBPRINT_8705)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, log_failure, usable
 from tokenguard._adapters.request import SubprotocolReader, asgi_reader, kept_apart, takes_denials
@@ -59,6 +59,8 @@ class BearerMiddleware:
     get `Vary`, and `Cache-Control: private` where the app sets none.
     """
 
+    _name: ClassVar[str] = "asgi"  # as audit and metrics call the adapter
+
     def __init__(
         self,
         app: App,
@@ -79,7 +81,7 @@ class BearerMiddleware:
         reader = asgi_reader(header)
         self._offers = None if subprotocol is None else SubprotocolReader(reader, subprotocol)
         self._guard = Guard(
-            "asgi",
+            self._name,
             self._offers or reader,
             self._validator,
             scope=scope,
@@ -100,7 +102,7 @@ class BearerMiddleware:
         """One ASGI connection."""
         kind = scope.get("type")
         if kind == "lifespan":
-            await _lifespan(self._validator, self.app, scope, receive, send)
+            await lifespan(self._validator, self.app, scope, receive, send)
             return
         if kind not in ("http", "websocket"):
             raise ConfigurationError("only http, websocket and lifespan can be guarded: route other types elsewhere")
@@ -110,14 +112,14 @@ class BearerMiddleware:
         if guard.metadata is not None and kind == "http":
             served = guard.serve(scope, self.app, scope.get("app"))
             if served is not None:
-                await _answer(served, "", scope, send)
+                await answer(served, "", scope, send)
                 return
         try:
             token = await guard.validate_async(scope, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             rejection = guard.reject(error, scope)
             if kind == "http":
-                await _answer(rejection, "", scope, send)
+                await answer(rejection, "", scope, send)
             else:
                 await _deny(rejection, scope, receive, send)
             return
@@ -140,7 +142,7 @@ class BearerMiddleware:
             if is_started:
                 raise
             guard.note(scope, token, error)
-            await _answer(guard.reject(error, scope), "", scope, send)
+            await answer(guard.reject(error, scope), "", scope, send)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         offers = self._offers
@@ -211,19 +213,21 @@ async def _deny(rejection: Rejection, scope: Scope, receive: Receive | None, sen
     if receive is not None and (await receive())["type"] != "websocket.connect":
         return
     if takes_denials(scope):
-        await _answer(rejection, "websocket.", scope, send)
+        await answer(rejection, "websocket.", scope, send)
     else:
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
 
 
-async def _answer(rejection: Rejection, prefix: str, scope: Scope, send: Send) -> None:
+async def answer(rejection: Rejection, prefix: str, scope: Scope, send: Send) -> None:
+    """Write out a rejection; `prefix` is `websocket.` for the denial of a handshake."""
     headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in rejection.headers]
     await send({"type": f"{prefix}http.response.start", "status": rejection.status, "headers": headers})
     body = b"" if scope.get("method") == "HEAD" else rejection.body
     await send({"type": f"{prefix}http.response.body", "body": body})
 
 
-async def _lifespan(validator: TokenValidator, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+async def lifespan(validator: TokenValidator, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """The app's lifespan, in which the validator is warmed up and closed."""
     opened = False
 
     async def close() -> None:

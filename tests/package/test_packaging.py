@@ -85,6 +85,7 @@ def test_import_loads_no_framework_and_no_http_client():
         ("tokenguard.starlette", {"starlette"}),
         ("tokenguard.fastapi", {"fastapi", "starlette", "pydantic", "rich", "opentelemetry"}),
         ("tokenguard.flask", {"flask", "werkzeug"}),
+        ("tokenguard.mcp", {"starlette", "pydantic", "opentelemetry", "httpx2", "rich", "typer"}),
         ("tokenguard.testing", set()),
     ],
 )
@@ -116,6 +117,7 @@ def test_public_names():
         "tokenguard.flask.TokenGuard",
         "tokenguard.flask.require_scope",
         "tokenguard.flask.current_token",
+        "tokenguard.mcp.TokenVerifier",
         "tokenguard.challenge.reject",
         "tokenguard.challenge.Rejection",
         "tokenguard.testing.FakeIssuer",

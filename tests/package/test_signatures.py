@@ -132,6 +132,8 @@ SIGNATURES = {
     "tokenguard.flask.TokenGuard.protect": "(self, views, scope=(), public=())",
     "tokenguard.flask.require_scope": "(*scopes, optional=False)",
     "tokenguard.flask.require": "(*requirements)",
+    "tokenguard.mcp.TokenVerifier": "(validator, *, resource=None)",
+    "tokenguard.mcp.TokenVerifier.verify_token": "(self, token)",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"

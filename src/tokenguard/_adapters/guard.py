@@ -62,7 +62,7 @@ _SKIPPED: Final = len(_PREFIX)
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _SCOPES: Final = "_tokenguard_scopes"  # on an error: what the route would ask of a token
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
-_DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
+DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
 _PROVED: Final = "tokenguard.proved"
 _FAILED: Final = "the guard failed; the log says where"
 
@@ -550,7 +550,7 @@ def _arguments(required: Requirement, said: ResourceRequest | None) -> dict[str,
 
 
 def _check_by_default(token: AccessToken, required: Requirement, request: ResourceRequest | None) -> None:
-    required.check(token, request, time.time(), _DEFAULT_LEEWAY)
+    required.check(token, request, time.time(), DEFAULT_LEEWAY)
 
 
 def checked(token: object) -> AccessToken:

@@ -1,0 +1,118 @@
+"""MCP: the verifier that servers of the MCP SDK ask for each token.
+
+Owns: the SDK's protocol `TokenVerifier`, and what its `AccessToken` holds of ours. Must not know: requests and
+challenges, which the SDK does not show to a verifier: put `tokenguard.asgi.BearerMiddleware` in front for these.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from mcp.server.auth.provider import AccessToken as McpAccessToken
+
+from tokenguard._adapters.bare_token import BareTokenReader
+from tokenguard._adapters.guard import DEFAULT_LEEWAY, Guard, usable
+from tokenguard.errors import ConfigurationError, RejectedError
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from tokenguard.validator import TokenValidator
+
+__all__ = ["TokenVerifier"]
+
+T = TypeVar("T", bound=McpAccessToken)
+
+NAME: Final = "mcp"  # as audit and metrics call the adapter
+_OF_A_DIGEST: Final = 16  # hexadecimal digits, as the audit has them
+
+
+class TokenVerifier:
+    """Validates tokens for the MCP SDK: `MCPServer(token_verifier=TokenVerifier(validator), auth=AuthSettings(...))`.
+
+    Set `validate_token_resource=False` in `AuthSettings`: the validator has checked the audience.
+
+    - `validator`: a `TokenValidator`
+    - `resource`: what the SDK's `AccessToken.resource` holds (RFC 8707), as given (default None)
+
+    The SDK knows a token or None, so a bare server answers an outage with 500 and two `Authorization` fields by the
+    first of them. `tokenguard.asgi.BearerMiddleware` around `server.streamable_http_app()` answers these as everywhere
+    else. A verifier sees no proof and no certificate: it rejects bound tokens (RFC 9449, RFC 8705).
+
+    Raises `ConfigurationError` for a `resource` that is no text.
+    """
+
+    def __init__(self, validator: TokenValidator, *, resource: str | None = None) -> None:
+        given: object = resource
+        if not (given is None or isinstance(given, str)):
+            raise ConfigurationError('resource must be a text, such as "https://api.example.com/mcp"')
+        self._validator = usable(validator)
+        self._resource = resource
+        self._guard = Guard(NAME, BareTokenReader(), self._validator)
+
+    async def verify_token(self, token: str) -> McpAccessToken | None:
+        """The SDK's form of a good token; None for any other, which is noted with its reason.
+
+        Raises `UnavailableError` where the token cannot be checked, as None would start a new login, and
+        `ConfigurationError`; nothing else.
+        """
+        given: object = token
+        raw = given if isinstance(given, str) else ""
+        guard = self._guard
+        try:
+            found = await guard.validate_async(raw, guard.required)
+        except RejectedError:
+            return None
+        return None if found is None else mcp_token(McpAccessToken, self._validator, found, raw.strip(), self._resource)
+
+
+def mcp_token(kind: type[T], validator: TokenValidator, token: AccessToken, raw: str, resource: str | None) -> T:
+    """`token`, sent as `raw`, as the class of the SDK or of a framework on it.
+
+    `expires_at` is later by the leeway, as these frameworks compare it without one; `claims` have it as sent. `iss` is
+    always among the claims: with the client and the subject it is whom the SDK takes for the owner of a session.
+    """
+    try:
+        expires_at = token.expires_at
+        if expires_at is not None:
+            # Whole seconds, and the sum never leaves the integers: a claim may be too large for a float.
+            expires_at = int(expires_at) + math.ceil(_leeway_of(validator))
+        claims = {"iss": token.issuer, **{name: _plain(value) for name, value in token.claims.items()}}
+        return kind(
+            token=raw,
+            client_id=_client_id(token, raw),
+            scopes=sorted(token.scopes),
+            expires_at=expires_at,
+            resource=resource,
+            subject=token.subject,
+            claims=claims,
+        )
+    except Exception:  # noqa: BLE001 - only what replaces a validator makes tokens of other types; pydantic quotes them
+        raise ConfigurationError("the validator returned an access token with members of other types") from None
+
+
+def _client_id(token: AccessToken, raw: str) -> str:
+    """Whom the SDK calls the client: never empty, and no two of them alike for the same issuer and subject."""
+    if token.client_id:
+        return token.client_id
+    if token.subject:
+        return f"sub:{token.subject}"
+    if token.token_id:
+        return f"jti:{token.token_id}"
+    return sha256(raw.encode("utf-8", "replace")).hexdigest()[:_OF_A_DIGEST]
+
+
+def _leeway_of(validator: TokenValidator) -> float:
+    leeway: Any = None
+    with suppress(Exception):  # a replacement that fails at everything
+        leeway = getattr(validator, "_leeway", None)
+    return leeway if isinstance(leeway, int | float) else DEFAULT_LEEWAY
+
+
+def _plain(value: Any) -> Any:
+    """JSON that its new owner may change."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

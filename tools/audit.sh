@@ -8,4 +8,4 @@ test -x "$venv/bin/pip-audit" && test -x "$venv/bin/uv" \
   || { echo "audit: skipped: pip-audit cannot be installed here"; exit 0; }
 "$venv/bin/uv" pip compile --quiet --resolution lowest-direct --all-extras --no-emit-package tokenguard-oauth \
   --output-file "$venv/floor.txt" pyproject.toml
-"$venv/bin/python" tools/audit.py "$venv/bin/pip-audit" "$venv/floor.txt" dev.lock docs.lock
+"$venv/bin/python" tools/audit.py "$venv/bin/pip-audit" "$venv/floor.txt" dev.lock docs.lock proxies.lock

@@ -84,6 +84,16 @@ test-httpx: $(STAMP) ## Run the tests of outbound calls as where httpx2 is not i
 	@$(BIN)/python -m pytest -p without_httpx2 tests/io/test_io_bounds.py tests/io/test_io_drivers.py tests/io/test_io_reuse.py tests/io/test_proxies.py \
 	  tests/validation/test_lifecycle.py tests/client/test_token_source.py
 
+INTEROP := .venv-interop
+
+$(INTEROP)/.stamp: interop.lock | $(BIN)/python
+	@test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
+	@$(INTEROP)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r interop.lock
+	@touch $@
+
+.PHONY: interop-servers
+interop-servers: $(INTEROP)/.stamp ## Install the authorization servers in Python that tests/interop starts; without them these tests are skipped
+
 .PHONY: test-floor
 test-floor: ## Run the tests with the oldest dependencies that pyproject.toml allows
 	@sh tools/test_floor.sh
@@ -228,6 +238,8 @@ lock: | $(BIN)/python ## Write dev.lock, docs.lock and proxies.lock anew from py
 	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o release.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group proxies \
 	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o proxies.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group interop \
+	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o interop.lock
 
 RELEASE := .venv-release
 

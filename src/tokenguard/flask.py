@@ -136,7 +136,7 @@ class TokenGuard:
             if this.url_rule is not None and not _is_automatic(this) and not paths.cover(*reader.route(this.environ)):
                 _judge(needed)
 
-        mark(guard, needed)
+        mark(guard, needed, paths)
         views.before_request(guard)
 
 
@@ -190,6 +190,7 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
             _decorated.setdefault(view, WeakSet()).add(guarded)
         return cast("Callable[P, R]", guarded)
 
+    mark(decorate, needed)  # for classes that list their decorators
     return decorate
 
 

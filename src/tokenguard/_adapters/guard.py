@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from tokenguard._adapters.metadata import MARK, metadata_of
-from tokenguard._adapters.public_paths import public_paths
+from tokenguard._adapters.public_paths import PublicPaths, public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
 from tokenguard._flow.effects import Flow
 from tokenguard._oauth.certificate import MalformedCertificateError, read_field
@@ -60,6 +60,7 @@ POLICY_VIOLATION = 1008  # closes a websocket that cannot be rejected otherwise 
 _PREFIX: Final = PREFIX.encode()
 _SKIPPED: Final = len(_PREFIX)
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
+_PUBLIC: Final = "__tokenguard_public__"  # beside the mark of a function that guards others
 _SCOPES: Final = "_tokenguard_scopes"  # on an error: what the route would ask of a token
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
@@ -499,17 +500,26 @@ def asked_for(required: Requirement, *, optional: bool) -> Requirement:
     return OPTIONAL
 
 
-def mark(view: object, required: Requirement) -> None:
+def mark(view: object, required: Requirement, public: PublicPaths | None = None) -> None:
     """Say of a decorated view what it asks for, `OPTIONAL` where a request without a token passes.
 
     Set by every decorator, beside what the view is marked with already; read by `marks`, however often it is wrapped.
+    `public`: the paths for which a function that guards others asks for nothing.
     """
     setattr(view, MARK, (*marks(view), required))
+    if public is not None:
+        setattr(view, _PUBLIC, public.entries)
 
 
 def marks(view: object) -> tuple[Requirement, ...]:
     """What `view` asks for, one entry for each decorator, the innermost first; () where nothing guards it."""
     found: tuple[Requirement, ...] = getattr(view, MARK, ())
+    return found
+
+
+def public_of(view: object) -> tuple[str, ...]:
+    """The paths for which `view`, a function that guards others, asks for nothing."""
+    found: tuple[str, ...] = getattr(view, _PUBLIC, ())
     return found
 
 

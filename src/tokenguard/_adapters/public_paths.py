@@ -32,6 +32,11 @@ class PublicPaths:
     def __bool__(self) -> bool:
         return bool(self._exact or self._below)
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The paths as they are written."""
+        return (*sorted(self._exact), *(f"{prefix}*" for prefix in self._below))
+
     def cover(self, path: str, raw: str = "") -> bool:
         """Whether `path`, decoded as the router routes by it, needs no token.
 

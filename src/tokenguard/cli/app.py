@@ -14,6 +14,7 @@ from tokenguard.cli.client_token import token
 from tokenguard.cli.demo import demo
 from tokenguard.cli.development_issuer import issuer
 from tokenguard.cli.doctor import doctor
+from tokenguard.cli.routes import routes
 
 __all__ = ["app"]
 
@@ -45,7 +46,7 @@ def options(
     """What stands before a command."""
 
 
-for command in (check, doctor, token, issuer, demo):
+for command in (check, doctor, routes, token, issuer, demo):
     app.command()(command)
 
 # What the library logs is said by the commands, in order; printed beside them it would be said twice.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tokenguard.testing.clock import Clock
     from tokenguard.testing.endpoints import PLACES
     from tokenguard.testing.fake_issuer import FakeIssuer
+    from tokenguard.testing.plugin import assert_all_routes_guarded
     from tokenguard.testing.server import DevelopmentServer
     from tokenguard.testing.signing_keys import ALGORITHMS, SigningKey
     from tokenguard.testing.tokens import ABSENT
@@ -38,6 +39,7 @@ __all__ = [
     "Request",
     "Response",
     "SigningKey",
+    "assert_all_routes_guarded",
 ]
 
 _HOMES = {
@@ -56,6 +58,7 @@ _HOMES = {
     "Request": "traffic",
     "Response": "traffic",
     "SigningKey": "signing_keys",
+    "assert_all_routes_guarded": "plugin",
 }
 
 

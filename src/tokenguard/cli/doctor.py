@@ -5,19 +5,22 @@ Owns: the order of the examinations, the verdict. Must not know: what each exami
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from tokenguard._issuer.trusted_issuer import Authority
-from tokenguard.cli import connection, examine, options, output, wording
+from tokenguard.cli import connection, examine, options, output, through_proxy, wording
 from tokenguard.cli.findings import Finding, Findings, worst_first
 from tokenguard.cli.options import PREFIX, Given
 from tokenguard.cli.probe import Prober
-from tokenguard.errors import KeysUnavailableError
+from tokenguard.errors import ConfigurationError, KeysUnavailableError
 from tokenguard.validator import TokenValidator
 
 _NO_AUDIENCE = "audience-not-given"
+_TOKEN = "TOKENGUARD_TOKEN"
 
 
 def doctor(
@@ -34,6 +37,23 @@ def doctor(
     http_timeout: options.TimeoutOption = None,
     allow_insecure_http: options.InsecureOption = False,
     env_file: options.EnvFileOption = None,
+    through: Annotated[
+        str | None,
+        typer.Option("--through", help="Instead: ask a deployed proxy, at this URL, what an attacker would."),
+    ] = None,
+    route: Annotated[str | None, typer.Option("--route", help="With --through: a path that needs a token.")] = None,
+    public: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--public", help="With --through: a path that needs none. May be repeated; else some are guessed."
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", "-t", help=f"With --through: a good token, - for standard input. Else {_TOKEN}, else none."
+        ),
+    ] = None,
     json: options.JsonOption = False,
 ) -> None:
     """Examine a configuration: discovery, keys, caching, clocks, TLS, introspection credentials.
@@ -41,8 +61,15 @@ def doctor(
     Settings without an option are read from TOKENGUARD_* in the environment, introspection credentials included. Only
     an invented token is sent to the introspection endpoint.
 
-    Exit code 0: well, warnings included. 1: a fault. 2: a bad setting.
+    With --through and --route a proxy is asked instead, about sixty requests that read and never write: forged fields,
+    other spellings, odd paths, no token. With a good token a few more. No other setting is read but --http-timeout.
+
+    Exit code 0: well, warnings included. 1: a fault; with --through, a request was answered like a good token. 2: a bad
+    setting. 3: with --through, the proxy does not answer.
     """
+    if through is not None or route is not None or public or token_file is not None:
+        with wording.settings_errors():
+            _ask_proxy(through, route, public or [], token_file, http_timeout, as_json=json)
     given = Given(
         issuer,
         preset,
@@ -64,6 +91,22 @@ def doctor(
         findings.append(Finding("", "audience", "warning", "no audience is set", step))
     findings.extend(_bound(validator))
     report(findings, as_json=json)
+
+
+def _ask_proxy(
+    through: str | None,
+    route: str | None,
+    public: list[str],
+    token_file: Path | None,
+    http_timeout: str | None,
+    *,
+    as_json: bool,
+) -> NoReturn:
+    if through is None or route is None:
+        raise ConfigurationError("--through and --route belong together: a proxy's URL, and a path that needs a token")
+    token = options.secret_from(token_file, _TOKEN) if token_file is not None or os.environ.get(_TOKEN) else None
+    seconds = options.seconds(http_timeout, default=5)
+    through_proxy.examine(through, route, public=public, token=token, timeout=seconds, as_json=as_json)
 
 
 def _bound(validator: TokenValidator) -> list[Finding]:

@@ -30,6 +30,7 @@ from tokenguard.resource import DPoP, MutualTLS
 
 PREFIX: Final = "TOKENGUARD_"
 PRESETS: Final = presets.NAMES
+_LONGEST_TIMEOUT: Final = 3_600
 _OF_ONE_ISSUER: Final = ("JWKS_URI", "ALGORITHMS", "PROFILE", "JWKS_MAX_AGE", "JWKS_MAX_STALE", "JWKS_COOLDOWN")
 
 IssuerOption = Annotated[list[str] | None, typer.Option("--issuer", "-i", help="The exact iss. May be repeated.")]
@@ -145,6 +146,17 @@ def binding(settings: dict[str, Any], request: ResourceRequest) -> dict[str, Any
         dpop = DPoP(f"{parts.scheme}://{parts.netloc}")
     mtls = settings.get("mtls") or (None if request.certificate is None else MutualTLS())
     return settings | {"dpop": dpop, "mtls": mtls}
+
+
+def seconds(text: str | None, *, default: float) -> float:
+    """The value of --http-timeout. Raises `ConfigurationError`."""
+    try:
+        found = default if text is None else float(text)
+    except ValueError:
+        found = 0
+    if not 0 < found <= _LONGEST_TIMEOUT:
+        raise ConfigurationError("--http-timeout must be a number of seconds above 0")
+    return found
 
 
 def moment(text: str) -> float:

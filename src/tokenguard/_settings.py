@@ -6,10 +6,13 @@ import inspect
 import re
 from collections.abc import Iterable
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from tokenguard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 
 def number(name: str, value: object, *, minimum: float = 0, above: bool = False) -> float:
@@ -73,6 +76,45 @@ def strings(name: str, value: object, *, example: str) -> tuple[str, ...]:
             raise ConfigurationError(f"{name} must hold non-empty strings only: write {example}")
         found[item] = None
     return tuple(found)
+
+
+_UNIX = "unix"
+
+
+class Peers:
+    """Who may be at the other end of a connection: addresses, networks, `"unix"` for a peer without an address."""
+
+    __slots__ = ("_networks", "_takes_unix")
+
+    def __init__(self, name: str, given: Iterable[str]) -> None:
+        given = tuple(given)
+        self._takes_unix = _UNIX in given
+        self._networks = tuple([_network(name, one) for one in given if one != _UNIX])
+
+    def trusts(self, peer: str | None) -> bool:
+        """Whether `peer` is among them: its address, None where it has none."""
+        if peer is None:
+            return self._takes_unix
+        from ipaddress import ip_address
+
+        try:
+            address: IPv4Address | IPv6Address = ip_address(peer)
+        except ValueError:
+            return False
+        # An IPv4 peer of a socket for both (RFC 4291 section 2.5.5.2).
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
+
+
+def _network(name: str, text: str) -> IPv4Network | IPv6Network:
+    from ipaddress import ip_network
+
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ConfigurationError(
+            f'{name} must hold addresses, networks whose host bits are zero, or "unix": ["10.0.0.0/8", "unix"]'
+        ) from None
 
 
 def fetched_url(name: str, value: object) -> str:

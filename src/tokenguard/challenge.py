@@ -148,10 +148,9 @@ def reject(
         return _refusal(error, realm, metadata_url, dpop, scope, is_dpop=is_dpop, show_reason=show_reason)
     if isinstance(error, UnavailableError):
         retry_after = error.retry_after if type(error.retry_after) is int and error.retry_after > 0 else 1
-        return _answer(
-            HTTPStatus.SERVICE_UNAVAILABLE, UnavailableError.description, {}, (("Retry-After", str(retry_after)),)
-        )
-    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, _FAILURE, {}, ())
+        fields = (("Retry-After", str(retry_after)),)
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, UnavailableError.description, fields)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, _FAILURE)
 
 
 def _refusal(
@@ -211,6 +210,11 @@ def _step_up(error: InsufficientAuthenticationError) -> dict[str, str | int]:
 
 def _listed(names: tuple[object, ...]) -> str:
     return " ".join([name for name in names if isinstance(name, str) and SCOPE_TOKEN.fullmatch(name) is not None])
+
+
+def problem(status: HTTPStatus, detail: str, headers: tuple[tuple[str, str], ...] = ()) -> Rejection:
+    """An answer without a challenge: `detail`, a constant text, as a problem document."""
+    return _answer(status, detail, {}, headers)
 
 
 def _answer(

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from tokenguard._jose.algorithms import DEFAULT, SYMMETRIC, allow_list
@@ -20,11 +20,8 @@ from tokenguard._oauth.dpop_nonce import SHORTEST_SECRET
 from tokenguard._oauth.request_target import Target, spelled, target
 from tokenguard._oauth.resource_metadata import FILLED, check_resource, location
 from tokenguard._oauth.scope import scope_names
-from tokenguard._settings import fetched_url, is_lazy, number, strings, switch, whole
+from tokenguard._settings import Peers, fetched_url, is_lazy, number, strings, switch, whole
 from tokenguard.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 __all__ = ["DPoP", "MutualTLS", "ProofStore", "ResourceMetadata"]
 
@@ -35,9 +32,6 @@ _BASE_URL: Final = 'base_url must be the URL that clients call this API by, such
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # RFC 9110 section 5.6.2
 # Their values mean something else, or are the client's to write.
 _TAKEN: Final = frozenset({"authorization", "cookie", "dpop", "host"})
-_UNIX: Final = "unix"
-
-_Network: TypeAlias = "IPv4Network | IPv6Network"
 
 
 @runtime_checkable
@@ -170,7 +164,7 @@ class MutualTLS:
     format: Literal["rfc9440", "pem", "der", "traefik", "xfcc"] | None = None
     trusted: str | Iterable[str] = ()
     required: bool = field(default=False, kw_only=True)
-    _networks: tuple[_Network, ...] = field(init=False, repr=False)
+    _peers: Peers = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         switch("required", self.required)
@@ -188,32 +182,11 @@ class MutualTLS:
             if self.format not in FORMATS:
                 raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}")
         object.__setattr__(self, "trusted", trusted)
-        object.__setattr__(self, "_networks", tuple([_network(one) for one in trusted if one != _UNIX]))
+        object.__setattr__(self, "_peers", Peers("trusted", trusted))
 
     def trusts(self, peer: str | None) -> bool:
         """Whether the field of this peer counts. `peer`: its address, None where it has none."""
-        if peer is None:
-            return _UNIX in self.trusted
-        from ipaddress import ip_address
-
-        try:
-            address: IPv4Address | IPv6Address = ip_address(peer)
-        except ValueError:
-            return False
-        # An IPv4 peer of a socket for both (RFC 4291 section 2.5.5.2).
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._networks)
-
-
-def _network(text: str) -> _Network:
-    from ipaddress import ip_network
-
-    try:
-        return ip_network(text)
-    except ValueError:
-        raise ConfigurationError(
-            'trusted must hold addresses, networks whose host bits are zero, or "unix": ["10.0.0.0/8", "unix"]'
-        ) from None
+        return self._peers.trusts(peer)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

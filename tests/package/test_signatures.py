@@ -15,6 +15,7 @@ import pytest
 import tokenguard
 from tokenguard import Reason
 from tokenguard._flow.wall_time import wall_time
+from tokenguard.gateway import DEFAULT
 from tokenguard.requirements import NOTHING
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -134,6 +135,12 @@ SIGNATURES = {
     "tokenguard.flask.require": "(*requirements)",
     "tokenguard.mcp.TokenVerifier": "(validator, *, resource=None)",
     "tokenguard.mcp.TokenVerifier.verify_token": "(self, token)",
+    "tokenguard.gateway.Gateway": (
+        f"(validator, routes, *, trusted_proxies=('127.0.0.1', '::1'), claims=DEFAULT, {ANSWERS}, client_address=None,"
+        " failures=None)"
+    ),
+    "tokenguard.gateway.Route": "(path, *, methods=None, scope=None, require=None, public=False)",
+    "tokenguard.gateway.FailureLimit": "(failures=20, seconds=60, max_addresses=10_000)",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"
@@ -179,6 +186,7 @@ SIGNATURES = {
 MEANT = {
     "ACCESS_TOKEN": ACCESS_TOKEN,
     "ALGORITHMS": ALGORITHMS,
+    "DEFAULT": DEFAULT,
     "FACTORY": inspect.signature(tokenguard.AccessToken).parameters["claims"].default,  # a new mapping for each
     "NOTHING": NOTHING,
     "Reason": Reason,

@@ -422,8 +422,7 @@ class Guard(Generic[R]):
         """
         if error is not None:
             _record(self._log, name or self.name, error)
-            if self.metadata is not None:
-                vars(error)[_SCOPES] = (self.required if required is NOTHING else required).scopes
+            self.attach_scopes(error, required)
         observer = _observer_of(self.validator)
         if observer is not None:
             observer.decided(
@@ -436,6 +435,11 @@ class Guard(Generic[R]):
                     partial(self._sent, request),
                 )
             )
+
+    def attach_scopes(self, error: BaseException, required: Requirement) -> None:
+        """Let the challenge say what would be asked of a token, where there is metadata to go with it."""
+        if self.metadata is not None:
+            vars(error)[_SCOPES] = (self.required if required is NOTHING else required).scopes
 
     def _sent(self, request: R, longest: int) -> tuple[str, bool]:
         text = self.reader.sent(request, _SKIPPED + longest)

@@ -44,9 +44,12 @@ class PublicPaths:
         """
         if path not in self._exact and not path.startswith(self._below):
             return False
-        if path != "/" and _PLAIN.fullmatch(path) is None:
-            return False
-        return _ENCODED_SEPARATOR.search(raw.partition("?")[0]) is None
+        return is_plain(path) and _ENCODED_SEPARATOR.search(raw.partition("?")[0]) is None
+
+
+def is_plain(path: str) -> bool:
+    """Whether a decoded path can be public at all."""
+    return path == "/" or _PLAIN.fullmatch(path) is not None
 
 
 def public_paths(public: str | Iterable[str]) -> PublicPaths:

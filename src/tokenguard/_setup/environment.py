@@ -235,13 +235,28 @@ def _bound_settings(mapping: Mapping[str, Any], prefix: str, given: Mapping[str,
     return bound_environment.settings_of(prefix, found, given) if found else {}
 
 
-def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
-    from difflib import get_close_matches
+def check_every_name(mapping: Mapping[str, Any], prefix: str) -> None:
+    """For a mapping that holds nothing else: an unknown name is a `ConfigurationError`, whatever it resembles."""
+    _check_names(mapping, prefix)
+    known = _known(mapping, prefix)
+    if any(name.removeprefix(prefix) not in known for name in mapping):
+        raise ConfigurationError(
+            "a name is no setting of a validator: the names are those of the environment variables"
+        )
 
+
+def _known(mapping: Mapping[str, Any], prefix: str) -> list[str]:
     files = [f"{name}_FILE" for name in (*_ISSUER_FILES, *_INTROSPECTION_FILES, bound_environment.SECRET)]
     known = ["ISSUER", "PRESET", *_VALIDATOR, *_ISSUER, *_INTROSPECTION, *_BOUND, *files]
     if (preset := mapping.get(prefix + "PRESET")) in presets.NAMES:
         known += map(str.upper, _parameters(preset))
+    return known
+
+
+def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
+    from difflib import get_close_matches
+
+    known = _known(mapping, prefix)
     for name in mapping if prefix else ():
         if not isinstance(name, str) or not name.startswith(prefix) or name.removeprefix(prefix) in known:
             continue

@@ -1,0 +1,120 @@
+"""A gateway from a TOML file.
+
+Owns: its tables and words, and that an unknown one is an error. Must not know: what a setting means; `Gateway`,
+`Route` and `TokenValidator` check it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tokenguard._setup import environment
+from tokenguard.errors import ConfigurationError
+from tokenguard.gateway.application import Gateway
+from tokenguard.gateway.failures import FailureLimit
+from tokenguard.resource import ResourceMetadata
+from tokenguard.validator import TokenValidator
+
+__all__ = ["VARIABLE", "from_environment", "gateway_of", "read"]
+
+VARIABLE: Final = "TOKENGUARD_GATEWAY_CONFIG"
+DEFAULT_FILE: Final = "gateway.toml"
+
+_TABLES: Final = ("validator", "gateway", "routes")
+_PREFIX: Final = "validator."
+_NAMED: Final = re.compile(r"validator\.[A-Z_]+", re.ASCII)
+_PLACE: Final = re.compile(
+    r"\((at [a-z0-9 ,]+)\)", re.ASCII
+)  # of a fault, in tomllib's message; the rest quotes the file
+
+
+def from_environment() -> Gateway:
+    """The gateway of the file that `TOKENGUARD_GATEWAY_CONFIG` names. Raises `ConfigurationError`."""
+    return gateway_of(read(Path(os.environ.get(VARIABLE) or DEFAULT_FILE)))
+
+
+def read(path: Path) -> bytes:
+    """The content of a file. Raises `ConfigurationError`."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise ConfigurationError("the file cannot be read: give the path of a TOML file") from None
+
+
+def gateway_of(content: bytes) -> Gateway:
+    """The gateway that a file describes. Nothing is fetched. Raises `ConfigurationError`."""
+    document = _document(content)
+    _check_words("the file", document, _TABLES)
+    validator = _validator(document)
+    settings = _table(document, "gateway")
+    _check_words("the table gateway", settings, _GATEWAY)
+    for word, make in _TABLES_OF_GATEWAY.items():
+        if isinstance(settings.get(word), Mapping):
+            settings[word] = _made(f"gateway.{word}", make, settings[word])
+    try:
+        return Gateway(validator, document.get("routes", ()), **settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}") from None
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError:
+        raise ConfigurationError("the file is not TOML: it is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        place = _PLACE.search(str(error))
+        raise ConfigurationError(f"the file is not TOML{'' if place is None else f': look {place[1]}'}") from None
+
+
+def _validator(document: Mapping[str, Any]) -> TokenValidator:
+    """Of the table, which the environment does not add to; of the environment where there is no table."""
+    if "validator" not in document:
+        return TokenValidator.from_env()
+    settings = {f"{_PREFIX}{name.upper()}": value for name, value in _table(document, "validator").items()}
+    try:
+        environment.check_every_name(settings, _PREFIX)
+        return TokenValidator.from_mapping(settings, _PREFIX)
+    except ConfigurationError as error:
+        raise ConfigurationError(_NAMED.sub(lambda name: name[0].lower(), str(error))) from None
+
+
+def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name, {})
+    if not isinstance(table, Mapping):
+        raise ConfigurationError(f"{name} must be a table: [{name}]")
+    return dict(table)
+
+
+def _check_words(place: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    if any(word not in known for word in given):
+        raise ConfigurationError(f"{place} knows the words {', '.join(known)} and no other")
+
+
+def _made(name: str, make: Callable[..., Any], table: Mapping[str, Any]) -> Any:
+    try:
+        return make(**table)
+    except TypeError:
+        raise ConfigurationError(f"{name} has an unknown word, or lacks one") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+
+
+_TABLES_OF_GATEWAY: Final[Mapping[str, Callable[..., Any]]] = {
+    "resource_metadata": ResourceMetadata,
+    "failures": FailureLimit,
+}
+_GATEWAY: Final = (
+    "trusted_proxies",
+    "claims",
+    "realm",
+    "resource_metadata",
+    "show_reason",
+    "client_address",
+    "failures",
+)

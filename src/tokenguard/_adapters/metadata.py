@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 MARK: Final = "__tokenguard_required__"  # of a decorated view; survives functools.wraps
 
 _MOST_PARTS: Final = 100_000  # of an app: the search ends somewhere, whatever it is made of
-# Of apps, routers, routes, mounts, bound methods and FastAPI's dependants: where the next part is.
-_PARTS: Final = ("app", "router", "endpoint", "dependant", "call", "__self__")
-_MANY: Final = ("routes", "dependencies")
+# Of apps, routers, routes, mounts, bound methods and FastAPI's dependants: where the next part is; then of Django's URL
+# patterns and view classes, of joined permissions of Django REST framework, of django-ninja's operations.
+_PARTS: Final = (
+    *("app", "router", "endpoint", "dependant", "call", "__self__"),
+    *("callback", "view_class", "cls", "op1_class", "op2_class", "run"),
+)
+_MANY: Final = ("routes", "dependencies", "url_patterns", "permission_classes", "operations")
 _OPEN: Final = (("Access-Control-Allow-Origin", "*"),)  # nothing in it is secret, and MCP clients in browsers read it
 
 _log = logging.getLogger("tokenguard")
@@ -117,10 +121,10 @@ def _next(part: Any) -> Iterator[object]:
         yield from contexts()
     if isinstance(part, type):  # an endpoint class
         yield from list(vars(part).values())
-    for name in ("view_functions", "before_request_funcs"):  # of Flask
+    for name in ("view_functions", "before_request_funcs", "initkwargs"):  # of Flask; of a view that a DRF router made
         views = getattr(part, name, None)
         for view in list(views.values()) if isinstance(views, Mapping) else ():
-            yield from view if isinstance(view, list) else [view]
+            yield from view if isinstance(view, list | tuple) else [view]
 
 
 def _warn(resource: str, validator: Any) -> None:

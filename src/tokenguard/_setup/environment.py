@@ -235,14 +235,19 @@ def _bound_settings(mapping: Mapping[str, Any], prefix: str, given: Mapping[str,
     return bound_environment.settings_of(prefix, found, given) if found else {}
 
 
-def check_every_name(mapping: Mapping[str, Any], prefix: str) -> None:
-    """For a mapping that holds nothing else: an unknown name is a `ConfigurationError`, whatever it resembles."""
+def check_every_name(mapping: Mapping[str, Any], prefix: str, others: Iterable[str] = ()) -> None:
+    """For a mapping of nothing but settings and `others`: any other name is a `ConfigurationError`."""
     _check_names(mapping, prefix)
-    known = _known(mapping, prefix)
-    if any(name.removeprefix(prefix) not in known for name in mapping):
-        raise ConfigurationError(
-            "a name is no setting of a validator: the names are those of the environment variables"
-        )
+    known = [*_known(mapping, prefix), *others]
+    for name in mapping:
+        unknown = str(name).removeprefix(prefix)
+        if unknown not in known:
+            from difflib import get_close_matches
+
+            close = get_close_matches(unknown.upper(), known, n=1)
+            instead = f"write {close[0]}" if close else "the names are those of the environment variables"
+            raise ConfigurationError(f"{unknown:.64} is no setting of a validator: {instead}")
+
 
 
 def _known(mapping: Mapping[str, Any], prefix: str) -> list[str]:

@@ -163,10 +163,11 @@ def test_a_field_that_is_there_twice_leaves_every_adapter_twice(monkeypatch):
     for name, column in columns(ISSUER.validator()).items():
         answer = column.ask("GET", "", ())
         assert answer.status == 401
-        assert [value for key, value in answer.headers if key == "www-authenticate"] == [
-            'Bearer realm="a"',
-            'DPoP realm="a"',
-        ], name
+        sent = [value for key, value in answer.headers if key == "www-authenticate"]
+        if name.startswith("django"):  # its responses hold each name once: a list (RFC 9110 section 5.3)
+            assert sent == ['Bearer realm="a", DPoP realm="a"'], name
+        else:
+            assert sent == ['Bearer realm="a"', 'DPoP realm="a"'], name
         assert answer.body == TWICE.body
 
 

@@ -27,7 +27,7 @@ from tokenguard._setup.environment import (
 from tokenguard.cli import options
 
 # What an adapter is given besides settings.
-NO_SETTINGS = {"app", "validator"}
+NO_SETTINGS = {"app", "validator", "get_response"}
 WRITTEN = {_text: "text", _words: "words", _number: "number", _flag: "`true` or `false`"}
 
 

@@ -141,6 +141,8 @@ SIGNATURES = {
     ),
     "tokenguard.gateway.Route": "(path, *, methods=None, scope=None, require=None, public=False)",
     "tokenguard.gateway.FailureLimit": "(failures=20, seconds=60, max_addresses=10_000)",
+    "tokenguard.django.BearerMiddleware": "(get_response)",
+    "tokenguard.django.require": "(*requirements)",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"

@@ -245,9 +245,8 @@ def check_every_name(mapping: Mapping[str, Any], prefix: str, others: Iterable[s
             from difflib import get_close_matches
 
             close = get_close_matches(unknown.upper(), known, n=1)
-            instead = f"write {close[0]}" if close else "the names are those of the environment variables"
-            raise ConfigurationError(f"{unknown:.64} is no setting of a validator: {instead}")
-
+            instead = f"write {prefix}{close[0]}" if close else "the names are those of the environment variables"
+            raise ConfigurationError(f"{prefix}{unknown:.64} is no setting: {instead}")
 
 
 def _known(mapping: Mapping[str, Any], prefix: str) -> list[str]:

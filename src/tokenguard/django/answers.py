@@ -1,0 +1,77 @@
+"""What goes into a request that may pass, and into the answer to any.
+
+Owns: where the token is, when CSRF protection is left out, rejections as `HttpResponse`, fields that answers need
+besides. Must not know: which request may pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED
+from tokenguard.challenge import Rejection
+from tokenguard.django.conf import Conf, current
+from tokenguard.errors import ConfigurationError
+from tokenguard.token import AccessToken
+
+_FAILED: Final = 500
+
+
+def admit(conf: Conf, request: HttpRequest, token: AccessToken | None) -> None:
+    """Leave the token of a request that may pass where the application finds it."""
+    vars(request)["access_token"] = token
+    conf.reader.keep(request, TOKEN_KEY, token)
+
+
+class _Exempt:
+    """`csrf_exempt` of a view under `require`: true unless a gateway's field holds the token, as settings are now."""
+
+    def __bool__(self) -> bool:
+        try:
+            return current().header is None
+        except ConfigurationError:
+            return True  # the view answers 500
+
+
+EXEMPT: Final = _Exempt()
+
+
+def answer(request: HttpRequest, rejection: Rejection) -> HttpResponse:
+    """A rejection as a response. A field that is there twice becomes one list (RFC 9110 section 5.3)."""
+    fields: dict[str, str] = {}
+    for name, value in rejection.headers:
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    body = b"" if getattr(request, "method", None) == "HEAD" else rejection.body
+    response = HttpResponse(body, status=rejection.status, headers=fields)
+    if "Content-Type" not in fields:
+        del response["Content-Type"]
+    if rejection.status != _FAILED:
+        # The guard has logged it, bounded. Django would log each 503 as an error, and mail it to the administrators.
+        vars(response)["_has_been_logged"] = True
+    return response
+
+
+def refused(conf: Conf | None, request: Any, error: Exception) -> HttpResponse:
+    """The answer to a request that ended in `error`, which a guard has noted. `conf` is None where settings are bad."""
+    if conf is None:
+        return answer(request, UNGUARDED.note_and_reject(request, error))
+    response = answer(request, conf.views.reject(error, request))
+    finish(conf, request, response)
+    return response
+
+
+def finish(conf: Conf, request: HttpRequest, response: object) -> None:
+    """Add what caches and clients need to know to an answer."""
+    if not isinstance(response, HttpResponseBase):
+        return  # Django objects to it
+    if conf.header is not None:  # caches keep only answers to requests with `Authorization` apart (RFC 9111 3.5)
+        patch_vary_headers(response, [conf.header])
+        response.headers.setdefault("Cache-Control", "private")
+    elif conf.middleware.gives_nonces:
+        nonce = conf.middleware.nonce(request)
+        if nonce is not None:
+            response.headers.setdefault("DPoP-Nonce", nonce)

@@ -1,0 +1,96 @@
+"""How a Django request is read, under WSGI and under ASGI.
+
+Owns: which side of an `HttpRequest` says what. Must not know: Django's settings, what makes a credential good.
+
+`META` is the environ under WSGI. Under ASGI Django makes it, joins repeated fields, and leaves out the certificate and
+the path as sent: there the scope is read. Django decodes the path and may change it (`FORCE_SCRIPT_NAME`); so the path
+is Django's own, which its router routes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.http import HttpRequest
+
+from tokenguard._adapters.request import Reader, asgi_reader, wsgi_reader
+
+
+class HttpRequestReader:
+    """Reads `HttpRequest`. `header`: the field that holds the token, None for `Authorization`."""
+
+    __slots__ = ("_asgi", "_wsgi", "takes_schemes")
+
+    def __init__(self, header: str | None) -> None:
+        self._wsgi, self._asgi = wsgi_reader(header), asgi_reader(header)
+        self.takes_schemes = self._wsgi.takes_schemes
+
+    def credentials(self, request: HttpRequest, /) -> tuple[Sequence[bytes], str]:
+        """See `Reader`."""
+        scope = getattr(request, "scope", None)
+        if scope is None:
+            return self._wsgi.credentials(request.META)
+        values, _ = self._asgi.credentials({"headers": scope["headers"]})
+        return values, request.META["QUERY_STRING"] if self.takes_schemes else ""
+
+    def route(self, request: HttpRequest, /) -> tuple[str, str]:
+        """See `Reader`."""
+        scope = getattr(request, "scope", None)
+        if scope is None:
+            return request.path_info, self._wsgi.route(request.META)[1]
+        sent: bytes = scope.get("raw_path") or b""  # some servers leave it out
+        return request.path_info, sent.decode("latin-1")
+
+    def method(self, request: HttpRequest, /) -> str:
+        """See `Reader`."""
+        return request.method or ""
+
+    def path(self, request: HttpRequest, /, longest: int | None = None) -> str:
+        """See `Reader`."""
+        scope = getattr(request, "scope", None)
+        return request.path[:longest] if scope is None else self._asgi.path(scope, longest)
+
+    def header(self, request: HttpRequest, name: str, /) -> str | None:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        return reader.header(source, name)
+
+    def headers(self, request: HttpRequest, /) -> Iterable[tuple[str, str]]:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        return reader.headers(source)
+
+    def fields(self, request: HttpRequest, name: str, /) -> list[str]:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        return reader.fields(source, name)
+
+    def certificate(self, request: HttpRequest, /) -> bytes | None:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        return reader.certificate(source)
+
+    def address(self, request: HttpRequest, /) -> str | None:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        return reader.address(source)
+
+    def sent(self, request: HttpRequest, longest: int, /) -> str:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        return reader.sent(source, longest)
+
+    def kept(self, request: HttpRequest, key: str, /) -> Any:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        return reader.kept(source, key)
+
+    def keep(self, request: HttpRequest, key: str, value: object, /) -> None:
+        """See `Reader`."""
+        reader, source = self._side(request)
+        reader.keep(source, key, value)
+
+    def _side(self, request: HttpRequest) -> tuple[Reader[Any], Any]:
+        scope = getattr(request, "scope", None)
+        return (self._wsgi, request.META) if scope is None else (self._asgi, scope)

@@ -153,6 +153,7 @@ class TokenValidator(Runtime):
         binding = None if dpop is None and mtls is None else Binding(dpop, mtls, leeway=self._leeway, log=log)
         self._clock = clock
         self._used_proofs = None if binding is None else binding.used
+        self.proof_figures = None if dpop is None or binding is None else binding.figures
 
         issuers, registries = issuers_of(issuer)
         assembly = Assembly(

@@ -7,7 +7,6 @@ nobody should need a monitoring system to work on something else.
 import json
 import re
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from promtool import PROMTOOL, evaluate, hold, read, stretch
 from real_servers import EXAMPLES, ROOT, UVICORN, serve, settings
 
-from tokenguard import DPoP, ResourceRequest, TokenGuardError, otel
+from tokenguard import DPoP, NonceRequiredError, ResourceRequest, TokenGuardError, otel
 from tokenguard.testing import Clock, FakeIssuer
 
 AUDIENCE = "https://orders.example"
@@ -59,6 +58,8 @@ def exported():
             "TOKENGUARD_INTROSPECTION_CLIENT_ID": client.client_id,
             "TOKENGUARD_INTROSPECTION_CLIENT_SECRET": client.secret,
             "TOKENGUARD_INTROSPECTION_WHEN": "opaque",
+            "TOKENGUARD_DPOP_BASE_URL": AUDIENCE,
+            "TOKENGUARD_DPOP_NONCE_SECRET": "0123456789abcdef0123456789abcdef",
         }
         app = ("app:app", "--app-dir", str(EXAMPLES / "observability"))
         scrapes = []
@@ -72,7 +73,26 @@ def exported():
             def ask(token, status):
                 assert running.get("/orders?page=1", token).status_code == status
 
+            def ask_bound():
+                """With DPoP: without a nonce, with it, again with the same proof, with one for another URL."""
+                key = issuer.client_key()
+                token = issuer.mint("orders:read", bound_to=key)
+                nonce = None
+
+                def sent(status, **changes):
+                    nonlocal nonce
+                    proof = key.headers(token, "GET", f"{AUDIENCE}/orders", **changes)
+                    answer = running.get("/orders", headers=proof.items())
+                    assert answer.status_code == status
+                    nonce = answer.headers.get("DPoP-Nonce", nonce)
+
+                sent(401)
+                sent(200, nonce=nonce, jti="once")
+                sent(401, nonce=nonce, jti="once")
+                sent(401, nonce=nonce, htu=f"{AUDIENCE}/other")
+
             def round_of_requests():
+                ask_bound()
                 good = issuer.mint("orders:read")
                 ask(good, 200)
                 ask(good, 200)
@@ -162,7 +182,16 @@ def test_the_dashboard_is_whole():
 
 @pytest.mark.parametrize(
     "subject",
-    ["Refusals by reason", "Validation time, percentiles", "Key age", "Introspection health", "Cache hit rate"],
+    [
+        "Refusals by reason",
+        "Validation time, percentiles",
+        "Key age",
+        "Introspection health",
+        "Cache hit rate",
+        "Proof failures by reason",
+        "Used proofs and their store",
+        "Nonce age",
+    ],
 )
 def test_the_dashboard_covers(subject):
     assert any(name.startswith(subject) for name in QUERIES)
@@ -231,6 +260,47 @@ class Incident:
         return set(evaluate(scrapes, queries, directory, [ALERTS]))
 
 
+class FailingStore:
+    """A store of used proofs that is out of reach."""
+
+    def use_proof(self, key, seconds):
+        raise ConnectionError
+
+    async def use_proof_async(self, key, seconds):
+        raise ConnectionError
+
+
+def dpop_incident(name):
+    """18 requests with bound tokens, each with a proof of its own, beside 70 others."""
+    more = {
+        "DPoP proofs for another URL": ({}, {"TokenguardProofsRefused", "TokenguardUnauthorizedHigh"}),
+        "DPoP proofs in numbers": ({"max_proofs": 20}, {"TokenguardProofsAlmostFull"}),
+        "DPoP store out of reach": ({"replay": FailingStore()}, {"TokenguardProofStoreFails", "TokenguardUnjudged"}),
+        "DPoP nonces not kept": (
+            {"nonce_secret": b"n" * 32},
+            {"TokenguardNoncesNotKept", "TokenguardUnauthorizedHigh"},
+        ),
+        "DPoP nonces kept": ({"nonce_secret": b"n" * 32}, set()),
+    }
+    settings, expected = more[name]
+    hit = Incident(dpop=DPoP(AUDIENCE, **settings))
+    hit.good(30)
+    key = hit.issuer.client_key()
+    token = hit.issuer.mint(bound_to=key)
+    nonce = {}
+    for _ in range(18):
+        target = "/other" if name == "DPoP proofs for another URL" else "/"
+        request = ResourceRequest("GET", target, "DPoP", key.proof(token, "GET", f"{AUDIENCE}/", **nonce))
+        try:
+            hit.validator.validate(token, request=request)
+        except NonceRequiredError as error:
+            if name == "DPoP nonces kept":
+                nonce = {"nonce": error.nonce}
+        except TokenGuardError:
+            continue
+    return hit, expected
+
+
 def happens(name):
     """Let an incident happen to a validator that was well until now. Result: the alerts that must fire."""
     if name == "failing check":
@@ -244,18 +314,7 @@ def happens(name):
         hit.ask(*(hit.issuer.mint(broken=1) for _ in range(5)))
         return hit, {"TokenguardErrors", "TokenguardUnjudged"}
     if name.startswith("DPoP"):
-        hit = Incident(dpop=DPoP(AUDIENCE, max_proofs=20))
-        hit.good(30)
-        key = hit.issuer.client_key()
-        token = hit.issuer.mint(bound_to=key)
-        for _ in range(18):
-            target = "/other" if name == "DPoP proofs for another URL" else "/"
-            request = ResourceRequest("GET", target, "DPoP", key.proof(token, "GET", f"{AUDIENCE}/"))
-            with suppress(TokenGuardError):
-                hit.validator.validate(token, request=request)
-        if name == "DPoP proofs for another URL":
-            return hit, {"TokenguardProofsRefused", "TokenguardUnauthorizedHigh"}
-        return hit, {"TokenguardProofsAlmostFull"}
+        return dpop_incident(name)
     hit = Incident()
     issuer = hit.issuer
     hit.good(30)
@@ -322,6 +381,9 @@ INCIDENTS = {
     "failing check",
     "DPoP proofs for another URL",
     "DPoP proofs in numbers",
+    "DPoP store out of reach",
+    "DPoP nonces not kept",
+    "DPoP nonces kept",
 }
 
 

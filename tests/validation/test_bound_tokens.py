@@ -947,7 +947,8 @@ def test_two_validators_nonces_are_kept_apart():
         assert answer.header("dpop-nonce") not in (None, nonce)
 
 
-def test_how_full_the_memory_is_can_be_seen():
+def measured(*validators):
+    """Instrument these. Result: a function that collects the values of every instrument by its name."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -955,17 +956,77 @@ def test_how_full_the_memory_is_can_be_seen():
 
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
-    validators = [dpop(max_proofs=4), dpop(max_proofs=100), dpop(replay=Store()), mtls()]
     for validator in validators:
         otel.instrument(validator, meter_provider=provider)
+
+    def collect():
+        (resource,) = reader.get_metrics_data().resource_metrics
+        return {
+            metric.name: [point.value for point in metric.data.data_points if hasattr(point, "value")]
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    return collect
+
+
+def test_how_full_the_memory_is_can_be_seen():
+    validators = [dpop(max_proofs=4), dpop(max_proofs=100), dpop(replay=Store()), mtls()]
+    collect = measured(*validators)
     token = ISSUER.mint(bound_to=KEY)
     validators[0].validate(token, request=sent(token))
     validators[1].validate(token, request=sent(token))
     assert [one.used_proofs for one in validators] == [(1, 4), (1, 100), None, None]
-    (resource,) = reader.get_metrics_data().resource_metrics
-    points = {metric.name: metric.data.data_points for scope in resource.scope_metrics for metric in scope.metrics}
-    assert [point.value for point in points["tokenguard.dpop.proofs"]] == [1]
-    assert [point.value for point in points["tokenguard.dpop.max_proofs"]] == [4]
+    values = collect()
+    assert values["tokenguard.dpop.proofs"] == [1]
+    assert values["tokenguard.dpop.max_proofs"] == [4]
+
+
+def test_proofs_that_cannot_be_recorded_are_counted(validate):
+    failing = [dpop(replay=Store(OSError())), dpop(replay=Store(UnavailableError())), dpop(max_proofs=1)]
+    wrong = dpop(replay=Store(ConfigurationError("of the store")))  # an error of ours, not a failure
+    collect = measured(*failing, wrong, mtls())
+    assert collect()["tokenguard.dpop.store.failures"] == [0]
+    token = ISSUER.mint(bound_to=KEY)
+    validate(failing[2], token, request=sent(token))
+    for validator in failing:
+        with pytest.raises(UnavailableError):
+            validate(validator, token, request=sent(token))
+    with pytest.raises(ConfigurationError):
+        validate(wrong, token, request=sent(token))
+    with pytest.raises(InvalidProofError):  # rejected before it is to be recorded
+        validate(failing[0], token, request=sent(token, htm="POST"))
+    assert collect()["tokenguard.dpop.store.failures"] == [3]
+
+
+def test_the_age_of_the_last_nonce_is_measured(validate):
+    clock = Clock(CLOCK())
+    issuer = FakeIssuer(clock=clock)
+    key, settings = issuer.client_key(), DPoP(BASE, nonce_secret=SECRET)
+    one, two = issuer.validator(dpop=settings), issuer.validator(dpop=settings)
+    collect = measured(one, two, issuer.validator(mtls=MutualTLS()))
+    token = issuer.mint(bound_to=key)
+
+    def ask(validator, **changes):
+        validate(validator, token, request=sent(token, key, **changes))
+
+    with pytest.raises(NonceRequiredError) as caught:
+        ask(one)
+    assert collect().get("tokenguard.dpop.nonce.age", []) == []
+    nonce = caught.value.nonce
+    clock.advance(20)
+    ask(one, nonce=nonce, jti="once")
+    clock.advance(10)
+    ask(two, nonce=nonce)
+    assert collect()["tokenguard.dpop.nonce.age"] == [30]
+    clock.advance(1)
+    with pytest.raises(InvalidProofError):  # a replay is not accepted, so it counts nothing
+        ask(one, nonce=nonce, jti="once")
+    assert collect()["tokenguard.dpop.nonce.age"] == [30]
+    with pytest.raises(NonceRequiredError) as caught:
+        ask(two)
+    ask(two, nonce=caught.value.nonce)
+    assert collect()["tokenguard.dpop.nonce.age"] == [20]  # the older one of the two validators'
 
 
 def test_a_key_of_the_test_kit_shows_nothing():

@@ -54,12 +54,27 @@ class Bound(Protocol):
 class Use:
     """A proof that holds and is not used up yet: the digest that it is known by, and when it cannot pass any more."""
 
-    __slots__ = ("key", "next_nonce", "until")
+    __slots__ = ("key", "next_nonce", "nonce_age", "until")
 
-    def __init__(self, key: bytes, until: float, next_nonce: str | None) -> None:
+    def __init__(self, key: bytes, until: float, nonce_age: float | None, next_nonce: str | None) -> None:
         self.key = key
         self.until = until
+        self.nonce_age = nonce_age
         self.next_nonce = next_nonce
+
+
+class ProofFigures:
+    """What metrics show of the proofs of one validator. Written without a lock: a count may lack one of two at once.
+
+    - `nonce_age`: seconds since the nonce of the last good proof was made; None before the first
+    - `store_failures`: good proofs of which nobody could say whether they were used before
+    """
+
+    __slots__ = ("nonce_age", "store_failures")
+
+    def __init__(self) -> None:
+        self.nonce_age: float | None = None
+        self.store_failures = 0
 
 
 class Binding:
@@ -69,6 +84,7 @@ class Binding:
         self._dpop = settings
         self._leeway = leeway
         self._log = log
+        self.figures = ProofFigures()
         self.enforced = frozenset(
             name for name, setting in ((KEY, settings), (CERTIFICATE, mtls)) if setting is not None
         )
@@ -114,20 +130,21 @@ class Binding:
         dpop.check_types(proof.claims)
         self._check_target(settings, request, case, proof.claims)
         until = self._check_times(settings, proof.claims, case.now)
-        next_nonce = None
+        nonce_age = next_nonce = None
         if settings.nonce_secret is not None:
             secrets = settings.nonce_secret
             if callable(secrets):
                 secrets = yield Work(lambda: _called(settings.nonce_secret))
             made = self._check_nonce(settings, proof.claims.get("nonce"), nonce_secrets(secrets), case.now)
             until = made + settings.nonce_max_age
-            if case.now - made > settings.nonce_max_age / 2:
+            nonce_age = case.now - made
+            if nonce_age > settings.nonce_max_age / 2:
                 next_nonce = dpop_nonce.make(nonce_secrets(secrets)[0], case.now)
         if not proof.holds():
             raise InvalidProofError
         self._remember(proof)
         # By key and `jti`: nobody can use up the `jti` of another client.
-        return Use(sha256(f"{key}.{proof.claims['jti']}".encode()).digest(), until, next_nonce)
+        return Use(sha256(f"{key}.{proof.claims['jti']}".encode()).digest(), until, nonce_age, next_nonce)
 
     def _remember(self, proof: Proof) -> None:
         # Only here, where a token named the key and the signature held: strangers cannot fill this.
@@ -170,13 +187,19 @@ class Binding:
 
     def use(self, case: Bound, use: Use) -> Flow[None]:
         """Use a proof up. Raises `InvalidProofError` (`replay`), `UnavailableError` where nobody can say."""
-        if self.used is not None:
-            first = self.used.use(use.key, use.until, case.now)
-            self._warn(self.used, case.now)
-        else:
-            first = yield from self._ask(use, case.now)
+        try:
+            if self.used is not None:
+                first = self.used.use(use.key, use.until, case.now)
+                self._warn(self.used, case.now)
+            else:
+                first = yield from self._ask(use, case.now)
+        except UnavailableError:
+            self.figures.store_failures += 1
+            raise
         if first is not True:
             raise InvalidProofError(reason=Reason.REPLAY)
+        if use.nonce_age is not None:
+            self.figures.nonce_age = use.nonce_age
         if use.next_nonce is not None and case.request is not None:
             keep_nonce(case.request, use.next_nonce)
 

@@ -1,7 +1,7 @@
 """The instruments that OpenTelemetry asks for at each collection: age, state and fetches of every issuer's keys.
 
 Owns: one set of them for each meter provider, and their values if several validators trust one issuer. Must not know:
-verdicts, spans, how keys are fetched.
+verdicts, spans, proofs (`proof_gauges`), how keys are fetched.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from tokenguard._flow.forks import Lock
 from tokenguard._issuer.key_state import State, Tally
+from tokenguard.otel.proof_gauges import observe_proofs
 
 if TYPE_CHECKING:
     from tokenguard._issuer.key_state import KeyState
@@ -66,18 +67,7 @@ class KeyGauges:
             unit="{fetch}",
             description="Attempts that brought no usable keys.",
         )
-        meter.create_observable_gauge(
-            "tokenguard.dpop.proofs",
-            [self._proofs],
-            unit="{proof}",
-            description="Used DPoP proofs that are remembered; of several validators those of the fullest.",
-        )
-        meter.create_observable_gauge(
-            "tokenguard.dpop.max_proofs",
-            [self._most_proofs],
-            unit="{proof}",
-            description="How many used DPoP proofs can be remembered: full is 503.",
-        )
+        observe_proofs(meter, self.validators)
 
     def _keys(self) -> dict[str, list[KeyState]]:
         found: dict[str, list[KeyState]] = {}
@@ -114,16 +104,6 @@ class KeyGauges:
 
     def _failures(self, _: CallbackOptions) -> Iterable[Observation]:
         return self._sums(lambda keys: keys.failures)
-
-    def _proofs(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(count) for count, _most in self._fullest()]
-
-    def _most_proofs(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(most) for _count, most in self._fullest()]
-
-    def _fullest(self) -> list[tuple[int, int]]:
-        found = [used for validator in list(self.validators) if (used := validator.used_proofs) is not None]
-        return sorted(found, key=lambda used: used[0] / used[1])[-1:]
 
     def _sums(self, count: Callable[[KeyState | Tally], int]) -> Iterable[Observation]:
         keys = self._keys()

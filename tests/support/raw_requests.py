@@ -97,7 +97,10 @@ def websocket_scope(
 ) -> dict[str, Any]:
     scope = http_scope("GET", path, query, fields, **{"type": "websocket", "scheme": "ws", "subprotocols": [], **more})
     del scope["method"]
-    return {**scope, "extensions": {"websocket.http.response": {}} if denial else {}}
+    extensions = {**scope.get("extensions", {}), "websocket.http.response": {}}
+    if not denial:
+        del extensions["websocket.http.response"]
+    return {**scope, "extensions": extensions}
 
 
 async def connect(

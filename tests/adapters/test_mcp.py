@@ -24,12 +24,15 @@ from starlette.responses import PlainTextResponse
 from tokenguard import (
     AccessToken,
     ConfigurationError,
+    DPoP,
+    MutualTLS,
     ResourceMetadata,
     RevocationList,
     TokenValidator,
     UnavailableError,
     audit,
 )
+from tokenguard._adapters.bare_token import BareTokenReader
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.mcp import TokenVerifier
 from tokenguard.testing import Clock, FakeIssuer
@@ -187,9 +190,17 @@ def test_nothing_but_our_errors_escapes():
 
 
 def test_a_bound_token_is_rejected_as_a_verifier_sees_no_proof():
-    verifier = TokenVerifier(ISSUER.validator())
-    assert verified(verifier, ISSUER.dpop_bound()) is None
-    assert verified(verifier, ISSUER.certificate_bound()) is None
+    binding = {"dpop": DPoP("https://api.example.com"), "mtls": MutualTLS()}
+    for verifier in (TokenVerifier(ISSUER.validator()), TokenVerifier(ISSUER.validator(**binding))):
+        assert verified(verifier, ISSUER.dpop_bound()) is None
+        assert verified(verifier, ISSUER.certificate_bound()) is None
+        assert verified(verifier, ISSUER.mint()) is not None
+
+
+def test_a_token_alone_says_nothing_of_its_request():
+    reader = BareTokenReader()
+    assert not any((reader.headers("x"), reader.fields("x", "DPoP"), reader.header("x", "DPoP"), reader.address("x")))
+    assert not any((reader.method("x"), reader.path("x"), reader.route("x"), reader.certificate("x")))
 
 
 @pytest.mark.parametrize("validator", [None, FakeIssuer, object()], ids=repr)

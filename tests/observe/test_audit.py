@@ -154,9 +154,12 @@ def test_every_adapter_reports_method_and_path(name, lines):
         assert (record["client_id"], record["subject"]) == (issuer.client_id, issuer.client_id)
         assert len(record["token_sha256"]) == 16
     assert (refused["outcome"], refused["reason"], refused["token_sha256"]) == ("rejected", "missing", None)
+    without_request = [record for record in accepted if record["door"] == "mcp"]  # it is given a token alone
+    assert all((record["method"], record["path"]) == ("_OTHER", "") for record in without_request)
+    accepted = [record for record in accepted if record not in without_request]
     assert accepted[-1]["required_scope"] == list(SCOPE)
     assert {record["request_id"] for record in accepted} | {refused["request_id"]} == {"r-1", "r-2"}
-    for record in lines.records:
+    for record in (*accepted, refused):
         assert record["method"] == "GET"
         assert record["path"] == column.path
         assert record["client_address"] in {None, "127.0.0.1"}

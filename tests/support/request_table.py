@@ -63,6 +63,7 @@ class Column:
     - `cannot`: rows that this protocol cannot express, each with its reason.
     - `is_http`: any header field and query can be sent, and the answer is HTTP's. Only these get the vectors.
     - `joins_fields`: the server gives the adapter a repeated field as one, joined by commas (PEP 3333).
+    - `lists_scope`: a 401 lists what the route would ask for, as it does beside a `ResourceMetadata`.
     - `expected`: error, method and settings -> what `Answer.verdict` must be.
     """
 
@@ -74,6 +75,7 @@ class Column:
     cannot: Mapping[str, str] = field(default_factory=dict)
     is_http: bool = True
     joins_fields: bool = False
+    lists_scope: bool = False
     expected: Callable[..., tuple[object, ...]] = over_http
 
 

@@ -1,0 +1,306 @@
+"""FastMCP: an auth provider whose MCP endpoint answers as every other adapter does.
+
+Owns: where FastMCP's own guard stands, and putting ours in front of it; who the caller is for FastMCP. Must not know:
+status codes and challenges (see `challenge`), what makes a token good (see `validator`).
+
+FastMCP asks a provider for middleware before the path of the endpoint is known, and runs the middleware of the
+application (CORS, say) behind it. So the middleware here decides nothing: it lets the provider's own route, which
+FastMCP puts in front of its own, match whatever FastMCP guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from urllib.parse import unquote
+
+from fastmcp.server.auth import AccessToken as FastMcpAccessToken
+from fastmcp.server.auth import RemoteAuthProvider
+from fastmcp.server.auth import TokenVerifier as FastMcpTokenVerifier
+from fastmcp.server.auth.auth import TokenVerificationError
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, BearerAuthBackend, RequireAuthMiddleware
+from pydantic import AnyHttpUrl, ValidationError
+from starlette.authentication import AuthCredentials
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+
+from tokenguard._adapters.guard import TOKEN_KEY, usable
+from tokenguard._oauth.credential import PREFIX, credential_of_either
+from tokenguard._oauth.scope import scope_names
+from tokenguard._settings import switch
+from tokenguard.asgi import App, BearerMiddleware, Receive, Scope, Send, lifespan
+from tokenguard.challenge import Rejection, checked_realm
+from tokenguard.errors import ConfigurationError, Reason, TokenGuardError, UnavailableError
+from tokenguard.mcp import TokenVerifier, mcp_token
+from tokenguard.requirements import Requirement
+from tokenguard.resource import ResourceMetadata
+from tokenguard.starlette import response_of
+
+if TYPE_CHECKING:
+    from tokenguard.request import ResourceRequest
+    from tokenguard.token import AccessToken
+    from tokenguard.validator import TokenValidator
+
+__all__ = ["TokenGuardProvider"]
+
+_PROVIDER: Final = "tokenguard.fastmcp.provider"
+_ROUTE: Final = "tokenguard.fastmcp.route"
+
+
+class TokenGuardProvider(RemoteAuthProvider):
+    """The auth provider of a FastMCP server: `FastMCP("orders", auth=TokenGuardProvider(validator, base_url=...))`.
+
+    Whatever FastMCP guards (the endpoint of streamable HTTP, both endpoints of SSE) is answered as behind
+    `tokenguard.asgi.BearerMiddleware`, and protected resource metadata (RFC 9728) is served. Custom routes stay open,
+    as FastMCP has them: their `request.user` is the caller where a good token came. Tools find theirs by FastMCP's
+    `get_access_token()`. The validator is warmed up at startup and closed at shutdown.
+
+    - `validator`: a `TokenValidator`. Its audience is the URL of the endpoint, such as `https://api.example.com/mcp`
+    - `base_url`: the URL that clients call the server by, without the path of the endpoint
+    - `authorization_servers`: their issuers, as texts exactly as in their metadata (default: those issuers of the
+      validator whose keys are discovered)
+    - `required_scopes`: what every token must grant, all of it
+    - `scopes_supported`, `resource_name`, `resource_documentation`: for the metadata, as in `ResourceMetadata`
+    - `resource_base_url`: in place of `base_url` for the resource's own URL
+    - `challenge_scopes`: what challenges list instead of `required_scopes`, where the authorization server has other
+      names for them
+    - `realm`: for the challenge (RFC 9110 section 11.5)
+    - `show_reason`: tells clients which check failed; for development
+
+    Raises `ConfigurationError`, also where `authorization_servers` is left out and no issuer is discovered.
+    """
+
+    def __init__(
+        self,
+        validator: TokenValidator,
+        *,
+        base_url: AnyHttpUrl | str,
+        authorization_servers: AnyHttpUrl | str | Iterable[AnyHttpUrl | str] | None = None,
+        required_scopes: str | Iterable[str] = (),
+        scopes_supported: Iterable[str] | None = None,
+        resource_base_url: AnyHttpUrl | str | None = None,
+        resource_name: str | None = None,
+        resource_documentation: AnyHttpUrl | str | None = None,
+        challenge_scopes: str | Iterable[str] | None = None,
+        realm: str | None = None,
+        show_reason: bool = False,
+    ) -> None:
+        self.validator = usable(validator)
+        self._servers = _servers(str(base_url), validator, authorization_servers)
+        self._realm, self._show_reason = checked_realm(realm), switch("show_reason", show_reason)
+        documentation = None if resource_documentation is None else str(resource_documentation)
+        self._described: dict[str, Any] = {
+            "scopes_supported": None if scopes_supported is None else scope_names(scopes_supported),
+            "resource_name": resource_name,
+            "resource_documentation": documentation,
+        }
+        for url in (base_url, resource_base_url):
+            if url is not None:
+                self._metadata(str(url))  # what may not be said is said at once, not where the app is made
+        required, listed = scope_names(required_scopes), challenge_scopes
+        try:
+            super().__init__(
+                _Verifier(self.validator, required),
+                [AnyHttpUrl(server) for server in self._servers],
+                base_url,
+                scopes_supported=None if scopes_supported is None else list(self._described["scopes_supported"]),
+                resource_base_url=resource_base_url,
+                resource_name=resource_name,
+                resource_documentation=None if documentation is None else AnyHttpUrl(documentation),
+                challenge_scopes=None if listed is None else list(scope_names(listed)),
+            )
+        except ValidationError:
+            raise ConfigurationError("base_url, authorization_servers and the like must be URLs") from None
+
+    def get_middleware(self) -> list[Middleware]:
+        """For FastMCP: what stands in front of the whole app."""
+        return [Middleware(_InFront, provider=self)]
+
+    def get_routes(self, mcp_path: str | None = None) -> list[Route]:
+        """For FastMCP: the metadata of the endpoint at `mcp_path`, and what guards it."""
+        self.set_mcp_path(mcp_path)
+        metadata = self._metadata(str(self._get_resource_url(mcp_path)))
+        guarded = _Guarded(
+            _Handover(self.validator, metadata.resource),
+            self.validator,
+            require=_Scopes(self.required_scopes, self.challenge_scopes),
+            realm=self._realm,
+            resource_metadata=metadata,
+            show_reason=self._show_reason,
+        )
+        return [
+            Route(
+                metadata.path,
+                guarded.document(metadata.path),
+                methods=["GET", "HEAD", "OPTIONS"],
+                include_in_schema=False,
+            ),
+            _Entrance(self, mcp_path or "/", guarded),
+        ]
+
+    def _metadata(self, resource: str) -> ResourceMetadata:
+        return ResourceMetadata(resource, authorization_servers=self._servers, **self._described)
+
+
+class _InFront:
+    """Says to the routes behind whose app it is; makes the caller known to custom routes, and rejects nothing.
+
+    A provider inside FastMCP's `MultiAuth` lends its routes but not its middleware: then its guard stands aside.
+    """
+
+    def __init__(self, app: App, provider: TokenGuardProvider) -> None:
+        self._app = app
+        self._provider = provider
+        caller = cast("Any", _Caller(provider.validator))
+        self._open: App = AuthenticationMiddleware(
+            cast("Any", AuthContextMiddleware(cast("Any", app))), backend=BearerAuthBackend(caller)
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(self._provider.validator, self._app, scope, receive, send)
+            return
+        scope = {**scope, _PROVIDER: self._provider}
+        await (self._open if _guarded_route(scope) is None else self._app)(scope, receive, send)
+
+
+class _Caller:
+    """Who sent a request that needs no token: nobody, where none came that is known to be good."""
+
+    def __init__(self, validator: TokenValidator) -> None:
+        self._validator = validator
+
+    async def verify_token(self, raw: str) -> FastMcpAccessToken | None:
+        try:
+            token = await self._validator.validate_async(raw)
+            return mcp_token(FastMcpAccessToken, self._validator, token, raw, None)
+        except Exception:  # noqa: BLE001 - the route is open, so an outage must not close it
+            return None
+
+
+class _Entrance(Route):
+    """Matches whatever FastMCP guards, in an app whose provider is this one."""
+
+    def __init__(self, provider: TokenGuardProvider, path: str, app: App) -> None:
+        super().__init__(path, cast("Any", app), include_in_schema=False)
+        self._provider = provider
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Before FastMCP's own route for the same request."""
+        route = _guarded_route(scope) if scope.get(_PROVIDER) is self._provider else None
+        return (Match.NONE, {}) if route is None else (Match.FULL, {"endpoint": self.endpoint, _ROUTE: route})
+
+
+class _Guarded(BearerMiddleware):
+    _name: ClassVar[str] = "fastmcp"
+
+    def document(self, path: str) -> Callable[[Request], Awaitable[Response]]:
+        """What answers with the metadata, wherever FastMCP routes a request for it to."""
+
+        async def endpoint(request: Request) -> Response:
+            found = self._guard.serve({"type": "http", "method": request.method, "path": unquote(path)})
+            return response_of(request, cast("Rejection", found))
+
+        return endpoint
+
+
+class _Handover:
+    """Gives a request with a good token to FastMCP's own route, its caller in the form that FastMCP expects."""
+
+    def __init__(self, validator: TokenValidator, resource: str) -> None:
+        self._validator = validator
+        self._resource = resource
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        values = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        raw = credential_of_either([value.decode("latin-1") for value in values], "")[1]
+        user = AuthenticatedUser(mcp_token(FastMcpAccessToken, self._validator, scope[TOKEN_KEY], raw, self._resource))
+        scope = {**scope, "user": user, "auth": AuthCredentials(user.scopes)}
+        if values[0][: len(PREFIX)].lower() != PREFIX.lower().encode():
+            # FastMCP lets no request pass whose credential does not begin with `Bearer `: a DPoP one is good, too.
+            rest = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
+            scope["headers"] = [*rest, (b"authorization", f"{PREFIX}{raw}".encode())]
+        route: BaseRoute = scope[_ROUTE]
+        scope.update(route.matches(scope)[1])
+        await AuthContextMiddleware(cast("Any", route.handle))(scope, cast("Any", receive), cast("Any", send))
+
+
+def _guarded_route(scope: Scope) -> BaseRoute | None:
+    """The route behind FastMCP's own guard that this request is for, also by a method that it does not have."""
+    partial: BaseRoute | None = None
+    for route in scope["app"].routes:
+        if isinstance(route, _Entrance):
+            continue
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            partial = route
+            break
+        if match is Match.PARTIAL and partial is None:
+            partial = route
+    return partial if isinstance(getattr(partial, "app", None), RequireAuthMiddleware) else None
+
+
+class _Scopes(Requirement):
+    """All of `needed`; challenges list `listed`, the same scopes as the authorization server calls them."""
+
+    __slots__ = ()
+
+    def __init__(self, needed: Iterable[str], listed: Iterable[str]) -> None:
+        super().__init__()
+        self.scopes = self.mentioned = tuple(listed)
+        self.is_scope_only = True
+        self.usual_scopes = frozenset(needed)
+
+    def unmet(
+        self, token: AccessToken, _request: ResourceRequest | None, _now: float, _leeway: float, /
+    ) -> Reason | None:
+        """See `Requirement`."""
+        return None if self.usual_scopes <= token.scopes else Reason.SCOPE
+
+
+class _Verifier(FastMcpTokenVerifier):
+    """What FastMCP asks where this provider's middleware does not stand, as in `MultiAuth`."""
+
+    def __init__(self, validator: TokenValidator, scopes: Iterable[str]) -> None:
+        super().__init__(required_scopes=list(scopes))
+        self._verifier = TokenVerifier(validator)
+
+    async def verify_token(self, token: str) -> FastMcpAccessToken | None:
+        """`MultiAuth` takes every error but its own for a bad token, so ours are of its class as well."""
+        try:
+            found = await self._verifier.verify_token(token)
+        except UnavailableError as error:
+            raise _UnavailableError(retry_after=error.retry_after) from error
+        except TokenGuardError as error:
+            raise _FailedError(*error.args) from error
+        return None if found is None else FastMcpAccessToken(**found.model_dump())
+
+
+class _UnavailableError(UnavailableError, TokenVerificationError):
+    """See `_Verifier`."""
+
+
+class _FailedError(ConfigurationError, TokenVerificationError):
+    """See `_Verifier`."""
+
+
+def _servers(
+    base_url: str, validator: TokenValidator, given: AnyHttpUrl | str | Iterable[AnyHttpUrl | str] | None
+) -> tuple[str, ...]:
+    """The issuers of the authorization servers."""
+    if given is not None:
+        return tuple(map(str, [given] if isinstance(given, str | AnyHttpUrl) else given))
+    found: Iterable[str] = ()
+    with suppress(AttributeError):  # what replaces a validator knows no issuers
+        found = ResourceMetadata(base_url).document(validator).get("authorization_servers", ())
+    if not found:
+        raise ConfigurationError(
+            "no issuer of the validator is discovered, so say where clients get tokens:"
+            ' authorization_servers="https://auth.example.com/"'
+        )
+    return tuple(found)

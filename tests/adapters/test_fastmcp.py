@@ -1,0 +1,434 @@
+"""FastMCP with our provider: real servers and sessions, and what FastMCP keeps of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from types import SimpleNamespace
+
+import pytest
+from fastmcp import FastMCP
+from fastmcp.server.auth import MultiAuth, StaticTokenVerifier
+from fastmcp.server.auth.auth import TokenVerificationError
+from fastmcp.server.dependencies import get_access_token
+from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
+from mcp_servers import bearer, call_with_token, call_without_token, free_socket, post, serving
+from pydantic import AnyHttpUrl
+from raw_requests import ask, challenge
+from request_table import plain_asgi
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
+from starlette.routing import Mount
+
+from tokenguard import (
+    ConfigurationError,
+    DPoP,
+    Issuer,
+    RevocationList,
+    TokenValidator,
+    UnavailableError,
+    audit,
+)
+from tokenguard.fastmcp import TokenGuardProvider
+from tokenguard.testing import Clock, FakeIssuer
+
+BASE = "https://api.example.com"
+METADATA = f"{BASE}/.well-known/oauth-protected-resource"
+ISSUER = FakeIssuer(clock=Clock(), audience=f"{BASE}/mcp")
+UNREACHABLE = FakeIssuer("https://unreachable.example", clock=Clock())
+UNREACHABLE.outage().start()
+
+
+def provider(validator=None, **settings):
+    settings = {"base_url": BASE, **settings}
+    return TokenGuardProvider(ISSUER.validator() if validator is None else validator, **settings)
+
+
+def app_of(auth, **settings):
+    """A FastMCP application whose protocol, which needs its lifespan, is replaced by a plain answer."""
+    server = FastMCP("orders", auth=auth)
+
+    @server.custom_route("/open", methods=["GET"])
+    async def opened(request):
+        user = request.user
+        return JSONResponse({"caller": user.access_token.client_id if user.is_authenticated else None})
+
+    app = server.http_app(**settings)
+    for route in app.routes:
+        if isinstance(getattr(route, "app", None), RequireAuthMiddleware):
+            route.app.app = plain_asgi
+    return app
+
+
+def asked(app, method="POST", path="/mcp", fields=(), **more):
+    return asyncio.run(ask(app, method, path, fields=fields, **more))
+
+
+# --------------------------------------------------------------------------------------------------------- real servers
+
+
+@pytest.fixture(scope="module")
+def place():
+    return free_socket()
+
+
+@pytest.fixture(scope="module")
+def issuer(place):
+    fake = FakeIssuer(audience=f"{place[1]}/mcp", client_id="agent")
+    fake.add_person("alice")  # the SDK's client reads no metadata without an authorization endpoint
+    with fake.serve():
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def unreachable(issuer):
+    listening, url = free_socket()
+    listening.close()
+    return FakeIssuer(url, audience=issuer.audience)
+
+
+@pytest.fixture(scope="module")
+def revocations():
+    return RevocationList()
+
+
+@pytest.fixture(scope="module")
+def server(place, issuer, unreachable, revocations):
+    listening, url = place
+    validator = TokenValidator(
+        [issuer.url, unreachable.url], issuer.audience, allow_insecure_http=True, revocations=revocations
+    )
+    auth = TokenGuardProvider(
+        validator,
+        base_url=url,
+        authorization_servers=issuer.url,
+        required_scopes="orders:read",
+        resource_name="Orders",
+    )
+    server = FastMCP("orders", auth=auth)
+
+    @server.tool
+    def whoami() -> str:
+        token = get_access_token()
+        return f"{token.client_id} {token.resource} {' '.join(token.scopes)} {token.claims['iss']}"
+
+    @server.custom_route("/health", methods=["GET"])
+    async def health(_):
+        return JSONResponse("up")
+
+    with serving(server.http_app(), listening):
+        yield url
+
+
+def test_a_client_without_a_token_finds_the_metadata_and_calls_a_tool(server, issuer):
+    text, seen = asyncio.run(call_without_token(f"{server}/mcp", issuer, "whoami"))
+    assert text == f"agent {server}/mcp orders:read {issuer.url}"
+    assert seen[0] == (401, "/mcp")
+    assert (200, "/.well-known/oauth-protected-resource/mcp") in seen
+    assert [status for status, path in seen if path == "/mcp"].count(401) == 1
+
+
+def test_it_answers_as_every_other_adapter(server, issuer, unreachable):
+    metadata = f"{server}/.well-known/oauth-protected-resource/mcp"
+    url, weak, good = f"{server}/mcp", bearer(issuer.mint()), bearer(issuer.mint("orders:read"))
+    assert post(url, good).status_code == 200
+    missing = post(url)
+    assert (missing.status_code, challenge(missing.headers["www-authenticate"])) == (
+        401,
+        {"realm": "api", "resource_metadata": metadata, "scope": "orders:read"},
+    )
+    bad = post(url, bearer(issuer.expired()))
+    assert (bad.status_code, challenge(bad.headers["www-authenticate"])["error"]) == (401, "invalid_token")
+    assert challenge(bad.headers["www-authenticate"])["resource_metadata"] == metadata
+    scope = post(url, weak)
+    parameters = challenge(scope.headers["www-authenticate"])
+    assert (scope.status_code, parameters["error"], parameters["scope"]) == (403, "insufficient_scope", "orders:read")
+    assert parameters["resource_metadata"] == metadata
+    assert scope.headers["content-type"] == "application/problem+json"
+    two = post(url, good, good)
+    assert (two.status_code, challenge(two.headers["www-authenticate"])["error"]) == (400, "invalid_request")
+    outage = post(url, bearer(unreachable.mint("orders:read")))
+    assert (outage.status_code, "www-authenticate" in outage.headers) == (503, False)
+    assert int(outage.headers["retry-after"]) >= 1
+    for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+        assert post(url, method=method).status_code == 401, method
+    assert post(url, good, method="PUT").status_code == 405  # FastMCP's own
+
+
+def test_custom_routes_and_metadata_are_open(server, issuer, unreachable):
+    for field in ((), bearer(issuer.expired()), bearer(unreachable.mint()), bearer("x")):
+        assert post(f"{server}/health", *([field] if field else []), method="GET").status_code == 200
+    answer = post(f"{server}/.well-known/oauth-protected-resource/mcp", method="GET")
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+    assert answer.json() == {
+        "resource": f"{server}/mcp",
+        "authorization_servers": [issuer.url],
+        "bearer_methods_supported": ["header"],
+        "scopes_supported": ["orders:read"],
+        "resource_name": "Orders",
+    }
+    assert post(f"{server}/.well-known/oauth-protected-resource/mcp", method="HEAD").content == b""
+    preflight = post(f"{server}/.well-known/oauth-protected-resource/mcp", method="OPTIONS")
+    assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (204, "*")
+    assert post(f"{server}/other", method="GET").status_code == 404
+
+
+def test_a_token_that_is_revoked_in_a_session_ends_there(server, issuer, revocations):
+    raw = issuer.mint("orders:read", jti="stolen")
+    assert "agent" in asyncio.run(call_with_token(f"{server}/mcp", raw, "whoami"))
+    revocations.revoke(issuer.url, "stolen", time.time() + 3600)
+    answer = post(f"{server}/mcp", bearer(raw))
+    assert (answer.status_code, challenge(answer.headers["www-authenticate"])["error"]) == (401, "invalid_token")
+
+
+# ---------------------------------------------------------------------------------------------- what FastMCP is made of
+
+
+@pytest.mark.parametrize("path", ["/sse", "/messages/", "/messages/?session_id=1"])
+def test_both_endpoints_of_sse_are_guarded(path):
+    app = app_of(provider(), transport="sse")
+    path, _, query = path.partition("?")
+    method = "GET" if path == "/sse" else "POST"
+    answer = asked(app, method, path, query=query)
+    assert answer.status == 401
+    assert challenge(answer.header("www-authenticate"))["resource_metadata"] == f"{METADATA}/sse"
+    good = [bearer(ISSUER.mint())]
+    assert asked(app, method, path, good, query=query).body == b"reached"
+    assert asked(app, method, path, [*good, *good], query=query).status == 400
+
+
+def test_custom_routes_know_the_caller_where_a_good_token_came():
+    app = app_of(provider())
+    for fields, caller in (
+        ([], None),
+        ([bearer(ISSUER.mint())], "client"),
+        ([bearer(ISSUER.expired())], None),
+        ([bearer(UNREACHABLE.mint())], None),
+        ([("Authorization", "Basic dTpw")], None),
+    ):
+        answer = asked(app, "GET", "/open", fields)
+        assert (answer.status, answer.body) == (200, JSONResponse({"caller": caller}).body)
+
+
+def test_an_outage_does_not_close_custom_routes():
+    app = app_of(provider(UNREACHABLE.validator()))
+    fields = [bearer(UNREACHABLE.mint())]
+    assert asked(app, "GET", "/open", fields).status == 200
+    assert asked(app, "POST", "/mcp", fields).status == 503
+
+
+def test_cors_stays_in_front_where_fastmcp_has_it():
+    """FastMCP runs the application's middleware behind the provider's: preflights and errors must still get there."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=["https://page.example"],
+        allow_methods=["POST"],
+        allow_headers=["authorization"],
+        expose_headers=["WWW-Authenticate"],
+    )
+    app = app_of(provider(), middleware=[cors])
+    origin = ("Origin", "https://page.example")
+    preflight = [origin, ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "authorization")]
+    assert asked(app, "OPTIONS", "/mcp", preflight).status == 200
+    answer = asked(app, "POST", "/mcp", [origin])
+    assert answer.status == 401
+    assert answer.header("access-control-allow-origin") == "https://page.example"
+    assert answer.header("access-control-expose-headers") == "WWW-Authenticate"
+
+
+def test_a_provider_serves_two_applications_each_with_its_own_metadata():
+    auth = provider()
+    apps = {path: app_of(auth, path=path) for path in ("/mcp", "/other/mcp", "/")}
+    for path, app in apps.items():
+        answer = asked(app, "POST", path)
+        url = challenge(answer.header("www-authenticate"))["resource_metadata"]
+        assert url == f"{METADATA}{path.rstrip('/')}"
+        assert asked(app, "GET", url.removeprefix(BASE)).status == 200
+        assert asked(app, "POST", path, [bearer(ISSUER.mint())]).body == b"reached"
+
+
+def test_a_mounted_application_with_its_metadata_at_the_root():
+    auth = provider(base_url=f"{BASE}/api")
+    inner = app_of(auth)
+    app = Starlette(routes=[Mount("/api", inner), *auth.get_well_known_routes("/mcp")])
+    answer = asked(app, "POST", "/api/mcp")
+    url = challenge(answer.header("www-authenticate"))["resource_metadata"]
+    assert (answer.status, url) == (401, f"{METADATA}/api/mcp")
+    assert b'"resource":"https://api.example.com/api/mcp"' in asked(app, "GET", url.removeprefix(BASE)).body
+    assert asked(app, "POST", "/api/mcp", [bearer(ISSUER.mint())]).body == b"reached"
+    assert asked(app, "GET", "/api/open").status == 200
+
+
+def test_the_validator_is_warmed_up_and_closed_with_the_application():
+    validator = ISSUER.validator()
+    app = FastMCP("orders", auth=provider(validator)).http_app()
+    closed = []
+    aclose = validator.aclose
+    validator.aclose = lambda: closed.append(True) or aclose()
+
+    async def run():
+        waiting = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+        async def receive():
+            return waiting.pop(0)
+
+        sent = []
+
+        async def send(message):
+            sent.append((message["type"], validator.is_ready()))
+
+        await app({"type": "lifespan", "state": {}}, receive, send)
+        return sent
+
+    assert asyncio.run(run()) == [("lifespan.startup.complete", True), ("lifespan.shutdown.complete", True)]
+    assert closed == [True]
+
+
+def test_a_bound_token_is_good_with_its_proof():
+    issuer = FakeIssuer(clock=Clock(), audience=f"{BASE}/mcp")
+    validator = issuer.validator(dpop=DPoP(BASE, required=True, nonce_secret="s" * 32))
+    app = app_of(provider(validator))
+    key = issuer.client_key()
+    raw = issuer.mint(bound_to=key)
+    first = asked(app, "POST", "/mcp", [*key.headers(raw, "POST", f"{BASE}/mcp").items()])
+    assert first.status == 401
+    assert 'error="use_dpop_nonce"' in first.header("www-authenticate")
+    fields = [*key.headers(raw, "POST", f"{BASE}/mcp", nonce=first.header("dpop-nonce")).items()]
+    assert asked(app, "POST", "/mcp", fields).body == b"reached"
+    assert asked(app, "POST", "/mcp", fields).status == 401  # a replay
+    assert asked(app, "POST", "/mcp", [bearer(raw)]).status == 401
+    document = asked(app, "GET", "/.well-known/oauth-protected-resource/mcp").body
+    assert b'"dpop_bound_access_tokens_required":true' in document
+
+
+def test_challenges_list_the_scopes_as_the_authorization_server_calls_them():
+    auth = provider(
+        required_scopes=["read"], challenge_scopes=["api://orders/read"], scopes_supported=["api://orders/read"]
+    )
+    app = app_of(auth)
+    weak = asked(app, "POST", "/mcp", [bearer(ISSUER.mint("api://orders/read"))])
+    assert (weak.status, challenge(weak.header("www-authenticate"))["scope"]) == (403, "api://orders/read")
+    assert challenge(asked(app).header("www-authenticate"))["scope"] == "api://orders/read"
+    assert asked(app, "POST", "/mcp", [bearer(ISSUER.mint("read"))]).body == b"reached"
+    document = asked(app, "GET", "/.well-known/oauth-protected-resource/mcp").body
+    assert b'"scopes_supported":["api://orders/read"]' in document
+
+
+def test_observers_see_one_record_for_each_request(caplog):
+    caplog.set_level(logging.INFO, "tokenguard.audit")
+    validator = ISSUER.validator()
+    audit.enable(validator, accepted=True)
+    app = app_of(provider(validator))
+    asked(app, "POST", "/mcp", [bearer(ISSUER.mint())])
+    asked(app, "POST", "/mcp")
+    asked(app, "GET", "/open", [bearer(ISSUER.expired())])
+    records = [record.audit for record in caplog.records if record.name == "tokenguard.audit"]
+    assert [(record["door"], record["outcome"], record["method"], record["path"]) for record in records[:2]] == [
+        ("fastmcp", "accepted", "POST", "/mcp"),
+        ("fastmcp", "rejected", "POST", "/mcp"),
+    ]
+    assert {record["door"] for record in records[2:]} <= {"validator"}  # nothing was rejected there
+
+
+def test_what_goes_wrong_behind_is_answered_as_ours_or_left_alone():
+    async def failing(scope, receive, send):
+        raise errors.pop()
+
+    app = app_of(provider())
+    [guarded] = [route.app for route in app.routes if isinstance(route.app, RequireAuthMiddleware)]
+    guarded.app = failing
+    errors = [ZeroDivisionError(), UnavailableError(retry_after=7)]
+    fields = [bearer(ISSUER.mint())]
+    answer = asked(app, "POST", "/mcp", fields)
+    assert (answer.status, answer.header("retry-after")) == (503, "7")
+    with pytest.raises(ZeroDivisionError):
+        asked(app, "POST", "/mcp", fields)
+
+
+# ------------------------------------------------------------------------------------------------------- inside others
+
+
+def test_in_multi_auth_other_verifiers_are_asked_as_well_and_an_outage_is_no_rejection():
+    other = StaticTokenVerifier({"known": {"client_id": "static", "scopes": []}})
+    app = app_of(MultiAuth(server=provider(), verifiers=[other]))
+    assert asked(app, "POST", "/mcp", [bearer("known")]).body == b"reached"
+    assert asked(app, "POST", "/mcp", [bearer(ISSUER.mint())]).body == b"reached"
+    answer = asked(app, "POST", "/mcp", [bearer(ISSUER.expired())])
+    assert (answer.status, challenge(answer.header("www-authenticate"))["error"]) == (401, "invalid_token")
+    unavailable = app_of(MultiAuth(server=provider(UNREACHABLE.validator()), verifiers=[other]))
+    with pytest.raises(UnavailableError):  # 500 from the server, and no challenge
+        asked(unavailable, "POST", "/mcp", [bearer(UNREACHABLE.mint())])
+    assert asked(unavailable, "POST", "/mcp", [bearer("known")]).body == b"reached"
+
+
+def test_the_provider_verifies_as_fastmcp_expects():
+    auth = provider(required_scopes="read")
+    token = asyncio.run(auth.verify_token(ISSUER.mint("read write", sub="alice")))
+    assert (token.subject, token.scopes, token.claims["sub"]) == ("alice", ["read", "write"], "alice")
+    assert asyncio.run(auth.verify_token(ISSUER.expired())) is None
+    with pytest.raises(UnavailableError) as caught:
+        asyncio.run(provider(UNREACHABLE.validator()).verify_token(UNREACHABLE.mint()))
+    assert isinstance(caught.value, TokenVerificationError)
+    assert caught.value.retry_after >= 1
+
+    async def broken(raw, **_):
+        raise ZeroDivisionError
+
+    stand_in = SimpleNamespace(validate_async=broken)
+    with pytest.raises(ConfigurationError) as failed:
+        asyncio.run(provider(stand_in, authorization_servers=ISSUER.url).verify_token("x"))
+    assert isinstance(failed.value, TokenVerificationError)
+
+
+# --------------------------------------------------------------------------------------------------------- bad settings
+
+
+STATIC = Issuer("static", jwks=ISSUER.jwks())
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"base_url": "http://api.example.com"}, "resource"),
+        ({"base_url": "https://api.example.com/#top"}, "resource"),
+        ({"base_url": "orders"}, "resource"),
+        ({"base_url": "https://api.example.com:99999999"}, "resource|URL"),
+        ({"base_url": "https://1.2.3.999"}, "must be URLs"),
+        ({"resource_base_url": "ftp://x"}, "resource"),
+        ({"authorization_servers": "orders"}, "authorization_servers"),
+        ({"authorization_servers": []}, "authorization_servers"),
+        ({"authorization_servers": [7]}, "authorization_servers"),
+        ({"required_scopes": ""}, "scope"),
+        ({"required_scopes": ['a"b']}, "scope"),
+        ({"challenge_scopes": ""}, "scope"),
+        ({"realm": '"'}, "realm"),
+        ({"show_reason": "no"}, "show_reason"),
+        ({"resource_documentation": "x"}, "resource_documentation"),
+        ({"resource_name": 7}, "resource_name"),
+        ({"validator": None}, "validator"),
+        ({"validator": TokenValidator(STATIC, f"{BASE}/mcp")}, "authorization_servers"),
+        ({"validator": SimpleNamespace(validate_async=print)}, "authorization_servers"),
+    ],
+    ids=str,
+)
+def test_a_bad_setting_is_a_configuration_error_at_once(settings, text):
+    settings = {"validator": ISSUER.validator(), "base_url": BASE, **settings}
+    with pytest.raises(ConfigurationError, match=text):
+        TokenGuardProvider(settings.pop("validator"), **settings)
+
+
+def test_urls_may_be_those_of_pydantic():
+    auth = provider(
+        TokenValidator(STATIC, f"{BASE}/mcp"),
+        base_url=AnyHttpUrl(BASE),
+        resource_base_url=AnyHttpUrl("https://orders.example.com"),
+        authorization_servers=[AnyHttpUrl("https://login.example.com/a")],
+        resource_documentation=AnyHttpUrl("https://docs.example.com/orders"),
+    )
+    document = asked(app_of(auth), "GET", "/.well-known/oauth-protected-resource/mcp").body
+    assert b'"resource":"https://orders.example.com/mcp"' in document
+    assert b'"authorization_servers":["https://login.example.com/a"]' in document
+    assert b'"resource_documentation":"https://docs.example.com/orders"' in document

@@ -13,7 +13,7 @@ from fastmcp.server.auth import MultiAuth, StaticTokenVerifier
 from fastmcp.server.auth.auth import TokenVerificationError
 from fastmcp.server.dependencies import get_access_token
 from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
-from mcp_servers import bearer, call_with_token, call_without_token, free_socket, post, serving
+from mcp_servers import bearer, call_in_session, call_with_token, call_without_token, free_socket, post, serving
 from pydantic import AnyHttpUrl
 from raw_requests import ask, challenge
 from request_table import plain_asgi
@@ -174,6 +174,14 @@ def test_custom_routes_and_metadata_are_open(server, issuer, unreachable):
     preflight = post(f"{server}/.well-known/oauth-protected-resource/mcp", method="OPTIONS")
     assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (204, "*")
     assert post(f"{server}/other", method="GET").status_code == 404
+
+
+def test_a_session_goes_by_the_token_of_each_request_and_belongs_to_one_principal(server, issuer):
+    first, renewed = issuer.mint("orders:read"), issuer.mint("orders:read orders:write")
+    foreign = issuer.mint("orders:read", client_id="other", sub="other")
+    answers = call_in_session(f"{server}/mcp", "whoami", first, renewed, foreign, first)
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 200]
+    assert ["orders:write" in answer.text for answer in answers] == [False, True, False, False]
 
 
 def test_a_token_that_is_revoked_in_a_session_ends_there(server, issuer, revocations):

@@ -15,7 +15,7 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, authorization_context
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
-from mcp_servers import bearer, call_with_token, call_without_token, free_socket, post, serving
+from mcp_servers import bearer, call_in_session, call_with_token, call_without_token, free_socket, post, serving
 from observed_validators import WAYS
 from raw_requests import challenge
 from starlette.requests import HTTPConnection
@@ -332,6 +332,14 @@ def test_the_middleware_says_what_the_verifier_cannot(guarded, bare, issuer, unr
     assert post(f"{bare}/mcp", bearer(issuer.expired())).status_code == 401
     assert post(f"{bare}/mcp", good, bearer("x")).status_code not in {400, 401}
     assert challenge(post(f"{bare}/mcp").headers["www-authenticate"])["error"] == "invalid_token"
+
+
+def test_a_session_goes_by_the_token_of_each_request_and_belongs_to_one_principal(guarded, issuer):
+    first, renewed = issuer.mint("orders:read"), issuer.mint("orders:read orders:write")
+    foreign = issuer.mint("orders:read", client_id="other", sub="other")
+    answers = call_in_session(f"{guarded}/mcp", "whoami", first, renewed, foreign, first)
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 200]
+    assert ["orders:write" in answer.text for answer in answers] == [False, True, False, False]
 
 
 def test_a_token_that_is_revoked_in_a_session_ends_there(guarded, issuer, revocations):

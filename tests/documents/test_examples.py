@@ -1,5 +1,6 @@
 """Each example is run as its docstring says, against a real issuer over HTTP."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from base64 import b64encode
 from functools import partial
 
 import pytest
+from mcp_servers import bearer, call_with_token, free_socket, post
 from real_servers import EXAMPLES, GUNICORN, UVICORN, clean, serve, settings
 
 from tokenguard.testing import FakeIssuer
@@ -64,6 +66,25 @@ def test_service(name, issuer):
             assert running.get("/health").json() == {"status": "up"}
         else:
             assert running.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["mcp_server", "fastmcp_server"])
+def test_mcp(name):
+    listening, url = free_socket()
+    listening.close()  # only its URL is needed: the audience is the address of the example, whatever its port is
+    fake = FakeIssuer(audience=f"{url}/mcp", client_id="agent")
+    with (
+        fake.serve(),
+        serve(UVICORN, (f"{name}:app", "--app-dir", str(EXAMPLES)), settings(fake.url, fake.audience)) as running,
+    ):
+        endpoint = f"{running.url}/mcp"
+        assert asyncio.run(call_with_token(endpoint, fake.mint("orders:read"), "orders")) == "orders of agent"
+        assert post(endpoint, bearer(fake.mint())).status_code == 403
+        assert post(endpoint, bearer(fake.expired(scope="orders:read"))).status_code == 401
+        challenge = post(endpoint).headers["www-authenticate"]
+        assert f'resource_metadata="{url}/.well-known/oauth-protected-resource/mcp"' in challenge
+        metadata = running.get("/.well-known/oauth-protected-resource/mcp").json()
+        assert (metadata["resource"], metadata["authorization_servers"]) == (fake.audience, [fake.url])
 
 
 def test_step_up(issuer):

@@ -123,6 +123,7 @@ def test_public_names():
         "tokenguard.mcp.TokenVerifier",
         "tokenguard.django.BearerMiddleware",
         "tokenguard.django.require",
+        "tokenguard.fastmcp.TokenGuardProvider",
         "tokenguard.challenge.reject",
         "tokenguard.challenge.Rejection",
         "tokenguard.testing.FakeIssuer",

@@ -143,6 +143,12 @@ SIGNATURES = {
     "tokenguard.gateway.FailureLimit": "(failures=20, seconds=60, max_addresses=10_000)",
     "tokenguard.django.BearerMiddleware": "(get_response)",
     "tokenguard.django.require": "(*requirements)",
+    "tokenguard.fastmcp.TokenGuardProvider": (
+        "(validator, *, base_url, authorization_servers=None, required_scopes=(), scopes_supported=None,"
+        " resource_base_url=None, resource_name=None, resource_documentation=None, challenge_scopes=None, realm=None,"
+        " show_reason=False)"
+    ),
+    "tokenguard.fastmcp.TokenGuardProvider.verify_token": "(self, token)",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"

@@ -51,6 +51,19 @@ def post(url: str, *fields: tuple[str, str], method: str = "POST") -> httpx.Resp
         return client.request(method, url, json=HELLO, headers=[*TAKEN.items(), *fields])
 
 
+def call_in_session(url: str, tool: str, *tokens: str) -> list[httpx.Response]:
+    """Open a session with the first token, then call a tool with each of them."""
+    with httpx.Client(trust_env=False, timeout=60, headers=TAKEN) as client:
+
+        def send(message: dict[str, Any], token: str, session: str) -> httpx.Response:
+            return client.post(url, json=message, headers=dict([bearer(token), ("Mcp-Session-Id", session)]))
+
+        session = client.post(url, json=HELLO, headers=dict([bearer(tokens[0])])).headers["mcp-session-id"]
+        send({"jsonrpc": "2.0", "method": "notifications/initialized"}, tokens[0], session)
+        call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
+        return [send(call, token, session) for token in tokens]
+
+
 def bearer(token: str) -> tuple[str, str]:
     return "Authorization", f"Bearer {token}"
 

@@ -115,13 +115,11 @@ class BearerMiddleware:
                 await answer(served, "", scope, send)
                 return
         try:
-            token = await guard.validate_async(scope, guard.required)
+            token = guard.begin_async(scope, guard.required)
+            if token is not None and not isinstance(token, AccessToken):
+                token = await token
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            rejection = guard.reject(error, scope)
-            if kind == "http":
-                await answer(rejection, "", scope, send)
-            else:
-                await _deny(rejection, scope, receive, send)
+            await _reject(guard.reject(error, scope), scope, receive, send)
             return
         caller = Caller()  # one for each request: applications may write to it
         caller.access_token = token
@@ -206,6 +204,13 @@ def _kept_apart(header: str, scope: Scope, send: Send) -> tuple[Scope, Send]:
         return send(message)
 
     return scope, sending
+
+
+async def _reject(rejection: Rejection, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await answer(rejection, "", scope, send)
+    else:
+        await _deny(rejection, scope, receive, send)
 
 
 async def _deny(rejection: Rejection, scope: Scope, receive: Receive | None, send: Send) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard._adapters.guard import TOKEN_KEY, Guard, usable
 from tokenguard._adapters.request import kept_apart, wsgi_reader
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
 __all__ = ["BearerMiddleware"]
+
+_WHOLE: Final = (list, tuple)
+_SENT: Final = "sent"
 
 
 class BearerMiddleware:
@@ -93,67 +96,67 @@ class BearerMiddleware:
             token = environ[TOKEN_KEY] = guard.validate(environ, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return _answer(guard.reject(error, environ), environ, start_response)
-        start = _Start(start_response)
+        answer = _Answer()
+        answer.server, answer.status, answer.failed = start_response, None, ()
         try:
-            result = self.app(environ, start)
+            result = self.app(environ, answer.start)
         except TokenGuardError as error:
             return _answer_late(guard, error, token, environ, start_response)
         # Nothing of the application's runs while these are sent.
-        if isinstance(result, list | tuple) or _is_file(result, environ):
-            start.send()
+        if isinstance(result, _WHOLE) or _is_file(result, environ):
+            answer.send()
             return result
-        return _Body(guard, result, token, environ, start)
+        return _Body(guard, result, token, environ, answer)
 
 
-class _Start:
-    """The `start_response` of an application: what it says reaches the server with the first part of the body.
+class _Answer:
+    """An application's answer: what `start` is given reaches the server with the first part of the body.
 
     An application may start anew until then (PEP 3333), but gunicorn and cheroot send the fields of both starts: a
     rejection would have two `Content-Length` and the cookies of the answer that it replaces.
+
+    `start` returns this object, which sends a part of the body (PEP 3333). It is False in a condition:
+    `return start_response(...) or [body]` works over servers and tests whose `start_response` returns None, and has to
+    work behind this middleware too. One object, for both and without a constructor, costs half of two
+    (docs/decisions/0049).
     """
 
-    __slots__ = ("_held", "_is_sent", "_write", "server")
+    __slots__ = ("_headers", "_write", "failed", "server", "status")
 
-    def __init__(self, server: StartResponse) -> None:
-        self.server = server
-        self._held: tuple[Any, ...] | None = None
-        self._is_sent = False
+    # Set by the middleware.
+    server: StartResponse
+    status: str | None  # None before the start, `_SENT` once the server has it
+    failed: tuple[Any, ...]  # what comes behind the headers: `exc_info`, or nothing
 
-    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-        held: tuple[Any, ...] = (status, headers) if exc_info is None else (status, headers, exc_info)
-        if self._is_sent or (self._held is not None and exc_info is None):  # the server's to object to
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        """The `start_response` of the application."""
+        if self.status is not None or exc_info is not None:
+            return self._start_anew(status, headers, exc_info)
+        self.status, self._headers = status, headers
+        return self
+
+    def _start_anew(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], object]:
+        failed = () if exc_info is None else (exc_info,)
+        if self.status is _SENT or not (failed or self.status is None):  # the server's to object to
             self.send()
-            return self.server(*held)
-        self._held = held
-        return _Write(self)
+            return self.server(status, headers, *failed)
+        self.status, self._headers, self.failed = status, headers, failed
+        return self
 
     def send(self) -> None:
         """Start the answer at the server, if the application has started one."""
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._is_sent = True
-            self._write = self.server(*held)
+        status = self.status
+        if status is not None and status is not _SENT:
+            self.status = _SENT
+            if self.failed:
+                self._write = self.server(status, self._headers, *self.failed)
+            else:  # an unpacking costs as much as the call
+                self._write = self.server(status, self._headers)
 
-    def write(self, data: bytes) -> object:
+    def __call__(self, data: bytes) -> object:
         """Send a part of a body that the application does not return."""
         self.send()
         return self._write(data)
-
-
-class _Write:
-    """What `start_response` returns (PEP 3333), for applications that send their body by it.
-
-    False in a condition: `return start_response(...) or [body]` works over servers and tests whose `start_response`
-    returns None, and has to work behind this middleware too.
-    """
-
-    __slots__ = ("_start",)
-
-    def __init__(self, start: _Start) -> None:
-        self._start = start
-
-    def __call__(self, data: bytes) -> object:
-        return self._start.write(data)
 
     def __bool__(self) -> bool:
         return False
@@ -162,7 +165,7 @@ class _Write:
 class _Body:
     """An application's body, whose first octet the application may still fail to make."""
 
-    __slots__ = ("_answer", "_result", "_start")
+    __slots__ = ("_begun", "_reject", "_result")
 
     def __init__(
         self,
@@ -170,24 +173,24 @@ class _Body:
         result: Iterable[bytes],
         token: AccessToken | None,
         environ: WSGIEnvironment,
-        start: _Start,
+        begun: _Answer,
     ) -> None:
         self._result = result
-        self._start = start
-        self._answer = partial(_answer_late, guard, token=token, environ=environ, start_response=start.server)
+        self._begun = begun
+        self._reject = partial(_answer_late, guard, token=token, environ=environ, start_response=begun.server)
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             chunks = iter(self._result)
             for chunk in chunks:
-                self._start.send()
+                self._begun.send()
                 yield chunk
                 if chunk:
                     break
         except TokenGuardError as error:
-            yield from self._answer(error)
+            yield from self._reject(error)
         else:
-            self._start.send()
+            self._begun.send()
             yield from chunks
 
     def close(self) -> None:

@@ -332,6 +332,19 @@ def test_nothing_of_an_answer_that_was_only_started_is_sent_with_a_rejection(app
     assert body == rejection.body
 
 
+def test_an_answer_that_replaces_a_started_one_reaches_the_server_alone_and_with_its_error():
+    error, started = (KeyError, KeyError(), None), []
+
+    def app(environ, start_response):
+        start_response("200 OK", Started.FIELDS)
+        start_response("500 Oh", [], error)
+        return [b"own"]
+
+    guarded = wsgi.BearerMiddleware(app, ISSUER.validator())
+    assert guarded(environ(fields=GOOD), lambda *arguments: started.append(arguments)) == [b"own"]
+    assert started == [("500 Oh", [], error)]
+
+
 def test_a_started_answer_reaches_the_server_whatever_follows():
     def written(environ, start_response):
         write = start_response("200 OK", Started.FIELDS)

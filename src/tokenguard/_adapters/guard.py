@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import MethodType
@@ -196,6 +196,11 @@ class Guard(Generic[R]):
 
     async def validate_async(self, request: R, required: Requirement) -> AccessToken | None:
         """`validate` for event loops."""
+        begun = self.begin_async(request, required)
+        return begun if begun is None or isinstance(begun, AccessToken) else await begun
+
+    def begin_async(self, request: R, required: Requirement) -> AccessToken | Awaitable[AccessToken | None] | None:
+        """`validate_async` without a coroutine where there is nothing to wait for."""
         run = None
         try:
             validator: Any = self.validator
@@ -211,13 +216,28 @@ class Guard(Generic[R]):
             found = self._begin(request, required, known, run)
             if run is None and isinstance(found, AccessToken):
                 return found
-            if isinstance(found, _Replaced):
+        except TokenGuardError as error:
+            self._failed(request, error, required, run)
+            raise
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            self._failed(request, error, required, run)
+            raise ConfigurationError(_FAILED) from None
+        if found is None or isinstance(found, AccessToken):
+            return self._passed(request, found, required, run)
+        return self._finish_async(request, required, found, run)
+
+    async def _finish_async(
+        self, request: R, required: Requirement, begun: Flow[AccessToken] | _Replaced, run: Run | None
+    ) -> AccessToken | None:
+        try:
+            validator: Any = self.validator
+            if isinstance(begun, _Replaced):
                 with within_adapter(validator):
-                    token = checked(await validator.validate_async(found.raw, **found.arguments))
-                found = self._keep(request, found, token)
+                    token = checked(await validator.validate_async(begun.raw, **begun.arguments))
+                found = self._keep(request, begun, token)
                 self.note(request, found, None, required)
-            elif found is not None and not isinstance(found, AccessToken):
-                found = await validator._finish_async(found)
+            else:
+                found = await validator._finish_async(begun)
         except TokenGuardError as error:
             self._failed(request, error, required, run)
             raise
@@ -247,7 +267,8 @@ class Guard(Generic[R]):
     ) -> AccessToken | Flow[AccessToken] | _Replaced | None:
         """The token at once, or the flow that gets it; what to call where something replaces `known`, the validator;
         None where no token is needed."""
-        if self.validator is None:  # first: a request without credentials must not hide that nothing is guarded
+        # First: a request without credentials must not hide that nothing is guarded.
+        if known is None and self.validator is None:
             raise ConfigurationError("no validator is set for this guarded app: give it one")
         if self.public is not None:
             route = self.reader.route(request)

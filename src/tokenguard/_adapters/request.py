@@ -267,7 +267,8 @@ class WsgiReader:
         value: str | None = environ.get(self._key)
         if value is None:
             return (), ""
-        return (value.encode("latin-1", "replace"),), environ.get("QUERY_STRING") or ""
+        sent = value.encode() if value.isascii() else value.encode("latin-1", "replace")
+        return (sent,), environ.get("QUERY_STRING") or ""
 
     def route(self, environ: Mapping[str, Any], /) -> tuple[str, str]:
         """See `Reader`."""

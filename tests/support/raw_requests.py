@@ -97,10 +97,8 @@ def websocket_scope(
 ) -> dict[str, Any]:
     scope = http_scope("GET", path, query, fields, **{"type": "websocket", "scheme": "ws", "subprotocols": [], **more})
     del scope["method"]
-    extensions = {**scope.get("extensions", {}), "websocket.http.response": {}}
-    if not denial:
-        del extensions["websocket.http.response"]
-    return {**scope, "extensions": extensions}
+    extensions = scope.get("extensions", {})
+    return {**scope, "extensions": {**extensions, "websocket.http.response": {}} if denial else extensions}
 
 
 async def connect(

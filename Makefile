@@ -219,7 +219,7 @@ bench-quick: $(STAMP) ## The same in under a minute, with the peers that are ins
 
 .PHONY: soak
 soak: $(STAMP) ## Real servers for MINUTES=2 each (or REQUESTS=100000) while what they ask fails in turn; a wrong outcome fails it
-	@$(BIN)/python bench/soak.py $(if $(REQUESTS),--requests $(REQUESTS),--minutes $(or $(MINUTES),2)) --json bench/.cache/soak.json $(ARGS)
+	@$(BIN)/python bench/soak $(if $(REQUESTS),--requests $(REQUESTS),--minutes $(or $(MINUTES),2)) --json bench/.cache/soak.json $(ARGS)
 
 .PHONY: profile
 profile: $(BENCH)/tools/.stamp ## Where the time goes, by pyinstrument (ARGS="new", "remembered" or "starlette")

@@ -1,7 +1,8 @@
-"""The hostile issuer of `soak.py`: a process that answers as a file says, and can be killed. `PORT FILE`
+"""The hostile authorization server of the soak: a process that answers as a file says, and can be killed. `PORT FILE`
 
-The file is JSON: `keys` (a key set), `answers` (introspection answers by token), `forged` (what surplus octets carry),
-and `fault`, a name of `FAULTS` or null. It is read anew when it was replaced, so nothing is lost with the process.
+The file is JSON: `keys` (key sets by path), `answers` (introspection answers by token), `token` (what the token
+endpoint gives), `forged` (what surplus octets carry), and `fault`, a name of `FAULTS` or null. It is read anew when it
+was replaced, so nothing is lost with the process.
 """
 
 from __future__ import annotations
@@ -59,8 +60,11 @@ class _Handler(socketserver.StreamRequestHandler):
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         body = self.rfile.read(int(length[1])) if length else b""
         world = self.world.now()
-        if head.startswith(b"GET"):
-            right, wrong, forged = world["keys"], {"keys": []}, world["forged"]["keys"]
+        method, path = head.decode("latin-1").split(" ", 2)[:2]
+        if method == "GET":
+            right, wrong, forged = world["keys"].get(path, {"keys": []}), {"keys": []}, world["forged"]["keys"]
+        elif path == "/token":
+            right, wrong, forged = world["token"], {"error": "server_error"}, world["forged"]["token"]
         else:
             token = parse_qs(body.decode())["token"][0]
             right, wrong = world["answers"].get(token, {"active": False}), {"active": False}

@@ -1,4 +1,4 @@
-"""What `soak.py` serves: `soak_app:over_asgi` by uvicorn, `soak_app:over_wsgi` by gunicorn. Settings: the environment.
+"""What the soak serves: `soak.app:over_asgi`, `soak.app:over_wsgi`. Settings: the environment.
 
 The wall clock is the machine's, and an offset in a file that the soak maps too. The other clock runs `SPEED` times as
 fast: pauses of up to half a minute, which nobody waits for here, take seconds.
@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tokenguard import Introspection, Issuer, RevocationList, TokenValidator, asgi, wsgi
+from tokenguard import Introspection, Issuer, Issuers, RevocationList, TokenValidator, asgi, wsgi
 from tokenguard.redis import RedisStore
+from tokenguard.resource import DPoP
 
+API = "https://api.example.com"
 SPEED = 10
 CACHE_TTL = 2  # seconds of the fast clock here; in Redis, of the machine's
 
@@ -52,23 +54,25 @@ def _bare_wsgi(environ: Any, start_response: Any) -> list[bytes]:
     return [b"ok"]
 
 
-def _validator() -> TokenValidator:
+def make_validator() -> TokenValidator:
+    """Listed issuers, tenants that are looked up, opaque and bound tokens, revocation; what is shared is in Redis."""
     issuer, redis = os.environ["SOAK_ISSUER"], os.environ["SOAK_REDIS"]
     timeout = float(os.environ["SOAK_TIMEOUT"])
     introspection = Introspection(
         "soak", "secret", endpoint=f"{issuer}/introspect", cache_ttl=CACHE_TTL, negative_ttl=CACHE_TTL, cache_size=1_000
     )
+    keys = {"jwks_max_age": SPEED, "jwks_cooldown": SPEED / 2, "jwks_max_stale": 3_600 * SPEED}
+    tenants = f"{issuer}/tenants/{{tenant}}"
+    store = RedisStore(redis, timeout=timeout, monotonic=monotonic)
     return TokenValidator(
-        Issuer(
-            issuer,
-            jwks_uri=f"{issuer}/keys",
-            introspection=introspection,
-            jwks_max_age=SPEED,
-            jwks_cooldown=SPEED / 2,
-            jwks_max_stale=3_600 * SPEED,
-        ),
-        audience="https://api.example.com",
-        revocations=RevocationList(RedisStore(redis, timeout=timeout, monotonic=monotonic)),
+        [
+            Issuer(issuer, jwks_uri=f"{issuer}/keys", introspection=introspection, **keys),
+            Issuer(f"{issuer}/other", jwks_uri=f"{issuer}/other/keys", **keys),
+            Issuers.template(tenants, {"acme", "globex"}, jwks_uri=f"{tenants}/keys", **keys),
+        ],
+        audience=API,
+        revocations=RevocationList(store),
+        dpop=DPoP(API, replay=store),
         http_timeout=timeout,
         allow_insecure_http=True,
         token_cache_size=1_000,
@@ -80,6 +84,6 @@ def _validator() -> TokenValidator:
 over_asgi, over_wsgi = _bare_asgi, _bare_wsgi
 if os.environ["SOAK_GUARD"] == "tokenguard":
     over_asgi, over_wsgi = (
-        asgi.BearerMiddleware(_bare_asgi, _validator()),
-        wsgi.BearerMiddleware(_bare_wsgi, _validator()),
+        asgi.BearerMiddleware(_bare_asgi, make_validator()),
+        wsgi.BearerMiddleware(_bare_wsgi, make_validator()),
     )

@@ -1,0 +1,43 @@
+"""Requests over connections that are kept, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+ANSWER_LIMIT = 30.0  # seconds until a request counts as not answered
+
+
+class HttpClient:
+    """One HTTP/1.1 connection, opened anew after a failure."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def ask(self, fields: dict[str, str]) -> str:
+        """The status of the answer; or why there is none."""
+        sent = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                if self._writer is None:
+                    self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+                self._writer.write(f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{sent}\r\n".encode())
+                head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+                at = head.index(b"content-length:") + 15
+                await self._reader.readexactly(int(head[at:].split(b"\r\n", 1)[0]))
+        except (OSError, EOFError, TimeoutError, ValueError) as error:
+            await self.__aexit__()
+            return type(error).__name__
+        if b"connection: close" in head:
+            await self.__aexit__()
+        return head[9:12].decode()

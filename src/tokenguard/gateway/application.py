@@ -108,6 +108,7 @@ class Gateway:
                 "failures needs client_address: by the proxy's own address all clients would be one"
             )
         self._failures = None if failures is None else Failures(failures)
+        self.client_address = client_address
         self._reader = QuestionReader(client_address)
         answers: dict[str, Any] = {
             "realm": realm,
@@ -142,6 +143,11 @@ class Gateway:
     def routes(self) -> tuple[Route, ...]:
         """The routes, in the order given."""
         return self._routes.every
+
+    @property
+    def realm(self) -> str:
+        """Of the challenge."""
+        return self._guard.realm
 
     def stop(self) -> None:
         """A stop was asked for: `/-/ready` answers 503 from now on. May be called from a handler of signals."""
@@ -206,16 +212,17 @@ class Gateway:
     def _accepted(
         self, guard: Guard[Question], question: Question, token: AccessToken | None, route: Route | None
     ) -> Answer:
-        if guard is self._again:  # what was refused is not any more, and this answer would go to the client
-            return as_it_is(guard.reject(UnavailableError(), question))
         try:
             fields = self.claims.of(token)
         except TooLargeError:
-            text = "gateway: a token has more than 4 KiB in the claims of the setting claims, so a request got 500"
-            self._log.write(_log, logging.WARNING, text)
             too_large = ConfigurationError("more than 4 KiB of claims")
-            self._metrics.count(too_large, _pattern(route))
+            if guard is not self._again:
+                text = "gateway: a token has more than 4 KiB in the claims of the setting claims, so a request got 500"
+                self._log.write(_log, logging.WARNING, text)
+                self._metrics.count(too_large, _pattern(route))
             return as_it_is(guard.reject(too_large, question))
+        if guard is self._again:  # what was refused is not any more, and this answer would go to the client
+            return as_it_is(guard.reject(UnavailableError(), question))
         self._metrics.count(None, _pattern(route))
         return accepted(fields)
 

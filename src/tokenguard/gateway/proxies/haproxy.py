@@ -1,0 +1,127 @@
+"""HAProxy: a Lua action with its HTTP client.
+
+Owns: the texts of `haproxy.cfg` and `tokenguard.lua`. Must not know: how values are checked (`plan`).
+
+HAProxy goes on after an action that failed. So the action says yes by a variable, and without it nothing passes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tokenguard.gateway.proxies.plan import Plan, fill, quoted
+
+__all__ = ["MAIN", "files"]
+
+MAIN: Final = "haproxy.cfg"
+_ACTION: Final = "tokenguard.lua"
+
+_TEXT: Final = """
+# HAProxy 2.6 or later, in front of <<upstream>>; tokenguard at <<gateway>> gives the verdicts.
+#   haproxy -db -f <<main>>
+
+global
+    log stderr format raw local0 warning
+    default-path config
+    tune.bufsize 98304
+    lua-load tokenguard.lua
+
+defaults
+    mode http
+    log global
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    timeout http-request 15s
+    timeout tunnel 1h
+
+frontend tokenguard
+    bind <<listen>>
+    # What a client says of itself goes first, in every spelling.
+<<strip>>
+    http-request set-header X-Forwarded-For %[src]
+    http-request lua.tokenguard
+    # An action that failed says nothing: then nobody knows whether the token is good.
+    http-request return <<unavailable>> unless { var(txn.tokenguard) -m str passed }
+    default_backend api
+
+backend api
+    server api <<upstream>>
+"""
+
+_UNAVAILABLE: Final = (
+    "status 503 content-type application/problem+json string '{}' hdr Retry-After 1 hdr Cache-Control no-store"
+)
+
+_LUA: Final = """
+-- Asks tokenguard about each request: what it rejects is answered here, whole.
+
+local gateway = "http://<<gateway>>/request/"
+local claims = { <<claims>> }
+local of_one_connection = {
+  ["connection"] = true, ["content-length"] = true, ["keep-alive"] = true, ["transfer-encoding"] = true,
+}
+
+local function every(values)
+  local list = {}
+  if values then
+    for number = 0, #values do list[#list + 1] = values[number] end
+  end
+  return list
+end
+
+core.register_action("tokenguard", { "http-req" }, function(txn)
+  local target = txn.f:pathq()
+  if not target or target:sub(1, 1) ~= "/" then
+    local reply = txn:reply{ status = 400, reason = "Bad Request", body = [[<<bad_request>>]] }
+    reply:add_header("WWW-Authenticate", [[<<challenge>>]])
+    reply:add_header("Content-Type", "application/problem+json")
+    reply:add_header("Cache-Control", "no-store")
+    return txn:done(reply)
+  end
+
+  local fields = { ["host"] = { "tokenguard" } }
+  local authorization = every(txn.http:req_get_headers()["authorization"])
+  if #authorization > 0 then fields["authorization"] = authorization end<<client_address>>
+  local answer = core.httpclient():get{ url = gateway .. txn.f:method() .. target, headers = fields, timeout = 15000 }
+
+  if answer.status == 200 then
+    for _, name in ipairs(claims) do
+      txn.http:req_set_header(name, every(answer.headers[name:lower()])[1] or "")
+    end
+    txn:set_var("txn.tokenguard", "passed")
+  elseif answer.headers and every(answer.headers["cache-control"])[1] == "no-store" then -- else HAProxy's own answer
+    local reply = txn:reply{ status = answer.status, reason = answer.reason, body = answer.body }
+    for name, values in pairs(answer.headers) do
+      if not of_one_connection[name] then
+        for _, value in ipairs(every(values)) do reply:add_header(name, value) end
+      end
+    end
+    txn:done(reply)
+  end
+end)
+"""
+
+
+def files(plan: Plan) -> dict[str, str]:
+    """The files by their names, the main one last."""
+    directory = "" if plan.directory is None else f"{plan.directory}/"
+    address = f'\n  fields["{plan.client_address.lower()}"] = {{ txn.f:src() }}' if plan.client_address else ""
+    lua = fill(
+        _LUA,
+        gateway=plan.gateway,
+        claims=quoted(plan.claims),
+        client_address=address,
+        bad_request=plan.bad_request.body.decode(),
+        challenge=dict(plan.bad_request.headers)["WWW-Authenticate"],
+    )
+    text = fill(
+        _TEXT,
+        listen=plan.listen,
+        gateway=plan.gateway,
+        upstream=plan.upstream,
+        main=f"{directory}{MAIN}",
+        strip="\n".join(f"    http-request del-header {regex} -m reg" for regex in plan.other_spellings),
+        unavailable=_UNAVAILABLE.format(plan.unavailable.body.decode()),
+    )
+    return {_ACTION: lua, MAIN: text}

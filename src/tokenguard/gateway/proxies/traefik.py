@@ -1,0 +1,85 @@
+"""Traefik: `forwardAuth`.
+
+Owns: the texts of `traefik.yml` and `tokenguard.yml`. Must not know: how values are checked (`plan`).
+
+Traefik keeps what starts the process apart from what routes requests, so there are two files.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tokenguard.errors import ConfigurationError
+from tokenguard.gateway.proxies.plan import Plan, fill, quoted
+
+__all__ = ["MAIN", "files"]
+
+MAIN: Final = "traefik.yml"
+_ROUTING: Final = "tokenguard.yml"
+
+_STATIC: Final = """
+# Traefik 3.7.13 or later, in front of <<upstream>>; tokenguard at <<gateway>> gives the verdicts.
+#   traefik --configFile=<<directory>>traefik.yml
+
+global:
+  checkNewVersion: false
+  sendAnonymousUsage: false
+log:
+  level: ERROR
+entryPoints:
+  api:
+    address: "<<listen>>"
+    forwardedHeaders:
+      insecure: false
+    http:
+      # Without it X_Token_Subject and X.Token.Subject of a client reach the API beside X-Token-Subject.
+      aliasHeadersStrategy: reject
+providers:
+  file:
+    filename: "<<directory>>tokenguard.yml"
+    watch: false
+"""
+
+_DYNAMIC: Final = """
+# What <<directory>>traefik.yml routes by.
+
+http:
+  routers:
+    api:
+      entryPoints: [api]
+      rule: "PathPrefix(`/`)"
+      middlewares: [tokenguard]
+      service: api
+  middlewares:
+    tokenguard:
+      forwardAuth:
+        address: "http://<<gateway>>/auth"
+        trustForwardHeader: false
+        authRequestHeaders: [Authorization]
+        authResponseHeaders: [<<claims>>]
+        maxResponseBodySize: 65536
+  services:
+    api:
+      loadBalancer:
+        passHostHeader: true
+        servers:
+          - url: "http://<<upstream>>"
+"""
+
+
+def files(plan: Plan) -> dict[str, str]:
+    """The files by their names, the main one last. Raises `ConfigurationError`."""
+    if plan.client_address is not None and plan.client_address.lower() != "x-forwarded-for":
+        raise ConfigurationError(
+            "Traefik says its client's address in X-Forwarded-For only: client_address must be that"
+        )
+    directory = "" if plan.directory is None else f"{plan.directory}/"
+    static = fill(_STATIC, listen=plan.listen, gateway=plan.gateway, upstream=plan.upstream, directory=directory)
+    dynamic = fill(
+        _DYNAMIC,
+        gateway=plan.gateway,
+        upstream=plan.upstream,
+        directory=directory,
+        claims=quoted(plan.claims),
+    )
+    return {_ROUTING: dynamic, MAIN: static}

@@ -53,6 +53,7 @@ class ResourceRequest:
     headers: Iterable[tuple[str, str]] | Mapping[str, str] = ()
     _digest: bytes | None = field(default=None, init=False)
     _nonce: str | None = field(default=None, init=False)
+    _is_observed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         for name in ("method", "url", "scheme"):
@@ -83,6 +84,17 @@ def certificate_digest(request: ResourceRequest) -> bytes | None:
     if request._digest is not None:  # noqa: SLF001
         return request._digest  # noqa: SLF001
     return sha256(request.certificate).digest() if request.certificate else None
+
+
+def observed(request: ResourceRequest) -> ResourceRequest:
+    """`request`, of which a verdict changes nothing: neither replay nor nonce of its proof is checked."""
+    object.__setattr__(request, "_is_observed", True)
+    return request
+
+
+def is_observed(request: ResourceRequest) -> bool:
+    """Whether `request` went through `observed`."""
+    return request._is_observed  # noqa: SLF001
 
 
 def keep_nonce(request: ResourceRequest, nonce: str) -> None:

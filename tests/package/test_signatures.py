@@ -121,6 +121,10 @@ SIGNATURES = {
     "tokenguard.requirements.MaxAge": "(seconds)",
     "tokenguard.requirements.Bound": "()",
     # Adapters.
+    "tokenguard.observe.ObservingAsgiMiddleware": "(app, validator, *, scope=(), public=(), on_verdict=None)",
+    "tokenguard.observe.ObservingWsgiMiddleware": "(app, validator, *, scope=(), public=(), on_verdict=None)",
+    "tokenguard.routes.audit": "(app)",
+    "tokenguard.testing.assert_all_routes_guarded": "(app, public=())",
     "tokenguard.asgi.BearerMiddleware": f"(app, validator, *, {MIDDLEWARE}, subprotocol=None, {ANSWERS})",
     "tokenguard.wsgi.BearerMiddleware": f"(app, validator, *, {MIDDLEWARE}, {ANSWERS})",
     "tokenguard.starlette.require_scope": "(*scopes, optional=False)",

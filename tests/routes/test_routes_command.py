@@ -9,12 +9,14 @@ import textwrap
 
 import pytest
 from commands import run
+from flask import Flask
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tokenguard import ConfigurationError
-from tokenguard.routes import compare
-from tokenguard.testing import assert_all_routes_guarded
+from tokenguard.observe import ObservingAsgiMiddleware, ObservingWsgiMiddleware
+from tokenguard.routes import audit, compare
+from tokenguard.testing import FakeIssuer, assert_all_routes_guarded
 
 SHOP = """
     print("hello")  # to standard error, or the JSON would be none
@@ -196,6 +198,21 @@ def test_the_real_command(shop, source, opened, loaded):
 
 
 async def plain(request): ...
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["within the app", "around the app"])
+def test_middleware_that_observes_guards_nothing(around):
+    validator = FakeIssuer().validator()
+    app = Starlette(routes=[Route("/x", plain)])
+    if around:
+        app = ObservingAsgiMiddleware(app, validator)
+    else:
+        app.add_middleware(ObservingAsgiMiddleware, validator)
+    assert [(row.path, row.guarded, row.door) for row in audit(app)] == [("/x", False, None)]
+    shop = Flask("shop", static_folder=None)
+    shop.add_url_rule("/x", view_func=lambda: "x")
+    shop.wsgi_app = ObservingWsgiMiddleware(shop.wsgi_app, validator)
+    assert [(row.path, row.guarded) for row in audit(shop)] == [("/x", False)]
 
 
 def test_the_assertion():

@@ -442,7 +442,7 @@ class Guard(Generic[R]):
         raises.
         """
         if error is not None:
-            _record(self._log, name or self.name, error)
+            self._hint(name or self.name, error)
             self.attach_scopes(error, required)
         observer = _observer_of(self.validator)
         if observer is not None:
@@ -461,6 +461,9 @@ class Guard(Generic[R]):
         """Let the challenge say what would be asked of a token, where there is metadata to go with it."""
         if self.metadata is not None:
             vars(error)[_SCOPES] = (self.required if required is NOTHING else required).scopes
+
+    def _hint(self, name: str, error: BaseException) -> None:
+        _record(self._log, name, error)
 
     def _sent(self, request: R, longest: int) -> tuple[str, bool]:
         text = self.reader.sent(request, _SKIPPED + longest)

@@ -32,7 +32,7 @@ from tokenguard.errors import (
     Reason,
     UnavailableError,
 )
-from tokenguard.request import ResourceRequest, certificate_digest, keep_nonce
+from tokenguard.request import ResourceRequest, certificate_digest, is_observed, keep_nonce
 from tokenguard.resource import DPoP, MutualTLS, nonce_secrets
 
 _LONGEST_HEADER: Final = 2_048  # octets; one with an RSA key of 8,192 bits takes 1,900
@@ -118,7 +118,7 @@ class Binding:
             return None
         return (yield from self._check_proof(self._dpop, request, case, key))
 
-    def _check_proof(self, settings: DPoP, request: ResourceRequest, case: Bound, key: object) -> Flow[Use]:
+    def _check_proof(self, settings: DPoP, request: ResourceRequest, case: Bound, key: object) -> Flow[Use | None]:
         sent = request.proof
         if sent is not None and not isinstance(sent, str):
             sent = sent[0] if len(sent) == 1 else None
@@ -131,7 +131,8 @@ class Binding:
         self._check_target(settings, request, case, proof.claims)
         until = self._check_times(settings, proof.claims, case.now)
         nonce_age = next_nonce = None
-        if settings.nonce_secret is not None:
+        is_used = not is_observed(request)
+        if settings.nonce_secret is not None and is_used:
             secrets = settings.nonce_secret
             if callable(secrets):
                 secrets = yield Work(lambda: _called(settings.nonce_secret))
@@ -143,6 +144,8 @@ class Binding:
         if not proof.holds():
             raise InvalidProofError
         self._remember(proof)
+        if not is_used:
+            return None
         # By key and `jti`: nobody can use up the `jti` of another client.
         return Use(sha256(f"{key}.{proof.claims['jti']}".encode()).digest(), until, nonce_age, next_nonce)
 

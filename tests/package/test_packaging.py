@@ -124,6 +124,7 @@ def test_public_names():
         "tokenguard.django.BearerMiddleware",
         "tokenguard.django.require",
         "tokenguard.fastmcp.TokenGuardProvider",
+        "tokenguard.drf.BearerAuthentication",
         "tokenguard.challenge.reject",
         "tokenguard.challenge.Rejection",
         "tokenguard.testing.FakeIssuer",

@@ -153,6 +153,10 @@ SIGNATURES = {
         " show_reason=False)"
     ),
     "tokenguard.fastmcp.TokenGuardProvider.verify_token": "(self, token)",
+    "tokenguard.drf.BearerAuthentication": "()",
+    "tokenguard.drf.Requires": "(*requirements)",
+    "tokenguard.drf.exception_handler": "(exc, context)",
+    "tokenguard.drf.RefusedRequest": "(rejection)",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"

@@ -40,11 +40,17 @@ class _Exempt:
 EXEMPT: Final = _Exempt()
 
 
-def answer(request: HttpRequest, rejection: Rejection) -> HttpResponse:
-    """A rejection as a response. A field that is there twice becomes one list (RFC 9110 section 5.3)."""
+def joined(rejection: Rejection) -> dict[str, str]:
+    """The fields of a rejection, each name once: what is there twice becomes one list (RFC 9110 section 5.3)."""
     fields: dict[str, str] = {}
     for name, value in rejection.headers:
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
+
+
+def answer(request: HttpRequest, rejection: Rejection) -> HttpResponse:
+    """A rejection as a response."""
+    fields = joined(rejection)
     body = b"" if getattr(request, "method", None) == "HEAD" else rejection.body
     response = HttpResponse(body, status=rejection.status, headers=fields)
     if "Content-Type" not in fields:

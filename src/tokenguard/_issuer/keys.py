@@ -1,10 +1,24 @@
-"""The life of one issuer's keys: cold, fresh, stale, expired; who fetches, who waits, what is replaced.
+"""The life of one issuer's keys: which callers start a fetch, which wait for it, and what its end changes.
 
-Owns: the set in use, the one flight in the air, what a failure and a success change. `Schedule` says when.
-Must not know: sockets, loops, tokens.
+Owns: the set in use, the one pending flight, what a failure and a success change. Must not know: sockets, loops,
+tokens, when a fetch is due (`key_schedule`).
 
-Every fetch is a flight of its own. Callers only join it, so none of them can cancel, restart or multiply it. Keys that
-a set does not have are not remembered at all: what strangers ask for takes no memory.
+    cold ----------> fresh ----------> stale ----------> expired
+      a fetch that     its lifetime      `jwks_max_stale`    |
+      succeeds         has passed        has passed          |
+                         ^                 |                 |
+                         +---- a fetch that succeeds <-------+
+
+- cold: never fetched. A token waits for the fetch; where that fails, `KeysUnavailableError`.
+- fresh: tokens use the keys. The first token shortly before the end of their lifetime starts a refresh beside it.
+- stale: tokens use the keys while they are fetched. Where the refresh is long overdue, a token waits a second for it.
+- expired: a token waits, as for cold ones.
+
+A fetch that fails changes no state, only when the next one is due. A key that is not in the set causes a fetch in any
+state (`refetch`). Keys that are given in the settings are `static`: they have no life-cycle.
+
+Every fetch is a flight of its own. Callers only join it, so none of them can cancel, restart or multiply it. A key that
+a set does not have is not remembered: what strangers ask for takes no memory.
 """
 
 from __future__ import annotations
@@ -36,7 +50,7 @@ _log = logging.getLogger("tokenguard.keys")
 Look = Literal["none", "again", "last"]  # whether to look once more for a key, and then again
 
 _PATIENCE: Final = 1.0  # real seconds that requests wait for an overdue refresh before the old keys serve again
-_ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller is told to come back
+_ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller gets an error
 
 
 class KeySource:
@@ -123,12 +137,12 @@ class KeySource:
         with self._lock:
             schedule, started = self._schedule, None
             servable = self.keys if mono < schedule.serves_until else None
-            flight = self._in_the_air(mono)
+            flight = self._pending(mono)
             if flight is None:
                 due = schedule.due(mono)
                 if mono >= due:
                     try:
-                        flight = started = self._depart(mono, forced=False)
+                        flight = started = self._start(mono, forced=False)
                         self._overdue = schedule.is_overdue(mono)
                     except KeysUnavailableError:
                         if servable is None:
@@ -146,7 +160,7 @@ class KeySource:
         """Ask once more for a set that lacked a key, or held one whose signature failed.
 
         Joins a fetch under way, or makes one if the cool-down allows. Result: whether another look is worth it, because
-        another set has taken the place of `seen` already, or there was a fetch to wait for; the last one, if that fetch
+        another set has replaced `seen` already, or there was a fetch to wait for; the last one, if that fetch
         was made for this very caller.
         """
         if self._static is not None:
@@ -156,11 +170,11 @@ class KeySource:
             with self._lock:
                 if self.keys is not seen:
                     return "again"
-                flight, started = self._in_the_air(mono), None
+                flight, started = self._pending(mono), None
                 if flight is None:
                     if mono < self._schedule.forced_due():
                         return "none"
-                    flight = started = self._depart(mono, forced=True)
+                    flight = started = self._start(mono, forced=True)
                     self._schedule.forced_at = mono
             if started is not None:
                 yield from self._launch(started, forced=True)
@@ -181,7 +195,7 @@ class KeySource:
             budget.give_back(self)
 
     def cooling_down(self) -> Schedule | None:
-        """What a source that takes the place of this one has to wait for, None where that is nothing."""
+        """What a source that replaces this one has to wait for, None where that is nothing."""
         mono = self._monotonic()
         with self._lock:
             schedule = self._schedule.without_keys()
@@ -218,7 +232,7 @@ class KeySource:
 
     # -- under the lock ------------------------------------------------------------------------------------------------
 
-    def _in_the_air(self, mono: float) -> Flight[bool] | None:
+    def _pending(self, mono: float) -> Flight[bool] | None:
         flight = self._flight
         if flight is None or not flight.is_abandoned:
             return flight
@@ -229,7 +243,7 @@ class KeySource:
             self._account_failure(mono, ExchangeError("abandoned"))
         return None
 
-    def _depart(self, mono: float, *, forced: bool) -> Flight[bool]:
+    def _start(self, mono: float, *, forced: bool) -> Flight[bool]:
         flight = Flight[bool](self._timeout)
         if self._budget is not None:
             self._budget.take(self, flight, mono, self._schedule.cooldown)
@@ -258,7 +272,7 @@ class KeySource:
     def _launch(self, flight: Flight[bool], *, forced: bool) -> Flow[None]:
         try:
             yield Start(flight, self._refresh(flight, forced=forced))
-        except BaseException:  # no room on the stack, no memory: others must not wait for what never took off
+        except BaseException:  # no room on the stack, no memory: others must not wait for what never started
             flight.land(None)
             raise
 
@@ -269,7 +283,7 @@ class KeySource:
                 self._forget_flight()
 
     def _refresh(self, flight: Flight[bool], *, forced: bool) -> Flow[bool | None]:
-        """One attempt. Its value is whether it succeeded, None if another one has taken its place meanwhile.
+        """One attempt. Its value is whether it succeeded, None if another one has replaced it meanwhile.
 
         It never raises for a reason that lies outside this process.
         """

@@ -1,6 +1,6 @@
 """ASGI middleware: no request reaches the app behind it without a good token.
 
-Owns: the ASGI protocol of the guard: what is judged, what is passed, how a refusal is sent. Must not know: any
+Owns: the ASGI protocol of the guard: what is validated, what is passed, how a rejection is sent. Must not know: any
 framework, status codes and challenges (see `challenge`), what makes a token good (see `validator`).
 """
 
@@ -44,7 +44,7 @@ class BearerMiddleware:
     - `subprotocol`: a websocket may offer this name directly followed by the token, as browsers can send nothing else;
       both are taken out before the app sees them (default None: it may not)
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: True shows clients which check failed; for development
 
     The app finds an `AccessToken` at `scope["tokenguard.access_token"]`, or None on public paths and where `optional`
     let a request through. Starlette's `request.user`, `request.auth.scopes` and `@requires` work too. The caller's
@@ -256,7 +256,7 @@ async def lifespan(validator: TokenValidator, app: App, scope: Scope, receive: R
         return message
 
     async def closing(message: Message) -> None:
-        # After the app's own shutdown, which may still judge tokens, and before the server is told that all is done.
+        # After the app's own shutdown, which may still validate tokens, and before the server learns that all is done.
         if message["type"] in ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"):
             await close()
         await send(message)
@@ -270,7 +270,7 @@ async def lifespan(validator: TokenValidator, app: App, scope: Scope, receive: R
 class Caller:
     """What Starlette expects at `request.user` and `request.auth`, without importing it.
 
-    `access_token` is the judged token, or None. `scopes` are the token's.
+    `access_token` is the validated token, or None. `scopes` are the token's.
     """
 
     __slots__ = ("access_token",)

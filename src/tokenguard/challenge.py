@@ -46,7 +46,7 @@ _DEFAULT_REALM = "api"
 _LONGEST_AGE = 10**18  # more is a mistake, and an int of an application may be too long to write
 _FAILURE = "The request could not be authorized because of an error in the server."
 
-# The class decides, not what an instance or a subclass says of itself: the client's text stays ours.
+# The class decides, not the attributes of an instance or a subclass: the client's text stays ours.
 _REFUSALS: tuple[tuple[type[RejectedError], HTTPStatus], ...] = (
     (MissingTokenError, HTTPStatus.UNAUTHORIZED),
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
@@ -125,7 +125,7 @@ def reject(
     - a refusal: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials the challenge holds
       `realm`, `resource_metadata` and `scope` only; every 401 and 403 holds `resource_metadata`; a 403 lists every
       required scope, and the 401 of RFC 9470 `acr_values`, `max_age` and these scopes
-    - could not tell (`UnavailableError`): 503 and `Retry-After`, no challenge
+    - unavailable (`UnavailableError`): 503 and `Retry-After`, no challenge
     - everything else, `ConfigurationError` included: 500, no challenge
 
     With `dpop`, the validator's setting, the field lists the schemes that are taken, one challenge each (RFC 9449
@@ -133,7 +133,7 @@ def reject(
     (`scheme`, in any case; None for no credentials) or is `required` to be. Otherwise a 400 and a 403 name the scheme
     that was used. `NonceRequiredError` brings the field `DPoP-Nonce`.
 
-    `scope`: what the resource would ask of a token; a 401 lists it, so that a client without one knows what to get.
+    `scope`: what the resource requires of a token; a 401 lists it, so that a client without one knows what to get.
 
     `show_reason` adds the failed check to the body of a rejection. It is for development: it shows an attacker which
     part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm`, `resource_metadata`,

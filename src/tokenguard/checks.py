@@ -3,7 +3,7 @@
 Owns: the few that most APIs need one of. Must not know: keys, transport, the clock. They add to the built-in checks;
 nothing removes one. Write your own as a plain function that raises `InvalidTokenError(reason=Reason.INVALID_CLAIM)`.
 
-For one issuer among several use `Issuer(required_claims=..., claim_values=..., clients=...)`. Those are data, judged
+For one issuer among several use `Issuer(required_claims=..., claim_values=..., clients=...)`. Those are data, checked
 once for a remembered token; extra checks run on every call.
 """
 

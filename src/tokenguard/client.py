@@ -211,7 +211,7 @@ class TokenSource(Runtime):
 
     @classmethod
     def from_env(cls, prefix: str = "TOKENGUARD_CLIENT_", **settings: Any) -> Self:
-        """A source from environment variables, `settings` going before them; see `from_mapping`."""
+        """A source from environment variables, `settings` replacing them; see `from_mapping`."""
         return cls.from_mapping(os.environ, prefix, **settings)
 
     @classmethod

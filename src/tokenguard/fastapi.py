@@ -79,7 +79,7 @@ class BearerToken(SecurityBase):
     before it is accepted: by the same answer where the server offers denial responses, else by closing with 1008.
 
     FastAPI reads the request's body before it runs dependencies; where the body must not be touched before the token is
-    judged, put `tokenguard.asgi.BearerMiddleware` in front.
+    validated, put `tokenguard.asgi.BearerMiddleware` in front.
 
     - `optional`: a request without credentials passes and gives the route None, one with bad credentials does not pass;
       not beside scopes, which would be a `ConfigurationError` at the route's first request
@@ -87,11 +87,11 @@ class BearerToken(SecurityBase):
       app's own then (default None: `Authorization`). Answers need `Vary` and `Cache-Control: private` from the app
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
       without quote and backslash, "api" if not given; an absolute URL
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: True shows clients which check failed; for development
     - `openapi`: what Swagger's *Authorize* offers: "bearer" (default: a field to paste a token into), "openid_connect"
       (what the metadata of the validator's only issuer names), or a model of `fastapi.openapi.models`, such as
       `OAuth2(flows=...)`, whose scopes come with their texts
-    - `scheme_name`, `description`: the name of this scheme in OpenAPI, which tells several of them apart, and a text
+    - `scheme_name`, `description`: the name of this scheme in OpenAPI, by which several of them differ, and a text
 
     Raises `ConfigurationError` for what none of these may be, and where `validator` is none.
     """
@@ -125,7 +125,7 @@ class BearerToken(SecurityBase):
     async def __call__(
         self, connection: HTTPConnection, security_scopes: SecurityScopes, response: Response
     ) -> AccessToken | None:
-        """Judge one request. Called by FastAPI. Gives the `AccessToken`, or None where `optional` lets it pass."""
+        """Validate one request. Called by FastAPI. Gives the `AccessToken`, or None where `optional` lets it pass."""
         guard, scope = self._guard, connection.scope
         asked: Requirement | None = scope.pop(_ASKED, None)
         try:
@@ -150,8 +150,8 @@ class BearerToken(SecurityBase):
     def require(self, *requirements: Required) -> Callable[..., Awaitable[AccessToken]]:
         """A dependency for all that `tokenguard.requirements` has: `Depends(bearer.require(Scope("a") | Role("r")))`.
 
-        Its scopes are in OpenAPI, those of all alternatives. It depends on this `BearerToken`, so what stands for that
-        in `dependency_overrides` stands for it here.
+        Its scopes are in OpenAPI, those of all alternatives. It depends on this `BearerToken`, so what replaces that
+        in `dependency_overrides` replaces it here.
         """
         needed, guard = all_of(requirements), self._guard
         if guard.required is OPTIONAL:
@@ -204,8 +204,8 @@ def add_error_handler(app: FastAPI, bearer: BearerToken | None = None) -> None:
     """Let rejections have the same body as from every other adapter, and the app's own `TokenGuardError`s as well.
 
     What the app raises, from a `validate` of its own say, is answered as `bearer` would, by default as the
-    `BearerToken` (or middleware) that judged the request: realm, `resource_metadata`, `show_reason`. It is recorded as
-    that one's. A handler of the app for these classes, or narrower ones, wins.
+    `BearerToken` (or middleware) that validated the request: realm, `resource_metadata`, `show_reason`. It is recorded
+    as that one's. A handler of the app for these classes, or narrower ones, wins.
     """
     if not (bearer is None or isinstance(bearer, BearerToken)):
         raise ConfigurationError("bearer must be a BearerToken")
@@ -249,7 +249,7 @@ class _Serving:
 
 
 class _Answers:
-    """The handlers of one app. `guard` has the settings, None: the one that judged the request."""
+    """The handlers of one app. `guard` has the settings, None: the one that validated the request."""
 
     def __init__(self, guard: Guard[Any] | None) -> None:
         self._guard = guard
@@ -263,13 +263,13 @@ class _Answers:
         if isinstance(connection, WebSocket) and (
             connection.application_state is not WebSocketState.CONNECTING or scope.get(_LEFT_ALONE) is error
         ):
-            # Accepted, so it is the server's; on the way there the handler is asked again, with another object.
+            # Accepted, so it is the server's; on the way there the handler is called again, with another object.
             scope[_LEFT_ALONE] = error
             raise error
         found = scope.get(GUARD_KEY)
-        judge = found if isinstance(found, Guard) else self._guard or UNGUARDED
-        judge.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if judge is UNGUARDED else "")
-        rejection = (self._guard or judge).reject(error, scope)
+        validated = found if isinstance(found, Guard) else self._guard or UNGUARDED
+        validated.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if validated is UNGUARDED else "")
+        rejection = (self._guard or validated).reject(error, scope)
         if isinstance(connection, WebSocket):
             await deny(connection, rejection)
             return None

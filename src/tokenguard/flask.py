@@ -3,8 +3,8 @@
 Owns: `TokenGuard`, `require`, `require_scope`, `current_token`. Must not know: status codes and challenges (see
 `challenge`), what makes a token good.
 
-Views, sync and async alike, are judged by `validate`: Flask runs each async view in an event loop of its own that ends
-with the view, and a refresh of keys or a connection pool must not end with it. An async view's token is judged in a
+Views, sync and async alike, are guarded by `validate`: Flask runs each async view in an event loop of its own that ends
+with the view, and a refresh of keys or a connection pool must not end with it. An async view's token is validated in a
 worker thread, so that no loop is ever blocked.
 """
 
@@ -69,7 +69,7 @@ class TokenGuard:
       private` where the app sets none
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1): printable ASCII
       without quote and backslash, "api" if not given; an absolute URL
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: True shows clients which check failed; for development
 
     Raises `ConfigurationError` for what none of these may be, and in `init_app` without a validator and settings.
     """

@@ -96,7 +96,7 @@ class Issuers:
         if found is None or (isinstance(found, Issuer) and found.url == iss):
             return found
         if inspect.iscoroutine(found):
-            found.close()  # it is never awaited, and need not say so
+            found.close()  # it is never awaited, and must not warn of that
         raise ConfigurationError("find must return None, or the Issuer whose url is this very iss")
 
 

@@ -68,8 +68,8 @@ class Requirement:
         self.max_age: int | None = None
         self.needs_request = False
         self.is_scope_only = False
-        # The short form of `check`: a token with these scopes passes. It stands for no call on the path of a remembered
-        # token, and where more than scopes is asked for it says nothing.
+        # The short form of `check`: a token with these scopes passes. It saves a call on the path of a remembered
+        # token, and where more than scopes is asked for no token has them.
         self.usual_scopes: frozenset[object] = _NEVER
 
     def check(self, token: AccessToken, request: ResourceRequest | None, now: float, leeway: float = 0.0) -> None:
@@ -255,7 +255,7 @@ class _Function(Requirement):
         if result is None:
             return None
         if inspect.iscoroutine(result):
-            result.close()  # it is never awaited, and need not say so
+            result.close()  # it is never awaited, and must not warn of that
         raise ConfigurationError(
             "a requirement must be a plain function that returns None and raises a RejectedError where it is unmet:"
             " False, a coroutine or an exception that it returns would be lost"

@@ -186,7 +186,7 @@ class RevocationList:
 class _Memory:
     """Entries by key. Readers use `entries` as it is; it is replaced as a whole when what has passed is dropped.
 
-    What has passed is judged by `now`, the time of the validations: a list that kept a clock of its own could drop
+    What has passed is decided by `now`, the time of the validations: a list that kept a clock of its own could drop
     entries that a validator with another clock still needs. Full is an error: dropping a live entry would let its
     token in again.
     """

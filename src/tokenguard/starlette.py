@@ -1,7 +1,7 @@
 """Starlette: what one endpoint asks for, on top of the middleware in front.
 
 Owns: `require` and `require_scope` for Starlette endpoints. Must not know: raw tokens and headers; the middleware has
-judged those.
+validated those.
 """
 
 from __future__ import annotations

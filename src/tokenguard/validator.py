@@ -200,13 +200,13 @@ class TokenValidator(Runtime):
         # For our adapters too: they know the octets of a credential already, or a token.
         self._begin, self._begin_dpop, self._check = start.begin, start.begin_dpop, start.check
         self._is_prewarmed = False
-        # Whom `Issuers` will ask is not known, so no exemption is known to cover it.
+        # Which servers `Issuers` will ask is not known, so no exemption is known to cover them.
         urls = [] if registries else [url for one in issuers for url in asked(one).values()]
         super().__init__(transport, ssl_context, log, fetches=fetches, asked=urls)
 
     @classmethod
     def from_env(cls, prefix: str = "TOKENGUARD_", **settings: Any) -> Self:
-        """A validator from environment variables, `settings` going before them; see `from_mapping`."""
+        """A validator from environment variables, `settings` replacing them; see `from_mapping`."""
         return cls.from_mapping(os.environ, prefix, **settings)
 
     @classmethod
@@ -244,7 +244,7 @@ class TokenValidator(Runtime):
         - `scope`: space-delimited or iterable, all of them are required
         - `require`: what else is required, from `tokenguard.requirements`
         - `request`: what the request said, for bound tokens and for requirements that look at it; without it a token is
-          judged as sent under `Bearer`, without a certificate
+          validated as sent under `Bearer`, without a certificate
 
         Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could say), `ConfigurationError`.
         Nothing else leaves it, whatever `raw` is.

@@ -11,7 +11,7 @@ from tokenguard._oauth.credential import PREFIX
 
 
 class BareTokenReader:
-    """Reads texts that followed `Bearer ` in a request that is not at hand. Observers see no method and no path."""
+    """Reads texts that followed `Bearer ` in a request that is not available. Observers see no method and no path."""
 
     __slots__ = ()
     takes_schemes = True

@@ -61,7 +61,7 @@ _PREFIX: Final = PREFIX.encode()
 _SKIPPED: Final = len(_PREFIX)
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _PUBLIC: Final = "__tokenguard_public__"  # beside the mark of a function that guards others
-_SCOPES: Final = "_tokenguard_scopes"  # on an error: what the route would ask of a token
+_SCOPES: Final = "_tokenguard_scopes"  # on an error: the scopes that the route requires
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
 _PROVED: Final = "tokenguard.proved"
@@ -82,7 +82,7 @@ class _Replaced(NamedTuple):
 
 
 class _Proved(NamedTuple):
-    """A verdict on a token that was sent with a proof: whose, and what it was about."""
+    """A good token that was sent with a proof: which validator found it, and in which request."""
 
     validator: object
     raw: str
@@ -368,7 +368,7 @@ class Guard(Generic[R]):
     # for something else is validated anew.
 
     def _proved(self, request: R, raw: str) -> _Proved | None:
-        """The verdict of this validator on this very request."""
+        """What this validator found for this very request."""
         for proved in self.reader.kept(request, _PROVED) or ():
             if (
                 proved.validator is self.validator
@@ -458,7 +458,7 @@ class Guard(Generic[R]):
             )
 
     def attach_scopes(self, error: BaseException, required: Requirement) -> None:
-        """Let the challenge say what would be asked of a token, where there is metadata to go with it."""
+        """Let the challenge list what a token must grant, where there is metadata beside it."""
         if self.metadata is not None:
             vars(error)[_SCOPES] = (self.required if required is NOTHING else required).scopes
 
@@ -529,7 +529,7 @@ def asked_for(required: Requirement, *, optional: bool) -> Requirement:
 
 
 def mark(view: object, required: Requirement, public: PublicPaths | None = None) -> None:
-    """Say of a decorated view what it asks for, `OPTIONAL` where a request without a token passes.
+    """Record what a decorated view requires, `OPTIONAL` where a request without a token passes.
 
     Set by every decorator, beside what the view is marked with already; read by `marks`, however often it is wrapped.
     `public`: the paths for which a function that guards others asks for nothing.
@@ -552,7 +552,7 @@ def public_of(view: object) -> tuple[str, ...]:
 
 
 def usable(validator: TokenValidator) -> TokenValidator:
-    """A validator that can be asked. Raises `ConfigurationError` for None, a class, an app in its place."""
+    """A usable validator. Raises `ConfigurationError` for None, a class, an app in its place."""
     if isinstance(validator, type) or not (
         callable(getattr(validator, "validate", None)) or callable(getattr(validator, "validate_async", None))
     ):
@@ -569,7 +569,7 @@ def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
 
     if not issubclass(type(validator), TokenValidator):
         return None, None, _check_by_default
-    # Without `VALIDATE_ASYNC` the method itself is asked, which says what is wrong.
+    # Without `VALIDATE_ASYNC` the method itself is called, and its error explains what is wrong.
     return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC, validator._check
 
 
@@ -612,10 +612,10 @@ def _record(log: BoundedLog, name: str, error: BaseException) -> None:
 
 
 def log_failure(action: str, error: BaseException) -> None:
-    """Log that something beside the verdicts failed: warming up, closing."""
+    """Log that something other than a validation failed: warming up, closing."""
     with suppress(Exception):
         _log.warning("%s failed: %s", action, origin_of(error))
 
 
-# Stands in where a decorator finds no middleware in front of it.
+# Used where a decorator finds no middleware in front of it.
 UNGUARDED = Guard("unguarded", AsgiReader(), None)

@@ -54,7 +54,7 @@ def security_scheme(
 
 def _metadata_url(validator: TokenValidator) -> str:
     """Where OpenID Connect has the metadata of the only issuer (Discovery 1.0 section 4)."""
-    issuers = getattr(validator, "issuers", ())  # something that stands in for a validator has none
+    issuers = getattr(validator, "issuers", ())  # something that replaces a validator has none
     issuer = issuers[0] if isinstance(issuers, tuple) and len(issuers) == 1 else None
     if not isinstance(issuer, Issuer) or issuer.static_keys is not None:
         raise ConfigurationError(_ONE_ISSUER)

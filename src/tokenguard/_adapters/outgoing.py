@@ -100,8 +100,8 @@ class Outgoing:
     ) -> Verdict:
         """What the answer to a request with `token` means, and with it the end of that token where it says so.
 
-        `sent`: the `Authorization` of the request that was answered; a redirect may have lost it. Result: `nonce`: send
-        the request again, the API asked for a nonce. `discarded`: another token may be better. `done`: neither.
+        `sent`: the `Authorization` of the request that was answered; a redirect may have removed it. Result: `nonce`:
+        send the request again, the API asked for a nonce. `discarded`: another token may be better. `done`: neither.
         """
         if origin not in self.origins or sent != token.authorization:
             return "done"

@@ -1,4 +1,4 @@
-"""The default clock. Owns: that it is looked up at each call. Must not know: who asks."""
+"""The default clock. Owns: that it is looked up at each call. Must not know: its callers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """What may be fetched for issuers that have verified no token yet: a few at once, and few in any cool-down.
 
-Owns: the bounds, and who holds a place. Must not know: keys, what is fetched, which issuers there are.
+Owns: the bounds, and which sources hold a place. Must not know: keys, what is fetched, which issuers there are.
 
-Whoever can make up an `iss` that is accepted brings about a discovery and a fetch of keys before any signature: of a
-tenant that nobody has, or of any tenant where all are accepted. An issuer that verifies a token gives its places back.
+A client that makes up an `iss` which is accepted causes a discovery and a fetch of keys before any signature is
+checked: of a tenant that nobody has, or of any tenant where all are accepted. An issuer that verifies a token gives its
+places back.
 """
 
 from __future__ import annotations

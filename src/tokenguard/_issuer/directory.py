@@ -1,10 +1,10 @@
-"""Issuers that come and go: which are kept with their keys, and which make room.
+"""Issuers that are looked up: which are kept with their keys, and which are evicted.
 
 Owns: one authority for each issuer that `Issuers` returns, the bound on them, what outlives an eviction. Must not know:
 how keys are fetched, tokens.
 
-The application's own registry decides at each use. What is kept here is never more than its last word: another object
-for the same `iss` takes a place anew, with nothing of the one before it.
+The application's own registry decides at each use. What is kept here is what it returned last: another object for the
+same `iss` starts anew, with nothing of the one before it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Registered(Authority):
         self.bases[header] = basis
 
 
-# An issuer, the source that it must not take over, and what it has to wait for.
+# An issuer, the source whose keys it must not use, and what it has to wait for.
 Make = Callable[[Issuer, KeySource | None, Schedule | None], Registered]
 
 
@@ -132,7 +132,7 @@ class Directory:
             with self._lock:
                 self._unproven.pop(authority.url, None)
                 self._cooling.pop(authority.url, None)
-                if authority.url not in self._kept:  # it made room for others while its keys were fetched
+                if authority.url not in self._kept:  # it was evicted while its keys were fetched
                     self._put(authority)
 
     def _found(self, issuer: Issuer) -> Registered:

@@ -20,7 +20,7 @@ from tokenguard._oauth import server_metadata
 from tokenguard.errors import ConfigurationError
 
 _ACCEPT: Final = ("accept", "application/json")
-_ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller is told to come back
+_ROUNDS: Final = 3  # joins that may come to nothing (a stopped loop, a fork) before a caller gets an error
 
 _Document = dict[str, Any]
 
@@ -28,9 +28,9 @@ _Document = dict[str, Any]
 class Discovery:
     """The metadata of one issuer.
 
-    A search is a flight of its own, and there is one at a time, whoever asks: keys, introspection, `warm_up`. Who has
-    no document joins it; who has one that is out of date goes on with it. `own_host_only`: what the metadata names must
-    be on the issuer's own host.
+    A search is a flight of its own, and there is one at a time for all callers: keys, introspection, `warm_up`. A
+    caller without a document joins it; a caller with an old one goes on with that. `own_host_only`: what the metadata
+    names must be on the issuer's own host.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Discovery:
 
     @property
     def remembers(self) -> bool:
-        """Whether `find` answers from memory: while that is fresh, and while somebody else is searching."""
+        """Whether `find` answers from memory: while that is fresh, and while another caller's search is pending."""
         fresh = self._monotonic() < self._fresh_until or (self._flight is not None and self._flight.is_pending)
         return fresh and self._document is not None
 
@@ -108,7 +108,9 @@ class Discovery:
             with self._lock:  # it has landed, or nobody will land it, or this thread must not wait for it
                 if self._flight is flight:
                     self._flight = None
-            if isinstance(found, ExchangeError):  # one for all who waited: each raises its own, without their frames
+            if isinstance(
+                found, ExchangeError
+            ):  # one for all callers that waited: each raises its own, without their frames
                 raise ExchangeError(found.kind, ends_attempt=found.ends_attempt) from found.__cause__
             if isinstance(found, ConfigurationError):
                 raise ConfigurationError(*found.args) from found.__cause__

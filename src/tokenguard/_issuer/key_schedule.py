@@ -37,7 +37,7 @@ class Schedule:
         self.fetched_at: float | None = None
         self.fresh_until = -inf
         self.failed_at: float | None = None  # of the last attempt; None where it succeeded, or there was none
-        self.forced_at: float | None = None  # when the last forced attempt departed
+        self.forced_at: float | None = None  # when the last forced attempt started
         self._due = -inf
         self._cold_failures = 0
 
@@ -58,7 +58,7 @@ class Schedule:
         return self.fresh_until + self._max_stale
 
     def due(self, mono: float) -> float:
-        """From when on a refresh may depart without being forced."""
+        """From when on a refresh may start without being forced."""
         if mono < self.serves_until:
             return self._due if self.failed_at is None else max(self._due, self.failed_at + self._cooldown)
         if self.failed_at is None:
@@ -66,12 +66,12 @@ class Schedule:
         return self.failed_at + min(2.0 ** min(max(self._cold_failures - 1, 0), _DOUBLINGS), self._cooldown)
 
     def is_overdue(self, mono: float) -> bool:
-        """Whether a whole cool-down has passed in which an attempt was due and nobody made one: the process stood
-        idle, and nobody knows what was withdrawn meanwhile."""
+        """Whether a whole cool-down has passed in which an attempt was due and nobody made one: the process was
+        idle, and it is not known what was withdrawn meanwhile."""
         return mono >= self.due(mono) + self._cooldown
 
     def forced_due(self) -> float:
-        """From when on a forced refetch may depart."""
+        """From when on a forced refetch may start."""
         return max(-inf if at is None else at for at in (self.forced_at, self.failed_at)) + self._cooldown
 
     def succeeded(self, mono: float, lifetime: float, *, early: float) -> None:

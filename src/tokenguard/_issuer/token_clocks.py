@@ -1,4 +1,4 @@
-"""The clocks of a token source, which are callables of the application: read with suspicion.
+"""The clocks of a token source, which are callables of the application: checked at each use.
 
 Owns: that a clock which raises or returns no number is a bad setting. Must not know: what time is used for.
 """

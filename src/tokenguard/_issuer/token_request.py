@@ -1,7 +1,7 @@
 """One attempt to get a token: find the endpoint, read the secret, ask; once more for a nonce, once for another secret.
 
-Owns: what an attempt does, and when its lifetime begins. Must not know: who waits, what is remembered, when to ask
-again. It runs inside a flight, whose deadline bounds all of it.
+Owns: what an attempt does, and when its lifetime begins. Must not know: which callers wait, what is remembered, when
+to ask again. It runs inside a flight, whose deadline bounds all of it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Prepared:
 
 
 class DiscoveryError(Exception):
-    """The token endpoint could not be found, which concerns every request. `__cause__` tells why."""
+    """The token endpoint could not be found, which concerns every request. `__cause__` has the reason."""
 
 
 class TokenRequest:

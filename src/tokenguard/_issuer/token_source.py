@@ -1,4 +1,4 @@
-"""One token for each key: who fetches, who waits, what is served meanwhile, when a server is left alone.
+"""One token for each key: when it is fetched, which callers wait, what is served meanwhile, when nothing is sent.
 
 Owns: entries, the one flight of each, holds after failures, discarded tokens. `token_times` says when, `token_request`
 how. Must not know: sockets, loops, what a token says.
@@ -195,7 +195,7 @@ class Tokens:
 
     def _wait(self, entry: Entry, subject: object, step: _Step, noted: Noted | None) -> Flow[IssuedToken]:
         patience = time.monotonic() + self._timeout + 1  # real time, like every bound of what goes out
-        lost = 0
+        abandoned = 0
         way: SourceWay = "joined"
         while True:
             flight = step.flight
@@ -222,9 +222,9 @@ class Tokens:
             if landing is not None:
                 held = self._held(entry, self._clocks.mono())
                 raise self._error(_Step(failure=landing, retry_after=0 if held is None else held.retry_after))
-            lost += 1
+            abandoned += 1
             self._replace(entry, flight)
-            if lost >= _ROUNDS or time.monotonic() >= patience:
+            if abandoned >= _ROUNDS or time.monotonic() >= patience:
                 raise self._error(_Step(failure=_Failure(ExchangeError("abandoned"), "abandoned")))
             step = self._next(entry)
 
@@ -237,11 +237,11 @@ class Tokens:
             return entry
 
     def _touch(self, key: TokenKey) -> None:
-        with suppress(KeyError):  # another key took its place meanwhile
+        with suppress(KeyError):  # another key replaced it meanwhile
             self.entries.move_to_end(key)
 
     def discard(self, token: IssuedToken) -> None:
-        """An API did not take `token`: the next caller waits for another one, once in 30 s."""
+        """An API rejected `token`: the next caller waits for another one, once in 30 s."""
         mono = self._clocks.mono()
         key = token._key  # noqa: SLF001 - it was made here
         with self._lock:
@@ -313,7 +313,7 @@ class Tokens:
         flight = entry.flight
         if flight is None or not (flight.future.done() or flight.overdue):
             return flight
-        if flight.overdue:  # its loop stands still, say: nothing tells that from a server that hangs
+        if flight.overdue:  # its loop stands still, say: that looks the same as a server that hangs
             self._account(self._hold, mono, _Failure(ExchangeError("timeout", ends_attempt=True), "timeout"), 0)
         entry.flight = None
         return None

@@ -1,8 +1,8 @@
-"""When a token is renewed, until when it is used, and how long a server is left alone. Arithmetic alone.
+"""When a token is renewed, until when it is used, and for how long nothing is sent to a server. Arithmetic alone.
 
-Owns: these numbers. Must not know: clocks, tokens, who asks.
+Owns: these numbers. Must not know: clocks, tokens, callers.
 
-`jitter` is a share, 0 to 1, drawn anew for each use: a fleet that started at one moment does not ask at one moment.
+`jitter` is a share, 0 to 1, drawn anew for each use: processes that started together do not ask together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ STOP_AHEAD: Final = 10.0  # seconds: the API's clock, and the way there
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 SHORTEST_PAUSE: Final = 0.1
-DISCARD_COOLDOWN: Final = 30.0  # seconds between two fetches for tokens that an API did not take
+DISCARD_COOLDOWN: Final = 30.0  # seconds between two fetches for tokens that an API rejected
 
 
 def due_after(lifetime: float, jitter: float) -> float:

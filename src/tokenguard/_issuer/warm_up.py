@@ -1,7 +1,7 @@
 """Asking every issuer for what it takes to validate its tokens, before the first of them comes.
 
-Owns: that each is asked once, side by side, and how many at a time. Must not know: when a fetch is due (`keys`), what
-is fetched.
+Owns: that each is asked once, in parallel, and how many at a time. Must not know: when a fetch is due (`keys`), what is
+fetched.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ AT_ONCE: Final = 32  # each takes up to three threads, and a container may have 
 
 
 def warm_up(authorities: Iterable[Authority]) -> Flow[None]:
-    """Keys of every issuer, and the metadata that names its introspection endpoint, side by side, at most 32 at a time:
-    one that hangs does not hold up the others, and none is asked twice. Keys that serve already are not waited for.
+    """Keys of every issuer, and the metadata that names its introspection endpoint, in parallel, at most 32 at a time:
+    one that hangs does not delay the others, and none is asked twice. Keys that serve already are not waited for.
 
     Raises the first error of keys, in the order of configuration, after all were tried.
     """

@@ -158,7 +158,7 @@ class ClientAuthentication:
 
 
 def fingerprint(secret: Secret) -> bytes:
-    """Tells one secret from another, without keeping either."""
+    """Distinguishes one secret from another, without keeping either."""
     text = repr(sorted(secret.items(), key=str)) if isinstance(secret, Mapping) else secret or ""
     return sha256(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")).digest()
 

@@ -45,7 +45,7 @@ class Fault(Enum):
 
     @property
     def is_silence(self) -> bool:
-        """Whether nothing was said of the token or of us: then a remembered answer may stand in (`stale_ttl`)."""
+        """Whether nothing was learned of the token or of us: a remembered answer may be used instead (`stale_ttl`)."""
         return self in (Fault.OUT_OF_REACH, Fault.ANSWER)
 
 

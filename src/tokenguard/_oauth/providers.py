@@ -3,8 +3,8 @@
 Owns: the facts, each with the page of the provider's documentation that states it (docs/presets.md repeats them for
 people). Must not know: how a setting is used; `Issuer` turns a provider into settings.
 
-A preset only narrows what a plain issuer accepts, or names the claims in which this provider says what others say
-elsewhere. Signature, issuer, audience, times and kind are checked as for every issuer.
+A preset only narrows what a plain issuer accepts, or names the claims in which this provider sends what others send
+in others. Signature, issuer, audience, times and kind are checked as for every issuer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ACCOUNT: Final = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*", re.ASCI
 class Provider:
     """One provider. `issuer` and `jwks_uri` are templates; without `jwks_uri` the keys are discovered.
 
-    The other fields are the settings of `Issuer` of the same names. `documentation` are the pages that say so.
+    The other fields are the settings of `Issuer` of the same names. `documentation` are the pages that state it.
     """
 
     issuer: str
@@ -53,7 +53,7 @@ class Provider:
         """The settings of an `Issuer`, `names` filled into the templates. `values` are claims that the preset's own
         arguments hold to.
 
-        `overrides` go before the data, except that `required_claims` and `claim_values` add to it. Raises
+        `overrides` replace the data, except that `required_claims` and `claim_values` add to it. Raises
         `ConfigurationError` where they would replace what the preset holds to.
         """
         settings: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """The messages of a token request (RFC 6749 sections 4.4 and 5, RFC 8693 section 2): the request, and an answer.
 
-Owns: building the request, reading the response, whom a failure concerns. Must not know: caches, clocks, how bytes
+Owns: building the request, reading the response, what a failure concerns. Must not know: caches, clocks, how bytes
 travel, when to ask again.
 
 An answer is 200 with JSON (or no content type) and an object without `error`. The token in it is opaque: it is never
@@ -33,7 +33,7 @@ _DESCRIPTION: Final = 200
 _LONGEST_DATE: Final = 64
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
-# A server's own trouble, said by a code; the rest of the codes say no.
+# Codes for a server's own trouble; all other codes reject the request.
 _TROUBLE: Final = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
 _REFUSING: Final = frozenset({200, 400, 401, 403})
 # What concerns the server, or this client as a whole, whatever was asked for.

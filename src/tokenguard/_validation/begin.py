@@ -3,8 +3,8 @@
 Owns: the path that nearly every request takes, and the clocks, read once. Must not know: the order of the checks
 (`steps`), threads, loops.
 
-The short form here says of a verdict that it still stands, or nothing: then `Validation.recheck` finds out, check by
-check.
+The short form here finds that a remembered verdict still holds, or finds nothing: then `Validation.recheck` repeats the
+checks, one by one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NO_STACK: Final = "the stack is used up: validate nearer to its start, or raise 
 
 
 class Run(Watching, Protocol):
-    """Who watches one validation."""
+    """What observes one validation."""
 
     def note(self, required: tuple[str, ...], *, remembered: bool) -> None:
         """The token was looked up."""
@@ -72,7 +72,7 @@ class Start:
         lock, but for a token that was unused for a generation of them.
 
         `is_token` says whether `token` is a credential at all; a remembered one is. Result: None where it is not, or is
-        no size for a token: the caller finds out what is wrong.
+        too long for a token: the caller finds out what is wrong.
         """
         if is_token is not None and not 0 < len(token) <= self._most_bytes:
             return None
@@ -135,7 +135,7 @@ class Start:
             raise unexpected(error) from error
 
     def _end_without_stack(self, token: bytes) -> NoReturn:
-        if self._memory.get(sha256(token).digest()) is not None:  # it held, and is not taken apart again: our own fault
+        if self._memory.get(sha256(token).digest()) is not None:  # it was valid, and is not parsed again: our own fault
             raise ConfigurationError(NO_STACK) from None
         raise InvalidTokenError(reason=Reason.MALFORMED) from None  # what nests in it is the sender's choice (28)
 
@@ -174,7 +174,7 @@ def _going_on(flow: Flow[AccessToken], effect: Effect) -> Flow[AccessToken]:
 
 
 def unexpected(error: Exception) -> ConfigurationError:
-    """What leaves a validation in place of an exception that nobody foresaw."""
+    """What a validation raises in place of an unexpected exception."""
     return ConfigurationError(f"an unexpected {type(error).__name__} stopped the validation: see the cause")
 
 

@@ -4,8 +4,8 @@ its connection (RFC 8705 section 3).
 Owns: the order of these checks, nonces, what is kept of a proof that was used. Must not know: how a proof is taken
 apart (`_oauth.dpop`), protocols, what makes a token good without all this.
 
-A key counts once a token names it, so that no stranger makes us verify with a key of his; and a proof is used up last,
-so that whatever is rejected before may be sent again.
+A key is used only once a good token names it, so that no stranger makes us verify with a key of theirs. A proof is
+marked as used last, so that whatever is rejected before may be sent again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ProofFigures:
     """What metrics show of the proofs of one validator. Written without a lock: a count may lack one of two at once.
 
     - `nonce_age`: seconds since the nonce of the last good proof was made; None before the first
-    - `store_failures`: good proofs of which nobody could say whether they were used before
+    - `store_failures`: good proofs of which it is unknown whether they were used before
     """
 
     __slots__ = ("nonce_age", "store_failures")
@@ -189,7 +189,7 @@ class Binding:
         return made
 
     def use(self, case: Bound, use: Use) -> Flow[None]:
-        """Use a proof up. Raises `InvalidProofError` (`replay`), `UnavailableError` where nobody can say."""
+        """Use a proof up. Raises `InvalidProofError` (`replay`), `UnavailableError` where that is unknown."""
         try:
             if self.used is not None:
                 first = self.used.use(use.key, use.until, case.now)
@@ -218,7 +218,7 @@ class Binding:
             )
         except (ConfigurationError, UnavailableError):
             raise
-        except Exception as error:  # a `RejectedError` too: a store that fails says nothing about the token
+        except Exception as error:  # a `RejectedError` too: a store that fails proves nothing about the token
             raise UnavailableError from error
 
     def _warn(self, used: UsedProofs, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Finding the one key under which a token holds, where it is not at hand.
+"""Finding the one key that verifies a token, where the set in use does not simply have it.
 
 Owns: when a key set is asked for once more on behalf of a token. Must not know: claims, how a set is fetched (`keys`).
 """
@@ -14,14 +14,14 @@ from tokenguard._jose.jwk import Key
 from tokenguard._jose.key_set import KeySet
 from tokenguard.errors import InvalidTokenError, Reason
 
-_ROUNDS: Final = 4  # looks at a set: after each fetch of somebody else that was under way, and after one of our own
+_ROUNDS: Final = 4  # looks at a set: after each pending fetch of another caller, and after one of our own
 
 
 def find_key(unverified: jws.Unverified, source: KeySource, failed: Key | None) -> Flow[tuple[Key, KeySet]]:
     """The key that verifies `unverified`, and its set. `failed` was tried already.
 
-    The keys may want attention; or none or several fit; or the one that fits does not verify. A set that may be out of
-    date is asked for once more (`KeySource.refetch`), then the verdict stands: one token brings about one fetch. Raises
+    A refresh may be due; or none or several keys fit; or the one that fits does not verify. A set that may be out of
+    date is fetched once more (`KeySource.refetch`), then the result is final: one token causes one fetch. Raises
     `unknown_key`, `signature`, or `KeysUnavailableError` where there are no keys, or where an absent key proves
     nothing.
     """

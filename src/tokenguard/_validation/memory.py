@@ -5,7 +5,7 @@ Owns: the bound and what is dropped first. Must not know: what a verdict stands 
 Two generations of a plain dict: reads take no lock (a lock costs five times under eight threads), writes do. When the
 young generation is full it becomes the old one, and the old one is forgotten: one verdict with each new one, because to
 free 50,000 at once would stop everything for 50 ms. A verdict that is read while old moves back to the young. Nothing
-is scanned, nothing is timed: whoever reads a verdict checks its times.
+is scanned, nothing is timed: the reader of a verdict checks its times.
 """
 
 from __future__ import annotations

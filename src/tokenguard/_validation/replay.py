@@ -2,8 +2,9 @@
 
 Owns: the bound, what is kept of a proof and for how long. Must not know: proofs, stores, the clock.
 
-A live proof is never forgotten: full is no answer. A proof takes about 130 octets, and none of a million makes a pause:
-keys are spread over small dictionaries, which grow one at a time, and what has passed is dropped a few with each use.
+A live proof is never forgotten, however many there are. A proof takes about 130 octets, and none of a million makes a
+pause: keys are spread over small dictionaries, which grow one at a time, and what has passed is dropped a few with each
+use.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Revocation of a token that is otherwise good: the denylist, then the issuer's introspection endpoint.
 
-Owns: their order, and the claim checks of an introspection answer. Must not know: how either is asked or remembered.
+Owns: their order, and the claim checks of an introspection answer. Must not know: how either works.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tokenguard.revocations import RevocationList
 
 
 class Watching(Protocol):
-    """Who watches one validation."""
+    """What observes one validation."""
 
     def introspected(self) -> None:
         """Introspection is consulted now: a remembered answer, or a call."""
@@ -60,7 +60,7 @@ class Revocation:
                 raise InvalidTokenError(reason=Reason.CONFIRMATION)
 
     def check_denied(self, authority: Authority, claims: Mapping[str, Any], now: float) -> Flow[None]:
-        """The token is on no list. Raises `revoked`, or `IntrospectionUnavailableError` where a store cannot tell."""
+        """The token is on no list. Raises `revoked`, or `IntrospectionUnavailableError` where a store fails."""
         if self.denylist is not None:
             revoked = yield from self.denylist.check(
                 authority.url,

@@ -90,7 +90,7 @@ class Validation:
     ) -> None:
         self._authorities = dict(authorities)
         self._directory = directory
-        # Which ones an issuer allows that is yet to come, it says when it comes.
+        # An issuer that is looked up has its own, read when it comes.
         given = () if directory.is_empty else NAMES
         self._algorithms = frozenset(given).union(*(authority.algorithms for authority in authorities.values()))
         self._leeway = leeway
@@ -197,7 +197,7 @@ class Validation:
         return authority
 
     def key_of_each_algorithm(self) -> dict[str, Key]:
-        """One of the keys at hand for each algorithm that tokens may have."""
+        """One available key for each algorithm that tokens may have."""
         found: dict[str, Key] = {}
         for authority in (*self._authorities.values(), *self._directory.kept):
             for key in () if authority.keys.keys is None else authority.keys.keys.keys:
@@ -210,7 +210,7 @@ class Validation:
     def _find_key(
         self, case: _Case, unverified: jws.Unverified, authority: Authority, failed: Key | None, mono: float
     ) -> Flow[AccessToken]:
-        """The keys want attention, or no single one fits, or the one that does not verify."""
+        """A refresh of the keys is due, or no single one fits, or the one that fits does not verify."""
         try:
             key, keys = yield from find_key(unverified, authority.keys, failed)
         except TokenGuardError as error:
@@ -332,7 +332,7 @@ class Validation:
         token, _, _, basis = verdict
         authority, source = basis.authority, basis.source
         if isinstance(authority, Registered):
-            if not self._directory.is_current(authority):  # another one has taken its place, or its keys were let go
+            if not self._directory.is_current(authority):  # another one has replaced it, or its keys were dropped
                 return (yield from self._validate_anew(case, mono))
             self._directory.verified(authority, mono)
         keys = source.keys
@@ -380,9 +380,9 @@ class Validation:
                 raise for_one_token(error) from None
             except Exception as error:
                 raise ConfigurationError("an extra check raised an unexpected exception: see the cause") from error
-            if result is not None and result is not True:  # a check that says yes at least means what happens
+            if result is not None and result is not True:  # a check that returns True means what happens anyway
                 if inspect.iscoroutine(result):
-                    result.close()  # it is never awaited, and need not say so
+                    result.close()  # it is never awaited, and must not warn of that
                 raise ConfigurationError(
                     "an extra check must be a plain function that returns None and raises InvalidTokenError to refuse:"
                     " False, a coroutine or an exception that it returns would be lost"
@@ -440,6 +440,6 @@ def _note_status(claims: Mapping[str, Any], authority: Authority) -> None:
 
 
 def _attach_claims(error: TokenGuardError, authority: Authority, claims: Mapping[str, Any]) -> None:
-    """Let `error` say whose token it was. Only for claims that hold: of a verified JWT, or an active answer."""
+    """Attach to `error` whose token it was. Only for claims that hold: of a verified JWT, or an active answer."""
     client_id: object = party.client_id(claims, authority.client_id_claims)
     attach_claims(error, authority.url, client_id, claims, authority.tenant)

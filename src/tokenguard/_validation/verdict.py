@@ -1,6 +1,6 @@
 """What is remembered of a token, and the token itself, made of claims that hold.
 
-Owns: the shape of a verdict. Must not know: when it falls (`steps`), where it is kept (`memory`).
+Owns: the shape of a verdict. Must not know: when it is reached (`steps`), where it is kept (`memory`).
 """
 
 from __future__ import annotations

@@ -58,14 +58,14 @@ def _from_url(url: str, timeout: float, connections: int) -> Factories:
         "socket_connect_timeout": timeout,
     }
     # One retry, at once: that Redis closed an idle connection is noticed only when it is used.
-    lost = (redis.ConnectionError,)
+    broken = (redis.ConnectionError,)
 
     def make() -> redis.Redis:
-        retry = Retry(NoBackoff(), 1, lost)
+        retry = Retry(NoBackoff(), 1, broken)
         return redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(url, retry=retry, **bounds))
 
     def make_async() -> redis.asyncio.Redis:
-        retry = AsyncRetry(NoBackoff(), 1, lost)
+        retry = AsyncRetry(NoBackoff(), 1, broken)
         pool: Any = redis.asyncio.BlockingConnectionPool.from_url(url, retry=retry, **bounds)
         by_name = _BY_NAME.get(pool.connection_class)
         if by_name is not None:  # a socket of the file system has no name to look up

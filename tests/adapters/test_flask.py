@@ -185,10 +185,10 @@ class OwnAutomaticOptions(Flask):
         return self.response_class("own")
 
 
-def test_a_view_that_asks_for_the_automatic_answer_is_judged_once_or_not_at_all():
+def test_a_view_that_asks_for_the_automatic_answer_is_validated_once_or_not_at_all():
     validator = ISSUER.validator()
     verdicts = []
-    validator.observe(SimpleNamespace(judged=verdicts.append, validated=lambda *_: None))
+    validator.observe(SimpleNamespace(decided=verdicts.append, validated=lambda *_: None))
     app = OwnAutomaticOptions("asking")
     TokenGuard(app, validator)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from tokenguard.errors import ConfigurationError
 
+# RFC 3986 section 3.3:  path-absolute = "/" [ segment-nz *( "/" segment ) ]     segment = *pchar; without pct-encoded
 # A dot must be followed by one of the characters: never two in a row, never a whole segment, never at a segment's end.
 _PLAIN = re.compile(r"(?:/(?:\.?[A-Za-z0-9\-_~!$&'()*+,=:@])++)++", re.ASCII)
 # An encoded slash or backslash is one segment to some and two to others (RFC 3986 section 2.2).

@@ -22,6 +22,7 @@ RFC9068_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 
 _VSCHAR: Final = bytes(range(0x21, 0x7F))
 _LAX: Final = bytes.maketrans(b"-_", b"+/")
+# RFC 8259 section 2:  object = ws "{" ws [ member *( value-separator member ) ] "}"     member begins with a string
 # A byte order mark and white space, or none; NUL, as UTF-16 and UTF-32 put it beside ASCII.
 _OBJECT: Final = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff|[\x00-\x20])*+\{[\x00-\x20]*+[\"}]")
 _JUNK: Final = bytes(set(range(256)) - set((ascii_letters + digits + "-_+/").encode()))

@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 LONGEST: Final = 32_768  # octets of a field; a chain of four certificates with RSA keys takes a fifth of it
 
+# RFC 7468 section 3:  *W preeb *( W / base64char ) [ base64pad *W [ base64pad *W ] ] posteb *W, one after the other
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 _BLOCKS: Final = re.compile(
     rf"\s*+{_BEGIN}([A-Za-z0-9+/=\s]++)-----END CERTIFICATE-----\s*+"
@@ -23,6 +24,7 @@ _BLOCKS: Final = re.compile(
     re.ASCII,
 )
 _BLANKS: Final = re.compile(r"\s++", re.ASCII)
+# RFC 3986 section 2.1:  pct-encoded = "%" HEXDIG HEXDIG
 _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})", re.ASCII)
 _HASH: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 # A pair of an element of X-Forwarded-Client-Cert: what holds a comma, a semicolon or an equals sign is quoted.

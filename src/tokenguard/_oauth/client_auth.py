@@ -17,9 +17,9 @@ from tokenguard._jose.signing import SigningKey, UnusableSecretError
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
 ASSERTION_LIFETIME: Final = 60  # seconds; an assertion is for one request
 
-# RFC 7235 section 2.1:  token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+# RFC 9110 section 11.2:  token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
-# RFC 7515 section 7.1:  BASE64URL(header) "." BASE64URL(payload) "." BASE64URL(signature)
+# RFC 7515 section 7.1:   BASE64URL(header) "." BASE64URL(payload) "." BASE64URL(signature)
 _ASSERTION: Final = re.compile(r"[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+){2}", re.ASCII)
 _LONGEST_ASSERTION: Final = 65_536
 

@@ -18,8 +18,13 @@ from tokenguard.errors import InvalidRequestError, MissingTokenError, Reason
 SCHEME: Final = "Bearer"  # RFC 6750 section 2.1; in any case (RFC 9110 section 11.1)
 DPOP: Final = "DPoP"  # RFC 9449 section 7.1, for those who take it; otherwise it is any other scheme
 PREFIX: Final = f"{SCHEME} "  # as nearly every client spells it
-_TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"  # RFC 9110 section 11.2
-_NAME = r"!#$%&'*+\-.^_`|~0-9A-Za-z"  # what a scheme's name is made of, RFC 9110 section 5.6.2
+# RFC 6750 section 2.1:   credentials   = "Bearer" 1*SP b64token             with b64token = token68
+# RFC 9110 section 11.2:  token68       = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+#                 11.4:   credentials   = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
+#                 5.6.2:  auth-scheme   = token = 1*tchar
+#                 5.6.1:  #element      => [ element ] *( OWS "," OWS [ element ] )
+_TOKEN68 = r"[A-Za-z0-9\-._~+/]++=*+"
+_NAME = r"!#$%&'*+\-.^_`|~0-9A-Za-z"  # tchar
 _FLAGS = re.ASCII | re.IGNORECASE
 
 _LETTERS = f"{ascii_letters}{digits}-._~+/".encode()  # of a token68, but for what pads it

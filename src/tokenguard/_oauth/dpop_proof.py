@@ -16,7 +16,8 @@ from tokenguard._jose.signing import SigningKey
 
 ALGORITHM: Final = "ES256"
 _COORDINATE: Final = 32  # octets (RFC 7518 section 6.2.1.2)
-_NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}", re.ASCII)  # RFC 9449 section 8.1, bounded
+# RFC 9449 section 8.1:  nonce = 1*NQCHAR     NQCHAR = %x21 / %x23-5B / %x5D-7E (RFC 6749 appendix A); bounded here
+_NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}", re.ASCII)
 
 
 class ProofKey:

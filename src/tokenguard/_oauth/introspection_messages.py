@@ -26,7 +26,8 @@ from tokenguard._oauth.oauth_messages import members as members_of
 from tokenguard.errors import InvalidTokenError, Reason
 
 _TOKEN_TYPES: Final = frozenset({"bearer", "access_token"})
-_CODE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}", re.ASCII)  # RFC 6749 section 5.2, capped
+# RFC 6749 appendix A.7:  error = 1*NQSCHAR     NQSCHAR = %x20-21 / %x23-5B / %x5D-7E; bounded here
+_CODE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}", re.ASCII)
 _OURS: Final = frozenset(
     {"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope", "invalid_token"}
 )

@@ -13,7 +13,8 @@ from tokenguard._flow.messages import Response
 from tokenguard._jose import strict_json
 
 FORM: Final = (("accept", "application/json"), ("content-type", "application/x-www-form-urlencoded"))
-TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)  # RFC 9110 section 11.2
+# RFC 9110 section 11.2:  token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 
 # What may be named: codes of IANA's "OAuth Extensions Error Registry". Any other text may be a token, sent back.
 REGISTERED: Final = frozenset(

@@ -12,6 +12,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+# RFC 3986:  absolute-URI  = scheme ":" hier-part [ "?" query ]                    (section 4.3)
+#            scheme        = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )             (section 3.1)
+#            path-absolute = "/" [ segment-nz *( "/" segment ) ]     segment = *pchar (section 3.3)
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+://", re.ASCII)
 _SAFE: Final = "/-._~!$&'()*+,;=:@"
 _PLAIN: Final = re.compile(r"/[A-Za-z0-9/\-._~!$&'()*+,;=:@]*+", re.ASCII)

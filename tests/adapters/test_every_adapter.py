@@ -47,7 +47,7 @@ def check_challenge(column, answer, error):
     """The table compares texts; this reads what they mean."""
     parameters = challenge(answer.header("www-authenticate"))
     assert parameters["realm"] == SETTINGS["realm"]
-    assert ("resource_metadata" in parameters) != isinstance(error, InvalidRequestError)
+    assert ("resource_metadata" in parameters) == (column.names_metadata and not isinstance(error, InvalidRequestError))
     listed = isinstance(error, InsufficientScopeError) or (column.lists_scope and answer.status == 401)
     assert (parameters.get("scope") == " ".join(SCOPE)) == listed
 

@@ -9,6 +9,10 @@ from base64 import b64encode
 from functools import partial
 
 import pytest
+from grpc import StatusCode
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_servers import authorization, call, channel
 from mcp_servers import bearer, call_with_token, free_socket, post
 from real_servers import EXAMPLES, GUNICORN, UVICORN, clean, serve, settings
 
@@ -137,6 +141,28 @@ def test_dpop(issuer):
             ]
             == "WWW-Authenticate, DPoP-Nonce"
         )
+
+
+def test_grpc(issuer):
+    command = [sys.executable, "-W", "error", EXAMPLES / "grpc_server.py", "127.0.0.1:0"]
+    environment = clean(settings(issuer.url, AUDIENCE))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = int(process.stdout.readline().split()[-1])
+            with channel(port) as opened:
+                for name, kind, scope, status in [
+                    ("shop.Orders/Create", "unary_unary", "orders:write", StatusCode.OK),
+                    ("shop.Orders/Create", "unary_unary", "orders:read", StatusCode.PERMISSION_DENIED),
+                    ("shop.Orders/Watch", "unary_stream", "orders:read", StatusCode.OK),
+                ]:
+                    outcome = call(opened, kind, authorization(issuer.mint(scope)), name=f"/{name}")
+                    assert outcome.status is status
+                    assert all(response.endswith(b" orders-client") for response in outcome.responses)
+                assert call(opened, name="/shop.Orders/Create").status is StatusCode.UNAUTHENTICATED
+                assert HealthStub(opened).Check(HealthCheckRequest(), timeout=60).status == HealthCheckResponse.SERVING
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_fastapi_swagger(issuer):

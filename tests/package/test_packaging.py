@@ -89,6 +89,7 @@ def test_import_loads_no_framework_and_no_http_client():
         ("tokenguard.flask", {"flask", "werkzeug"}),
         ("tokenguard.mcp", {"starlette", "pydantic", "opentelemetry", "httpx2", "rich", "typer"}),
         ("tokenguard.django", {"django"}),
+        ("tokenguard.grpc", {"grpc"}),
         ("tokenguard.testing", set()),
     ],
 )
@@ -125,6 +126,9 @@ def test_public_names():
         "tokenguard.django.require",
         "tokenguard.fastmcp.TokenGuardProvider",
         "tokenguard.drf.BearerAuthentication",
+        "tokenguard.grpc.BearerInterceptor",
+        "tokenguard.grpc.AioBearerInterceptor",
+        "tokenguard.grpc.current_token",
         "tokenguard.challenge.reject",
         "tokenguard.challenge.Rejection",
         "tokenguard.testing.FakeIssuer",

@@ -22,6 +22,7 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 CLOCKS = "clock=wall_time, monotonic=time.monotonic"
 MIDDLEWARE = "scope=(), require=None, public=(), optional=False, header=None"
 ANSWERS = "realm=None, resource_metadata=None, show_reason=False"
+INTERCEPTOR = "(validator, *, require=(), methods={}, public=(), realm=None, show_reason=False)"
 AUTH = "(tokens, origin, *, scope=None, resource=None, audience=None)"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
@@ -157,6 +158,9 @@ SIGNATURES = {
     "tokenguard.drf.Requires": "(*requirements)",
     "tokenguard.drf.exception_handler": "(exc, context)",
     "tokenguard.drf.RefusedRequest": "(rejection)",
+    "tokenguard.grpc.BearerInterceptor": INTERCEPTOR,
+    "tokenguard.grpc.AioBearerInterceptor": INTERCEPTOR,
+    "tokenguard.grpc.current_token": "()",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"

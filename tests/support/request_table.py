@@ -64,6 +64,7 @@ class Column:
     - `is_http`: any header field and query can be sent, and the answer is HTTP's. Only these get the vectors.
     - `joins_fields`: the server gives the adapter a repeated field as one, joined by commas (PEP 3333).
     - `lists_scope`: a 401 lists what the route would ask for, as it does beside a `ResourceMetadata`.
+    - `names_metadata`: `resource_metadata` is a setting of the adapter.
     - `expected`: error, method and settings -> what `Answer.verdict` must be.
     """
 
@@ -76,6 +77,7 @@ class Column:
     is_http: bool = True
     joins_fields: bool = False
     lists_scope: bool = False
+    names_metadata: bool = True
     expected: Callable[..., tuple[object, ...]] = over_http
 
 

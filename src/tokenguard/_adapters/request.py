@@ -37,7 +37,7 @@ R_contra = TypeVar("R_contra", contravariant=True)
 # fields through (gunicorn, Apache httpd).
 LONGEST = 16_384
 MOST_FIELDS = 128
-_MOST_CREDENTIALS = 4
+MOST_CREDENTIALS = 4
 
 _AUTHORIZATION = "Authorization"
 _FIELDS_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")  # PEP 3333
@@ -168,7 +168,7 @@ class AsgiReader:
         """See `Reader`. By the TLS extension of ASGI: PEM, the leaf first; a server may give it as DER."""
         tls = (scope.get("extensions") or {}).get("tls") or {}
         for leaf in tls.get("client_cert_chain") or ():
-            return _der(leaf)
+            return der_of_leaf(leaf)
         return None
 
     def kept(self, scope: Mapping[str, Any], key: str, /) -> Any:
@@ -187,7 +187,7 @@ class AsgiReader:
     def sent(self, scope: Mapping[str, Any], longest: int, /) -> str:
         """See `Reader`."""
         values, _ = self.credentials({"headers": _first_fields(scope)})
-        return b",".join([value[:longest] for value in values[:_MOST_CREDENTIALS]]).decode("latin-1")
+        return b",".join([value[:longest] for value in values[:MOST_CREDENTIALS]]).decode("latin-1")
 
 
 class AsgiFieldReader(AsgiReader):
@@ -299,7 +299,7 @@ class WsgiReader:
         """See `Reader`. PEM as Apache httpd, uWSGI and werkzeug give it, else from gunicorn's socket."""
         pem = environ.get("SSL_CLIENT_CERT")
         if pem:
-            return _der(pem)
+            return der_of_leaf(pem)
         peer = getattr(environ.get("gunicorn.socket"), "getpeercert", None)
         try:
             return None if peer is None else peer(binary_form=True)
@@ -400,7 +400,8 @@ def takes_denials(scope: Mapping[str, Any]) -> bool:
     return "websocket.http.response" in (scope.get("extensions") or ())
 
 
-def _der(certificate: object) -> bytes | None:
+def der_of_leaf(certificate: object) -> bytes | None:
+    """A certificate that a server gives as PEM or DER, as DER; None for what cannot be read."""
     if isinstance(certificate, bytes) and not certificate.startswith(b"-----"):
         return certificate or None
     text = certificate.decode("latin-1") if isinstance(certificate, bytes) else certificate

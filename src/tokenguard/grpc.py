@@ -1,0 +1,203 @@
+"""gRPC: interceptors for `grpc.server` and `grpc.aio.server`, and the token of the call that is handled.
+
+Owns: which methods ask for what, the kind of a handler, a rejection as status and trailing metadata. Must not know:
+what a call says (see `_adapters/calls`), challenges (see `challenge`), what makes a token good.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from inspect import isasyncgenfunction, iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from tokenguard._adapters.call_handlers import CURRENT, CallHandlers
+from tokenguard._adapters.calls import Call, CallReader
+from tokenguard._adapters.guard import Guard, usable
+from tokenguard.errors import ConfigurationError, TokenGuardError
+from tokenguard.requirements import Required, Requirement, all_of, requirement
+from tokenguard.token import AccessToken
+
+if TYPE_CHECKING:
+    from tokenguard.validator import TokenValidator
+
+__all__ = ["AioBearerInterceptor", "BearerInterceptor", "current_token"]
+
+_NAME: Final = re.compile(r"/[\w-]+(?:\.[\w-]+)*/(?:[\w-]+|\*)", re.ASCII)
+_STATUSES: Final = {
+    400: grpc.StatusCode.UNAUTHENTICATED,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+_KINDS: Final[dict[tuple[bool, bool], tuple[str, Callable[..., Any]]]] = {  # by what is streamed: requests, responses
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+_NON_BLOCKING: Final = "experimental_non_blocking"  # of a handler: it sends its responses by a callback
+_EXPERIMENTAL: Final = (_NON_BLOCKING, "experimental_thread_pool")  # what `grpc.server` reads from a handler
+
+
+def current_token() -> AccessToken:
+    """The token of the call that is being handled: in handlers, generators included.
+
+    Raises `LookupError` elsewhere: in a public method, and in a thread that a handler starts (give it the token).
+    """
+    token = CURRENT.get()
+    if token is None:
+        raise LookupError("there is a token only inside a handler behind the interceptor, and not in a public method")
+    return token
+
+
+class _Interceptor:
+    _sends_by_callback: bool
+
+    def __init__(
+        self,
+        validator: TokenValidator,
+        *,
+        require: Required | Iterable[Required] = (),
+        methods: Mapping[str, Required | Iterable[Required]] = {},
+        public: str | Iterable[str] = (),
+        realm: str | None = None,
+        show_reason: bool = False,
+    ) -> None:
+        base = _every(require)
+        self._guard = Guard("grpc", CallReader(), usable(validator), scope=base, realm=realm, show_reason=show_reason)
+        dpop = self._guard.dpop
+        if dpop is not None and dpop.required:
+            raise ConfigurationError("DPoP has no form in gRPC: DPoP(required=True) would reject every call")
+        self._guard.dpop = None  # a challenge that names it would send clients where they find nothing
+        if not isinstance(methods, Mapping):
+            raise ConfigurationError('methods must be a mapping such as {"/shop.Orders/*": "orders:read"}')
+        # None is a public method.
+        self._methods: dict[str, Requirement | None] = {
+            _name(name): all_of((base, _every(asked))) for name, asked in methods.items()
+        }
+        for name in _names(public):
+            if name in self._methods:
+                raise ConfigurationError("the same name stands in methods and in public: a method is one of the two")
+            self._methods[name] = None
+
+    def _guarded(self, handler: Any, method: str) -> Any:
+        """The handler of the same kind that validates first."""
+        kind, make = _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
+        behavior = getattr(handler, kind)
+        handlers = CallHandlers(self._guard, method, self._required(method), behavior, self._end)
+        guarded: Any = handlers.call
+        if isasyncgenfunction(behavior):
+            guarded = handlers.stream_async
+        elif iscoroutinefunction(behavior):
+            guarded = handlers.call_async
+        elif handler.response_streaming and not (self._sends_by_callback and getattr(behavior, _NON_BLOCKING, False)):
+            guarded = handlers.stream
+        experimental = {name: getattr(behavior, name) for name in _EXPERIMENTAL if hasattr(behavior, name)}
+        if experimental:
+            guarded = partial(guarded)
+            vars(guarded).update(experimental)
+        return make(guarded, handler.request_deserializer, handler.response_serializer)
+
+    def _required(self, method: str) -> Requirement | None:
+        methods = self._methods
+        for name in (method, f"{method.rpartition('/')[0]}/*"):
+            if name in methods:
+                return methods[name]
+        return self._guard.required
+
+    def _end(self, call: Call, error: TokenGuardError) -> Any:
+        rejection = self._guard.reject(error, call)
+        problem = json.loads(rejection.body)
+        trailing = [("reason", problem["reason"])] if "reason" in problem else []
+        for name, value in rejection.fields:
+            if name == "WWW-Authenticate":
+                trailing.append(("www-authenticate", value))
+            elif name == "Retry-After":
+                trailing.append(("grpc-retry-pushback-ms", f"{value}000"))
+        call.context.set_trailing_metadata(tuple(trailing))
+        return call.context.abort(_STATUSES.get(rejection.status, grpc.StatusCode.INTERNAL), problem["detail"])
+
+
+class BearerInterceptor(_Interceptor, grpc.ServerInterceptor):
+    """Guards every method of a `grpc.server`, of all four kinds.
+
+    - `require`: what every token must meet: a text of scopes, a requirement, or several
+    - `methods`: what some methods ask for besides, by `"/package.Service/Method"` or `"/package.Service/*"`; the exact
+      name wins over the star
+    - `public`: names of the same form that need no token. None is public by itself, health and reflection neither
+    - `realm`: for the challenge
+    - `show_reason`: tells clients which check failed, as `reason` of the trailing metadata; for development
+
+    The credential is the metadata key `authorization`. A token is validated where the handler runs, and before the
+    first message is read from a stream. `current_token()` gives it to the handler. A method that nothing serves is
+    `UNIMPLEMENTED` as before.
+
+    No credentials, bad ones or a bad token: `UNAUTHENTICATED`. Too little scope: `PERMISSION_DENIED`. Both with the
+    challenge in the trailing metadata (`www-authenticate`). Keys out of reach: `UNAVAILABLE` with
+    `grpc-retry-pushback-ms` (gRFC A6). Anything else that goes wrong in the guard: `INTERNAL`. A `TokenGuardError`
+    that the handler raises is answered in the same way; everything else that it raises is gRPC's.
+
+    DPoP has no form in gRPC, so a token that is bound to a key is rejected. One that is bound to a certificate needs
+    that of the connection. Raises `ConfigurationError` for a bad setting.
+    """
+
+    _sends_by_callback = True
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """One call, in the thread of the completion queue: nothing is validated here."""
+        handler = continuation(handler_call_details)
+        return None if handler is None else self._guarded(handler, handler_call_details.method)
+
+
+class AioBearerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
+    """`BearerInterceptor` for `grpc.aio.server`, with the same settings:
+
+    - `require`: what every token must meet
+    - `methods`, `public`: which methods ask for more, and which for no token, by their names
+    - `realm`: for the challenge
+    - `show_reason`: tells clients which check failed; for development
+
+    Handlers that are plain functions run in a thread there, and so does their validation.
+    """
+
+    _sends_by_callback = False
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """One call."""
+        handler = await continuation(handler_call_details)
+        return None if handler is None else self._guarded(handler, handler_call_details.method)
+
+
+def _every(given: Required | Iterable[Required]) -> Requirement:
+    if isinstance(given, str | Requirement) or callable(given):
+        return requirement(given)
+    try:
+        return all_of(given)
+    except TypeError:
+        raise ConfigurationError('a requirement must be a text of scopes, Scope("a") or its like, or a list') from None
+
+
+def _names(public: str | Iterable[str]) -> list[str]:
+    try:
+        return [_name(name) for name in ([public] if isinstance(public, str) else public)]
+    except TypeError:
+        raise ConfigurationError('public must be a name such as "/grpc.health.v1.Health/*", or a list') from None
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise ConfigurationError(
+            'a method is named as in "/shop.Orders/Create", and all of one service as in "/shop.Orders/*"'
+        )
+    return name

@@ -44,6 +44,8 @@ SERVERS = {
     "uvicorn": Server(_uvicorn("soak.app:over_asgi")),
     "gunicorn": Server(_gunicorn("soak.app:over_wsgi", *THREADS)),
     "gevent": Server(_gunicorn("soak.app:over_wsgi", *GREENLETS)),
+    "django": Server(_gunicorn("soak.django_app:application", *THREADS)),
+    "django-asgi": Server(_uvicorn("soak.django_app:asgi")),
 }
 
 

@@ -36,7 +36,7 @@ def short(soak):
     return {"requests": 200, "fault": 0.1, "calm": 0.1, "connections": 8, "rest": 0.05, "timeout": 20}
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "gevent"])
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "gevent", "django"])
 def test_every_outcome_is_right_while_everything_fails_in_turn(soak, short, server):
     found = soak.schedule.Soak(server, soak.schedule.Plan(**short)).run()
     assert found["wrong"] == 0, (found["examples"], found["log"])

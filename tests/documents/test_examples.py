@@ -23,6 +23,9 @@ SERVICES = {
     "fastapi_app": (UVICORN, ("fastapi_app:app", "--app-dir", str(EXAMPLES))),
     "starlette_app": (UVICORN, ("starlette_app:app", "--app-dir", str(EXAMPLES))),
     "flask_app": (GUNICORN, ("flask_app:create_app()", "--chdir", str(EXAMPLES))),
+    "django_app": (UVICORN, ("django_app:app", "--app-dir", str(EXAMPLES))),
+    "drf_app": (GUNICORN, ("drf_app:app", "--chdir", str(EXAMPLES))),
+    "ninja_app": (UVICORN, ("ninja_app:app", "--app-dir", str(EXAMPLES))),
     "wsgi_app": (GUNICORN, ("wsgi_app:app", "--chdir", str(EXAMPLES))),
 }
 SCRIPTS = {"worker", "async_worker", "custom_check", "several_issuers"}

@@ -119,6 +119,10 @@ def _next(part: Any) -> Iterator[object]:
     )  # of a router that FastAPI included without copying it
     if contexts is not None:
         yield from contexts()
+    if (
+        getattr(part, "__module__", None) == "ninja.operation"
+    ):  # a view of django-ninja, which its operations are behind
+        yield from (cell.cell_contents for cell in getattr(part, "__closure__", None) or ())
     if isinstance(part, type):  # an endpoint class
         yield from list(vars(part).values())
     for name in ("view_functions", "before_request_funcs", "initkwargs"):  # of Flask; of a view that a DRF router made

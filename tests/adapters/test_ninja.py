@@ -1,0 +1,177 @@
+"""django-ninja: `require` under its `decorate_view`, sync and async."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_project import MIDDLEWARE, Project  # isort: skip - Django's settings first
+
+from django.http import HttpResponse
+from django.urls import path
+from ninja import NinjaAPI, Router
+from ninja.decorators import decorate_view
+from observed_validators import WAYS
+from request_table import ISSUER as TABLE_ISSUER
+from request_table import REQUESTS, SETTINGS, bearer, over_http
+
+from tokenguard import InsufficientScopeError, ResourceMetadata
+from tokenguard.django import require
+from tokenguard.testing import Clock, FakeIssuer
+
+ISSUER = FakeIssuer(clock=Clock())
+GIVEN = {"VALIDATOR": ISSUER.validator(), "REALM": "orders"}
+SCOPES = ("orders:read", "orders:write")
+
+
+def api_of(*requirements, **settings):
+    api = NinjaAPI(urls_namespace=str(id(requirements)) + str(len(settings)), **settings)
+
+    @api.get("/sync")
+    @decorate_view(require(*requirements))
+    def sync(request, page: int = 1):
+        return {"client": request.access_token.client_id, "page": page}
+
+    @api.get("/async")
+    @decorate_view(require(*requirements))
+    async def asynchronous(request, page: int = 1):
+        return {"client": request.access_token.client_id, "page": page}
+
+    @api.get("/above")
+    def above(request):
+        return {"client": request.access_token.client_id}
+
+    decorate_view(require(*requirements))(above)
+
+    @api.post("/sync")  # of one path view with /sync, and not guarded
+    def created(request):
+        return {"created": True}
+
+    return api
+
+
+def project(api, given=GIVEN, middleware=()):
+    return Project([path("api/", api.urls)], given, middleware)
+
+
+@pytest.fixture(scope="module")
+def used():
+    return project(api_of("a"))
+
+
+PATHS = ("/api/sync", "/api/async", "/api/above")
+
+
+def test_operations_are_guarded(used):
+    for ask in (used.wsgi, used.asgi):
+        for at in PATHS:
+            fields = bearer(ISSUER.mint("a"))
+            assert ask(path=at, fields=fields).body.startswith(b'{"client": "client"')
+            assert ask(path=at, fields=bearer(ISSUER.mint("b"))).status == 403
+            assert ask(path=at).header("www-authenticate") == 'Bearer realm="orders"'
+            assert ask(path=at, fields=bearer(ISSUER.expired())).status == 401
+        assert ask("POST", "/api/sync").body == b'{"created": true}'
+        # A parameter is only looked at once the token is good.
+        assert ask(path="/api/sync", query="page=x").status == 401
+        assert ask(path="/api/sync", query="page=x", fields=bearer(ISSUER.mint("a"))).status == 422
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_table_of_requests(way):
+    settings = {name.upper(): value for name, value in SETTINGS.items()}
+    used = project(api_of(*SCOPES), {"VALIDATOR": WAYS[way](TABLE_ISSUER.validator()), **settings})
+    for row, (query, fields, error) in REQUESTS.items():
+        for ask, at in ((used.wsgi, "/api/sync"), (used.asgi, "/api/async")):
+            if ask == used.asgi or "twice" not in row:
+                assert ask("GET", at, query, fields).verdict == over_http(error, "GET", **SETTINGS), row
+
+
+def test_threat_134_an_async_guard_is_awaited():
+    """What ninja's `auth=` takes for yes: a coroutine is truthy. A decorator that was not called is no guard either."""
+    api = NinjaAPI(urls_namespace="auth", auth=require("a"))
+
+    @api.get("/sync")
+    def sync(request):
+        raise AssertionError("reached")
+
+    @api.get("/async")
+    async def asynchronous(request):
+        raise AssertionError("reached")
+
+    used = project(api)
+    for ask in (used.wsgi, used.asgi):
+        for at in ("/api/sync", "/api/async"):
+            for fields in ((), bearer(ISSUER.mint("a"))):
+                assert ask(path=at, fields=fields).status == 500
+
+
+def test_errors_of_ours_out_of_an_operation():
+    def raising(own):
+        api = NinjaAPI(urls_namespace=f"raising{own}")
+
+        @api.get("/sync")
+        @decorate_view(require())
+        def sync(request):
+            raise InsufficientScopeError(("x",))
+
+        @api.get("/async")
+        @decorate_view(require())
+        async def asynchronous(request):
+            raise InsufficientScopeError(("x",))
+
+        if own:
+
+            @api.exception_handler(InsufficientScopeError)
+            def answer(request, error):
+                return HttpResponse(status=418)
+
+        return api
+
+    for own in (False, True):
+        for middleware in ([], [MIDDLEWARE]):
+            used = project(raising(own), middleware=middleware)
+            for ask in (used.wsgi, used.asgi):
+                for at in ("/api/sync", "/api/async"):
+                    answer = ask(path=at, fields=bearer(ISSUER.mint()))
+                    if own:
+                        assert answer.status == 418
+                    else:
+                        expected = over_http(InsufficientScopeError(("x",)), "GET", realm="orders")
+                        assert answer.verdict == expected
+
+
+def test_behind_the_middleware_an_operation_needs_nothing():
+    api = NinjaAPI(urls_namespace="behind")
+
+    @api.post("/orders")
+    def orders(request):
+        return request.access_token.client_id
+
+    csrf = "django.middleware.csrf.CsrfViewMiddleware"
+    used = project(api, middleware=[MIDDLEWARE, csrf])
+    for ask in (used.wsgi, used.asgi):
+        assert ask("POST", "/api/orders", fields=bearer(ISSUER.mint())).body == b'"client"'
+        assert ask("POST", "/api/orders").status == 401
+        assert ask(path="/api/docs").status == 401
+
+
+def test_a_router_that_is_mounted_twice_is_guarded_twice():
+    router = Router()
+
+    @router.get("/orders")
+    @decorate_view(require("a"))
+    def orders(request):
+        return request.access_token.client_id
+
+    api = NinjaAPI(urls_namespace="twice")
+    api.add_router("/one", router)
+    api.add_router("/two", router, url_name_prefix="two")
+    used = project(api)
+    for at in ("/api/one/orders", "/api/two/orders"):
+        assert used.wsgi(path=at).status == 401
+        assert used.wsgi(path=at, fields=bearer(ISSUER.mint("a"))).body == b'"client"'
+
+
+def test_the_metadata_lists_the_scopes_of_operations():
+    metadata = ResourceMetadata(ISSUER.audience)
+    used = project(api_of("a", "b"), {**GIVEN, "RESOURCE_METADATA": metadata}, [MIDDLEWARE])
+    assert b'"scopes_supported":["a","b"]' in used.wsgi(path=metadata.path).body

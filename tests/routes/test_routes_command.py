@@ -166,6 +166,15 @@ def test_no_pyproject_at_all(shop, monkeypatch):
     assert run("routes", "tg_shop:app").code == 1
 
 
+DJANGO = """
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.urls import path
+
+settings.configure(ROOT_URLCONF="tg_broken")
+urlpatterns = [path("x", print)]
+app = get_wsgi_application()
+"""
 FRAMEWORKS = ("django", "fastapi", "flask", "starlette")
 
 
@@ -178,8 +187,13 @@ FRAMEWORKS = ("django", "fastapi", "flask", "starlette")
             "/x",
             ["starlette"],
         ),
+        (
+            DJANGO,
+            "/x",
+            ["django"],
+        ),
     ],
-    ids=["flask", "starlette"],
+    ids=["flask", "starlette", "django"],
 )
 def test_the_real_command(shop, source, opened, loaded):
     """As a process of its own: it finds the app in the working directory, and loads no framework but the app's."""

@@ -50,6 +50,8 @@ class Template:
             one = _CONVERTERS.get(found["is"] or found["was"] or "")
             if one is None:
                 self._is_open = True
+                if pattern or rest:
+                    self._end(f"{pattern}{re.escape(rest)}[^/]*", is_literal=False)
                 return
             pattern, is_literal, at = f"{pattern}{re.escape(rest)}{one}", False, found.end()
         for text in path[at:].split("/"):

@@ -58,7 +58,11 @@ class Layer:
 
 def layer_of(middleware: Any, prefix: str = "") -> Layer:
     """What a `BearerMiddleware` does."""
-    guard: Guard[Any] = middleware._guard  # noqa: SLF001 - of this package
+    return layer_of_guard(middleware._guard, prefix)  # noqa: SLF001 - of this package
+
+
+def layer_of_guard(guard: Guard[Any], prefix: str) -> Layer:
+    """What the guard of a middleware does."""
     return Layer(guard.name, guard.required, () if guard.public is None else guard.public.entries, prefix)
 
 
@@ -82,26 +86,35 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[Route] = []
+        self._seen: set[Route] = set()
         self._taken: dict[str, set[str]] = {}  # public path -> methods that a route before takes
 
-    def add_each(self, path: str, handlers: Iterable[tuple[Iterable[str], Sequence[Layer]]]) -> None:
+    def add_each(
+        self, path: str, handlers: Iterable[tuple[Iterable[str], Sequence[Layer]]], matched: str | None = None
+    ) -> None:
         """One route whose methods may ask for different things: a row for all that ask for the same."""
         alike: dict[tuple[object, ...], tuple[set[str], Sequence[Layer]]] = {}
         for methods, layers in handlers:
-            row = _row(path, tuple(methods), layers)
+            row = _row(path, tuple(methods), layers, matched)
             alike.setdefault((row.scope, row.guarded, row.door), (set(), layers))[0].update(row.methods)
         for methods, layers in alike.values():
-            self.add(path, methods, layers)
+            self.add(path, methods, layers, matched)
 
-    def add(self, path: str, methods: Iterable[str], layers: Sequence[Layer]) -> None:
-        """One route behind these layers, the outermost first; and a row for each public path that is a part of it."""
+    def add(self, path: str, methods: Iterable[str], layers: Sequence[Layer], matched: str | None = None) -> None:
+        """One route behind these layers, the outermost first; and a row for each public path that is a part of it.
+
+        `matched`: a template that matches at least as much, where `path` is written for people.
+        """
         methods = tuple(sorted(methods))
-        row = _row(path, methods, layers)
+        row = _row(path, methods, layers, matched)
+        if row in self._seen:  # django-ninja gives each route two names
+            return
+        self._seen.add(row)
         self.rows.append(row)
         if methods == WEBSOCKET:  # never public
             return
         for layer in layers:
-            below = Template(path.removeprefix(layer.prefix))
+            below = Template((matched or path).removeprefix(layer.prefix))
             for entry in layer.public:
                 if below.meets(entry):
                     self._add_part(f"{layer.prefix}{entry}", row, layers, takes_all=below.covers(entry))
@@ -111,16 +124,17 @@ class Table:
         left = () if "*" in taken else tuple([method for method in row.methods if method not in taken])
         if takes_all:
             taken.update(row.methods)
-        part = _row(path, left, layers)
-        if left and row.guarded and not part.guarded and part not in self.rows:
+        part = _row(path, left, layers, None)
+        if left and row.guarded and not part.guarded and part not in self._seen:
+            self._seen.add(part)
             self.rows.append(part)
 
 
-def _row(path: str, methods: tuple[str, ...], layers: Sequence[Layer]) -> Route:
+def _row(path: str, methods: tuple[str, ...], layers: Sequence[Layer], matched: str | None) -> Route:
     guarding: list[Layer] = []
     is_optional = False
     for layer in layers:
-        if methods != WEBSOCKET and layer.lets_pass(path):
+        if methods != WEBSOCKET and layer.lets_pass(matched or path):
             continue
         if layer.required is OPTIONAL:
             is_optional = True

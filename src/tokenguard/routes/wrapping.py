@@ -18,6 +18,7 @@ _KINDS: Final = {
     ("starlette.applications", "Starlette"): "starlette",
     ("starlette.routing", "Router"): "starlette",
     ("flask.app", "Flask"): "flask",
+    ("django.core.handlers.base", "BaseHandler"): "django",
 }
 # Where middleware keeps the app behind it. `wsgi_application`: asgiref. A bound method is the app's own: `__self__`.
 _INNER: Final = ("app", "wsgi_app", "wsgi_application", "application", "__self__")

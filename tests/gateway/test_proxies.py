@@ -20,7 +20,7 @@ from real_servers import SERVED, UVICORN, serve
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tokenguard import TokenValidator
+from tokenguard import ResourceMetadata, TokenValidator
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import ConfigurationError, InsufficientScopeError, InvalidRequestError, UnavailableError
@@ -28,10 +28,8 @@ from tokenguard.testing import FakeIssuer
 
 AUDIENCE = "https://api.example.com"
 CLAIMS = ("X-Token-Issuer", "X-Token-Subject", "X-Token-Client", "X-Token-Scope", "X-Token-Tenant")
-SETTINGS = {
-    "realm": "it's $orders",
-    "resource_metadata": "https://api.example.com/.well-known/oauth-protected-resource",
-}
+METADATA = "/.well-known/oauth-protected-resource"
+SETTINGS = {"realm": "it's $orders", "resource_metadata": ResourceMetadata(AUDIENCE)}
 CONFIG = """
 [validator]
 issuer = "{issuers}"
@@ -40,8 +38,10 @@ allow_insecure_http = true
 
 [gateway]
 realm = "it's $orders"
-resource_metadata = "https://api.example.com/.well-known/oauth-protected-resource"
 client_address = "X-Forwarded-For"
+
+[gateway.resource_metadata]
+resource = "https://api.example.com"
 
 [gateway.claims]
 X-Token-Issuer = "iss"
@@ -390,6 +390,27 @@ def test_public(stand, path, credential):
     assert stand.differences(check) == {}
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_metadata(stand, method):
+    """What the challenge names is served by the gateway, without a token (RFC 9728)."""
+
+    def check(proxy):
+        answer = proxy.ask(method, METADATA, [("Origin", "https://app.example"), bearer("x")])
+        is_right = (answer.status, answer.header("access-control-allow-origin")) == (
+            204 if method == "OPTIONS" else 200,
+            "*",
+        )
+        if method == "GET":
+            is_right &= json.loads(answer.body)["resource"] == AUDIENCE
+        return None if is_right else answer
+
+    assert stand.differences(check) == {}
+    for other in (f"{METADATA}/x", f"/x/..{METADATA}/../../-/metrics", f"{METADATA}%2f..%2f..%2f-%2fmetrics"):
+        assert stand.differences(lambda proxy, other=other: (
+            None if proxy.ask("GET", other).status in (400, 401, 403, 404) else other
+        )) == {}  # fmt: skip
+
+
 def test_head(stand):
     """The API gets HEAD, and its answer passes."""
 
@@ -580,7 +601,7 @@ def mistakes(stand, tmp_path_factory):
             here / "haproxy",
             *("haproxy", "haproxy.cfg"),
             lambda text: text.replace(
-                "http-request lua.tokenguard", "http-request lua.tokenguard if !METH_HEAD"
+                "lua.tokenguard unless metadata", "lua.tokenguard unless metadata or METH_HEAD"
             ).replace("unless {", "unless METH_HEAD or {"),
             stand,
             "tokenguard.lua",

@@ -158,6 +158,19 @@ def test_an_unknown_proxy(config):
     assert printed("apache", config).code == 2
 
 
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_the_path_of_metadata(proxy):
+    path = "/.well-known/oauth-protected-resource"
+    assert path in "".join(PROXIES[proxy](plan(metadata=path)).values())
+    assert "metadata" not in "".join(PROXIES[proxy](plan()).values())
+
+
+@pytest.mark.parametrize("path", ["", "/a b", "/a;b", "/a`b", "/a%20", "/a{b}", "a"])
+def test_no_path_of_metadata_becomes_a_directive(path):
+    with pytest.raises(ConfigurationError, match="a resource whose path is letters"):
+        plan(metadata=path)
+
+
 def test_a_realm_is_no_directive():
     text = PROXIES["nginx"](plan(realm="it's $uri; }"))["nginx.conf"]
     assert "default 'Bearer realm=\"it\\'s $uri; }\", error=" in text  # in a geo block nothing is a variable

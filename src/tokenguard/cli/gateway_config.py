@@ -80,5 +80,6 @@ def _plan(file: Path, gateway: str, upstream: str, listen: str, directory: Path 
         asked.claims.names,
         asked.realm,
         asked.client_address,
+        asked.metadata_path,
         directory,
     )

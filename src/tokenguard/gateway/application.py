@@ -109,6 +109,7 @@ class Gateway:
             )
         self._failures = None if failures is None else Failures(failures)
         self.client_address = client_address
+        self.metadata_path = resource_metadata.path if isinstance(resource_metadata, ResourceMetadata) else None
         self._reader = QuestionReader(client_address)
         answers: dict[str, Any] = {
             "realm": realm,

@@ -39,7 +39,7 @@ http://:<<port>> {
 
 	# In a route block, in this order: what a client says of itself goes first, then the gateway is asked.
 	route {
-<<strip>>
+<<metadata>><<strip>>
 		vars tokenguard asks
 		forward_auth <<gateway>> {
 			uri /auth
@@ -66,6 +66,14 @@ http://:<<port>> {
 }
 """
 
+_METADATA: Final = """
+		# Needs no token (RFC 9728).
+		handle <<path>> {
+			rewrite * <<path>>
+			reverse_proxy <<gateway>>
+		}
+"""
+
 
 def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last."""
@@ -83,6 +91,7 @@ def files(plan: Plan) -> dict[str, str]:
         strip="\n".join(strip),
         claims=" ".join(plan.claims),
         client_address=address,
+        metadata="" if plan.metadata is None else fill(_METADATA, path=plan.metadata, gateway=plan.gateway),
         unavailable=plan.unavailable.body.decode(),
     )
     return {MAIN: text}

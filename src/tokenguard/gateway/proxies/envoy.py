@@ -49,7 +49,7 @@ static_resources:
                     - name: api
                       domains: ["*"]
                       routes:
-                        - match: {prefix: "/"}
+<<metadata>>                        - match: {prefix: "/"}
                           route: {cluster: api, timeout: 60s}
                 local_reply_config:
                   mappers:
@@ -98,6 +98,15 @@ static_resources:
 <<clusters>>
 """
 
+_METADATA: Final = """
+                        - match: {path: "<<path>>"} # needs no token (RFC 9728)
+                          route: {cluster: tokenguard, timeout: 15s}
+                          typed_per_filter_config:
+                            envoy.filters.http.ext_authz:
+                              "@type": <<types>>.http.ext_authz.v3.ExtAuthzPerRoute
+                              disabled: true
+"""
+
 _CLUSTER: Final = """
     - name: <<name>>
       type: STRICT_DNS
@@ -139,6 +148,7 @@ def files(plan: Plan) -> dict[str, str]:
         # The body is JSON in a string of YAML, and a format: a percent sign would begin a command.
         unavailable=json.dumps(plan.unavailable.body.decode().replace("%", "%%")),
         client_address="" if address is None else fill(_CLIENT_ADDRESS, name=address, types=_TYPES),
+        metadata="" if plan.metadata is None else fill(_METADATA, path=plan.metadata, types=_TYPES),
         request_fields="\n".join(asked),
         claims="\n".join(f"                              - exact: {name.lower()}" for name in plan.claims),
         clusters=(_cluster("tokenguard", plan.gateway) + _cluster("api", plan.upstream)).rstrip("\n"),

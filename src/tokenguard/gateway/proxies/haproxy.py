@@ -40,14 +40,14 @@ frontend tokenguard
     # What a client says of itself goes first, in every spelling.
 <<strip>>
     http-request set-header X-Forwarded-For %[src]
-    http-request lua.tokenguard
+<<metadata_path>>    http-request lua.tokenguard<<unless>>
     # An action that failed says nothing: then nobody knows whether the token is good.
-    http-request return <<unavailable>> unless { var(txn.tokenguard) -m str passed }
-    default_backend api
+    http-request return <<unavailable>> unless { var(txn.tokenguard) -m str passed }<<or_metadata>>
+<<metadata_backend>>    default_backend api
 
 backend api
     server api <<upstream>>
-"""
+<<metadata_server>>"""
 
 _UNAVAILABLE: Final = (
     "status 503 content-type application/problem+json string '{}' hdr Retry-After 1 hdr Cache-Control no-store"
@@ -107,6 +107,7 @@ def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last."""
     directory = "" if plan.directory is None else f"{plan.directory}/"
     address = f'\n  fields["{plan.client_address.lower()}"] = {{ txn.f:src() }}' if plan.client_address else ""
+    path = plan.metadata
     lua = fill(
         _LUA,
         gateway=plan.gateway,
@@ -122,6 +123,11 @@ def files(plan: Plan) -> dict[str, str]:
         upstream=plan.upstream,
         main=f"{directory}{MAIN}",
         strip="\n".join(f"    http-request del-header {regex} -m reg" for regex in plan.other_spellings),
+        metadata_path="" if path is None else f"    acl metadata path -m str {path} # needs no token (RFC 9728)\n",
+        unless="" if path is None else " unless metadata",
+        or_metadata="" if path is None else " or metadata",
+        metadata_backend="" if path is None else "    use_backend tokenguard if metadata\n",
+        metadata_server="" if path is None else f"\nbackend tokenguard\n    server tokenguard {plan.gateway}\n",
         unavailable=_UNAVAILABLE.format(plan.unavailable.body.decode()),
     )
     return {_ACTION: lua, MAIN: text}

@@ -90,7 +90,7 @@ http {
             proxy_pass http://tokenguard_api$request_uri;
         }
 
-        location = /-/tokenguard/verdict {
+<<metadata>>        location = /-/tokenguard/verdict {
             internal;
             proxy_method GET;
             proxy_pass_request_headers off;
@@ -146,6 +146,18 @@ http {
 }
 """
 
+_METADATA: Final = """
+        location = <<path>> { # needs no token (RFC 9728)
+            proxy_pass_request_headers off;
+            proxy_pass_request_body off;
+            proxy_set_header Host tokenguard;
+            proxy_set_header Connection "";
+            proxy_set_header Content-Length "";
+            proxy_pass http://tokenguard_gateway<<path>>;
+        }
+
+"""
+
 _CLAIM: Final = """
             auth_request_set $tokenguard_claim_<<number>> $upstream_http_<<variable>>;
             proxy_set_header <<name>> $tokenguard_claim_<<number>>;
@@ -169,6 +181,7 @@ def files(plan: Plan) -> dict[str, str]:
         directory=directory,
         claims="".join(claims).rstrip("\n"),
         client_address=address,
+        metadata="" if plan.metadata is None else fill(_METADATA, path=plan.metadata),
         challenge=dict(plan.bad_request.headers)["WWW-Authenticate"].replace("'", "\\'"),
         bad_request=plan.bad_request.body.decode(),
         unavailable=plan.unavailable.body.decode(),

@@ -27,6 +27,7 @@ _PORT: Final = re.compile(r"[0-9]{1,5}")
 # Fewer characters than a field name may have (RFC 9110 section 5.6.2): what every proxy and every backend reads alike.
 _FIELD: Final = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*")
 _DIRECTORY: Final = re.compile(r"[A-Za-z0-9_./+@ ~:,=\-]+")
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~/\-]+")
 _PLACE: Final = re.compile(r"<<([a-z_]+)>>")
 
 _CLIENT: Final = "x-forwarded-for"
@@ -70,6 +71,7 @@ class Plan:
     - `realm`, `resource_metadata`: of the gateway, for what a proxy has to reject by itself
     - `client_address`: the header field in which the gateway reads the client's address, or None. `X-Forwarded-For`
       is one that every proxy here can set
+    - `metadata`: the path at which the gateway serves the resource's metadata (RFC 9728), or None; it needs no token
     - `directory`: where the files are written; None where they are printed
     """
 
@@ -79,6 +81,7 @@ class Plan:
     claims: tuple[str, ...]
     realm: str | None = None
     client_address: str | None = None
+    metadata: str | None = None
     directory: Path | None = None
 
     def __post_init__(self) -> None:
@@ -91,6 +94,10 @@ class Plan:
                     " once, none that a proxy itself decides by, such as X-Token-Subject"
                 )
             seen.add(name.lower())
+        if self.metadata is not None and _PATH.fullmatch(self.metadata) is None:
+            raise ConfigurationError(
+                "a configuration can be printed for a resource whose path is letters, digits and . _ ~ - / only"
+            )
         if self.directory is not None and _DIRECTORY.fullmatch(str(self.directory)) is None:
             raise ConfigurationError(
                 "the directory of --into must be letters, digits and . _ - + @ ~ : , = only, as its name becomes a"

@@ -50,7 +50,7 @@ http:
       rule: "PathPrefix(`/`)"
       middlewares: [tokenguard]
       service: api
-  middlewares:
+<<metadata_router>>  middlewares:
     tokenguard:
       forwardAuth:
         address: "http://<<gateway>>/auth"
@@ -64,6 +64,20 @@ http:
         passHostHeader: true
         servers:
           - url: "http://<<upstream>>"
+<<metadata_service>>"""
+
+_METADATA_ROUTER: Final = """
+    metadata: # needs no token (RFC 9728)
+      entryPoints: [api]
+      rule: "Path(`<<path>>`)"
+      priority: 1000
+      service: tokenguard
+"""
+_METADATA_SERVICE: Final = """
+    tokenguard:
+      loadBalancer:
+        servers:
+          - url: "http://<<gateway>>"
 """
 
 
@@ -81,5 +95,7 @@ def files(plan: Plan) -> dict[str, str]:
         upstream=plan.upstream,
         directory=directory,
         claims=quoted(plan.claims),
+        metadata_router="" if plan.metadata is None else fill(_METADATA_ROUTER, path=plan.metadata),
+        metadata_service="" if plan.metadata is None else fill(_METADATA_SERVICE, gateway=plan.gateway),
     )
     return {_ROUTING: dynamic, MAIN: static}

@@ -14,6 +14,7 @@ from tokenguard.cli.client_token import token
 from tokenguard.cli.demo import demo
 from tokenguard.cli.development_issuer import issuer
 from tokenguard.cli.doctor import doctor
+from tokenguard.cli.gateway import gateway
 from tokenguard.cli.gateway_config import config
 from tokenguard.cli.routes import routes
 
@@ -50,12 +51,8 @@ def options(
 for command in (check, doctor, routes, token, issuer, demo):
     app.command()(command)
 
-# A group: what runs the gateway is its callback.
-gateway = typer.Typer(
-    name="gateway", help="Verdicts for a proxy in front of services in any language.", no_args_is_help=True
-)
 gateway.command()(config)
-app.add_typer(gateway)
+app.add_typer(gateway, name="gateway")
 
 # What the library logs is said by the commands, in order; printed beside them it would be said twice.
 logging.getLogger("tokenguard").addHandler(logging.NullHandler())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DIRECTORY", "Metrics"]
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
-_OF_WORKERS: Final = "gauge_livemax_*.db"  # as prometheus_client names the files: kind, mode, process
+_OF_WORKERS: Final = "gauge_livesum_*.db"  # as prometheus_client names the files: kind, mode, process
 
 
 class Metrics:
@@ -60,6 +60,12 @@ class Metrics:
             registry=own,
             multiprocess_mode="livemax",
         )
+        Gauge(
+            "tokenguard_gateway_workers",
+            "Processes that serve.",
+            registry=own,
+            multiprocess_mode="livesum",
+        ).set(1)
         self._counters: dict[tuple[str, str, str], Counter] = {}
         if directory is not None:
             self._registry.register(MultiProcessCollector(None, directory))  # type: ignore[no-untyped-call]

@@ -9,11 +9,15 @@ none to a gateway that is not ready.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tokenguard._adapters.guard import log_failure
+from tokenguard._observe.bounded_log import BoundedLog
+from tokenguard._observe.redact import origin_of
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
@@ -22,16 +26,20 @@ __all__ = ["Readiness"]
 
 _PATIENCE: Final = 0.5  # seconds that a probe waits: those of Kubernetes give up after one
 _EVERY: Final = 5.0  # seconds between two looks at what metrics show
+_MINUTE: Final = 60.0
+
+_log = logging.getLogger("tokenguard")
 
 
 class Readiness:
     """The life of one gateway in one process."""
 
-    __slots__ = ("_is_stopping", "_look", "_looking", "_validator", "_warming")
+    __slots__ = ("_is_stopping", "_log", "_look", "_looking", "_validator", "_warming")
 
     def __init__(self, validator: TokenValidator, look: Callable[[], None]) -> None:
         self._validator = validator
         self._look = look
+        self._log = BoundedLog()
         self._is_stopping = False
         self._warming: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -80,7 +88,9 @@ class Readiness:
         try:
             await self._validator.warm_up_async()
         except Exception as error:  # noqa: BLE001 - requests and probes will try again; until then they get 503
-            log_failure("warming up the validator", error)
+            # Any probe may bring this about.
+            text = "gateway: warming up the validator failed: %s"
+            self._log.write(_log, logging.WARNING, text, partial(origin_of, error), kind=text, every=_MINUTE)
 
     async def _keep_looking(self) -> None:
         while True:

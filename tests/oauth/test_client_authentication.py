@@ -1,6 +1,7 @@
 """How a token source authenticates: five methods, secrets that rotate, assertions, token exchange, discovery, DPoP."""
 
 import asyncio
+import inspect
 import logging
 import os
 import ssl
@@ -19,6 +20,7 @@ from tokenguard._issuer.dpop_proofs import Proofs
 from tokenguard._issuer.token_clocks import Clocks
 from tokenguard._oauth.client_authentication import fingerprint
 from tokenguard._oauth.dpop_proof import target, usable_nonce
+from tokenguard._setup import client_environment
 from tokenguard.client import TokenSource
 from tokenguard.testing import FakeIssuer
 
@@ -471,6 +473,38 @@ def test_an_environment_that_cannot_be_meant(mapping, named):
     with pytest.raises(ConfigurationError, match=f"TOKENGUARD_CLIENT_{named}") as caught:
         TokenSource.from_mapping({f"TOKENGUARD_CLIENT_{name}": value for name, value in mapping.items()})
     assert "s3cret" not in str(caught.value)
+
+
+GIVEN = {"TOKENGUARD_CLIENT_ISSUER": ISSUER, "TOKENGUARD_CLIENT_ID": "a", "TOKENGUARD_CLIENT_SECRET": "b"}
+
+
+@pytest.mark.parametrize("setting", client_environment.IN_CODE)
+def test_a_setting_without_a_variable_is_not_ignored_in_silence(setting):
+    name = f"TOKENGUARD_CLIENT_{setting.upper()}"
+    with pytest.raises(ConfigurationError, match=f"^{name} is no setting: give {setting}=... in code$"):
+        TokenSource.from_mapping(GIVEN | {name: "s3cret"})
+
+
+def test_every_setting_has_a_variable_or_says_that_it_has_none():
+    in_tests = {"clock", "monotonic", "jitter", "transport", "ssl_context"}
+    by_variable = {
+        "issuer",
+        "client_id",
+        "client_secret",
+        "token_endpoint",
+        "client_auth",
+        "scope",
+        "resource",
+        "audience",
+    }
+    by_file = {"private_key", "client_assertion", "subject_token"}
+    settings = set(inspect.signature(TokenSource).parameters) - in_tests - by_variable - by_file
+    assert settings == set(client_environment.IN_CODE)
+
+
+@pytest.mark.parametrize("other", ["PORT", "SERVICE_HOST", "HOME"])
+def test_names_of_an_orchestrator_are_left_alone(other):
+    TokenSource.from_mapping(GIVEN | {f"TOKENGUARD_CLIENT_{other}": "x"})
 
 
 # -- discovery ---------------------------------------------------------------------------------------------------------

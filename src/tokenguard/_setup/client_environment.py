@@ -27,6 +27,19 @@ _FILES: Final = {
     "SUBJECT_TOKEN_FILE": "subject_token",
 }
 _NAMES: Final = (*_TEXTS, *_LISTS, *_FILES)
+# Settings that no variable gives: a name that is one of them would silently be ignored.
+IN_CODE: Final = (
+    "allow_insecure_http",
+    "dpop",
+    "private_key_id",
+    "private_key_algorithm",
+    "assertion_audience",
+    "subject_token_type",
+    "parameters",
+    "default_lifetime",
+    "cache_size",
+    "http_timeout",
+)
 
 
 def read(mapping: Mapping[str, str], prefix: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +81,8 @@ def _check_names(mapping: Mapping[str, str], prefix: str) -> None:
         unknown = name.removeprefix(prefix)
         if unknown == name or unknown in _NAMES:
             continue
+        if (setting := unknown.lower()) in IN_CODE:
+            raise ConfigurationError(f"{name} is no setting: give {setting}=... in code")
         # CLIENT_CLIENT_ID repeats the prefix; ASSERTION alone would be the secret itself.
         meant = [known for known in _NAMES if unknown in (f"CLIENT_{known}", known.removesuffix("_FILE"))]
         if close := meant or get_close_matches(unknown, _NAMES, n=1, cutoff=0.8):

@@ -4,14 +4,17 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import module_from_spec, spec_from_file_location
 
+import celery
 import grpc
 import pytest
 from certificates import self_signed
 from hostile_server import HostileServer
 from real_servers import EXAMPLES, clean
+from redis_server import RedisServer
 
 from tokenguard.testing import FakeIssuer
 
@@ -108,15 +111,90 @@ def test_a_grpc_call_carries_a_token(fake, tmp_path, refused):
         assert fake.validator().validate(seen[0].removeprefix("Bearer "))
 
 
+# -- Celery ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with RedisServer() as server:
+        yield server.url
+
+
+def celery_worker(broker, api, fake):
+    """The recipe as its docstring runs it: a pool of two processes that are forked."""
+    environment = {
+        "CELERY_BROKER_URL": broker,
+        "PAYMENTS_URL": f"{api.url}/payments",
+        "TOKENGUARD_CLIENT_ISSUER": fake.url,
+        "TOKENGUARD_CLIENT_ID": fake.client_id,
+        "TOKENGUARD_CLIENT_SECRET": fake.client_secret,
+        "ALLOW_HTTP": "1",
+    }
+    quiet = ("--without-mingle", "--without-gossip", "--without-heartbeat")
+    command = [sys.executable, "-m", "celery", "--app", "client_celery", "worker", "--concurrency", "2", *quiet]
+    return subprocess.Popen(
+        command, cwd=EXAMPLES, env=clean(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def test_a_celery_worker_calls_with_one_token_in_all_its_processes(broker):
+    fake, done = FakeIssuer(), threading.Semaphore(0)
+
+    def answer(connection, _):
+        answers("200 OK")(connection, b"")
+        done.release()
+
+    with fake.serve(), HostileServer(answer) as api, celery.Celery(broker=broker) as queue:
+        for order in range(6):
+            queue.send_task("client_celery.pay", [str(order)])
+        process = celery_worker(broker, api, fake)
+        try:
+            arrived = [done.acquire(timeout=60) for _ in range(6)]
+        finally:
+            process.terminate()  # it ends what it has begun
+            _, log = process.communicate(timeout=60)
+    assert all(arrived), log.decode()
+    assert fake.counters.token == 1
+    heads = [head.decode() for head in api.requests]
+    assert sorted(json.loads(head.rpartition("\r\n")[2])["order"] for head in heads) == list("012345")
+    sent = {line.partition(": ")[2] for head in heads for line in head.split("\r\n") if line.lower().startswith("auth")}
+    assert len(sent) == 1
+    assert fake.client_secret.encode() not in log
+
+
+def test_a_celery_task_without_a_token_goes_back_to_the_queue(monkeypatch, fake):
+    with HostileServer(answers("200 OK")) as api:
+        monkeypatch.setenv("PAYMENTS_URL", f"{api.url}/payments")
+        for name, value in {"ISSUER": fake.url, "ID": fake.client_id, "SECRET": fake.client_secret}.items():
+            monkeypatch.setenv(f"TOKENGUARD_CLIENT_{name}", value)
+        monkeypatch.setenv("ALLOW_HTTP", "1")
+        recipe = loaded("client_celery")
+        asked = {}
+        monkeypatch.setattr(recipe.pay, "retry", lambda **options: asked.update(options) or celery.exceptions.Retry())
+        fake.publish("token", b"", status=503, headers={"Retry-After": "7"})
+        recipe.warm_up()  # does not keep the worker from starting
+        recipe.connect()
+        with recipe.connections["payments"], pytest.raises(celery.exceptions.Retry):
+            recipe.pay("1")
+        fake.publish("token", None)
+        recipe.tokens.close()
+    assert api.requests == []
+    assert 7 <= asked["countdown"] <= 8
+
+
 # -- secret stores, faked at their HTTP interfaces ---------------------------------------------------------------------
+
+
+def loaded(name):
+    spec = spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def stores():
-    spec = spec_from_file_location("secret_stores", EXAMPLES / "secret_stores.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("secret_stores")
 
 
 class Store(HostileServer):

@@ -154,6 +154,34 @@ def test_behind_the_middleware_an_operation_needs_nothing():
         assert ask(path="/api/docs").status == 401
 
 
+def test_threat_141_a_gateways_field_needs_a_csrf_token():
+    """ninja exempts all its views; what a gateway puts into a field comes with a cookie."""
+    api = NinjaAPI(urls_namespace="csrf")
+
+    @api.post("/sync")
+    @decorate_view(require())
+    def sync(request):
+        return "in"
+
+    @api.post("/async")
+    @decorate_view(require())
+    async def asynchronous(request):
+        return "in"
+
+    csrf, given = "django.middleware.csrf.CsrfViewMiddleware", {**GIVEN, "HEADER": "X-Gateway"}
+    field, cookie = ("X-Gateway", ISSUER.mint()), ("Cookie", "csrftoken=" + "a" * 32)
+    for middleware, status in (([csrf], 403), ([MIDDLEWARE, csrf], 403), ([], 200), ([MIDDLEWARE], 200)):
+        used = project(api, given, middleware)
+        for ask in (used.wsgi, used.asgi):
+            for at in ("/api/sync", "/api/async"):
+                assert ask("POST", at, fields=[field, cookie]).status == status
+                assert ask("POST", at, fields=[cookie]).status == 401
+                assert ask("POST", at, fields=[field, cookie, ("X-CSRFToken", "a" * 32)]).status == 200
+    used = project(api, GIVEN, [csrf])
+    for ask in (used.wsgi, used.asgi):
+        assert ask("POST", "/api/sync", fields=bearer(ISSUER.mint())).status == 200
+
+
 def test_a_router_that_is_mounted_twice_is_guarded_twice():
     router = Router()
 

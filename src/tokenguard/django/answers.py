@@ -6,11 +6,15 @@ besides. Must not know: which request may pass.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.cache import patch_vary_headers
+from django.utils.module_loading import import_string
 
 from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED
 from tokenguard.challenge import Rejection
@@ -38,6 +42,31 @@ class _Exempt:
 
 
 EXEMPT: Final = _Exempt()
+
+
+def csrf_failure(conf: Conf, request: HttpRequest, view: object) -> HttpResponseBase | None:
+    """What Django answers to a request that needs a CSRF token and has none, where nobody has looked.
+
+    django-ninja and Django REST framework exempt all their views: they leave it to what lets a request in.
+    """
+    if conf.header is None or getattr(request, "csrf_processing_done", False) or _is_exempt(view):
+        return None
+    if not any(_is_csrf(name) for name in settings.MIDDLEWARE):
+        return None
+    check: Any = CsrfViewMiddleware(HttpResponse)  # which is never made
+    check.process_request(request)
+    failure: HttpResponseBase | None = check.process_view(request, None, (), {})
+    return failure
+
+
+def _is_exempt(view: object) -> bool:
+    return getattr(view, "csrf_exempt", False) is True  # of the application's own
+
+
+@lru_cache
+def _is_csrf(name: str) -> bool:
+    kind = import_string(name)
+    return isinstance(kind, type) and issubclass(kind, CsrfViewMiddleware)
 
 
 def joined(rejection: Rejection) -> dict[str, str]:

@@ -16,10 +16,10 @@ from django.http import HttpRequest, HttpResponse
 from django.views import View
 
 from tokenguard._adapters.guard import GUARD_KEY, mark
-from tokenguard.django.answers import EXEMPT, admit, finish, refused
+from tokenguard.django.answers import EXEMPT, admit, csrf_failure, finish, refused
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError, TokenGuardError
-from tokenguard.requirements import Required, all_of
+from tokenguard.requirements import Required, Requirement, all_of
 from tokenguard.token import AccessToken
 
 P = ParamSpec("P")
@@ -46,59 +46,65 @@ def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R
                 "require() decorates a view once called; for a class write @method_decorator(require(...),"
                 ' name="dispatch")'
             )
-        guarded: Any
-        if _is_async(view):
-
-            @wraps(view)
-            async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                given = _request(args, kwargs)
-                request = _http(given)
-                conf = None
-                try:
-                    conf = current()
-                    token = await conf.views.validate_async(request, needed)
-                except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-                    return refused(conf, request, error)
-                _admit(conf, given, request, token)
-                response: Any
-                try:
-                    response = view(*args, **kwargs)
-                    if isawaitable(response):
-                        response = await response
-                except TokenGuardError as error:
-                    response = _raised(conf, given, request, token, error)
-                finish(conf, request, response)
-                return response
-
-            guarded = guarded_async
-        else:
-
-            @wraps(view)
-            def guarded_sync(*args: P.args, **kwargs: P.kwargs) -> Any:
-                given = _request(args, kwargs)
-                request = _http(given)
-                conf = None
-                try:
-                    conf = current()
-                    token = conf.views.validate(request, needed)
-                except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-                    return refused(conf, request, error)
-                _admit(conf, given, request, token)
-                response: Any
-                try:
-                    response = view(*args, **kwargs)
-                except TokenGuardError as error:
-                    response = _raised(conf, given, request, token, error)
-                finish(conf, request, response)
-                return response
-
-            guarded = guarded_sync
+        guarded: Any = (_guarded_async if _is_async(view) else _guarded_sync)(view, needed)
         if vars(guarded).get("csrf_exempt") is not True:  # the view's own
             guarded.csrf_exempt = EXEMPT
         mark(guarded, needed)
         return cast("Callable[P, R]", guarded)
 
     return decorate
+
+
+def _guarded_sync(view: Callable[..., Any], needed: Requirement) -> Callable[..., Any]:
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        given = _request(args, kwargs)
+        request = _http(given)
+        conf = None
+        try:
+            conf = current()
+            token = conf.views.validate(request, needed)
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            return refused(conf, request, error)
+        if (failure := csrf_failure(conf, request, view)) is not None:
+            return failure
+        _admit(conf, given, request, token)
+        response: Any
+        try:
+            response = view(*args, **kwargs)
+        except TokenGuardError as error:
+            response = _raised(conf, given, request, token, error)
+        finish(conf, request, response)
+        return response
+
+    return guarded
+
+
+def _guarded_async(view: Callable[..., Any], needed: Requirement) -> Callable[..., Any]:
+    @wraps(view)
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        given = _request(args, kwargs)
+        request = _http(given)
+        conf = None
+        try:
+            conf = current()
+            token = await conf.views.validate_async(request, needed)
+        except Exception as error:  # noqa: BLE001 - anything unexpected rejects
+            return refused(conf, request, error)
+        if (failure := csrf_failure(conf, request, view)) is not None:
+            return failure
+        _admit(conf, given, request, token)
+        response: Any
+        try:
+            response = view(*args, **kwargs)
+            if isawaitable(response):
+                response = await response
+        except TokenGuardError as error:
+            response = _raised(conf, given, request, token, error)
+        finish(conf, request, response)
+        return response
+
+    return guarded
 
 
 def _is_async(view: Any) -> bool:

@@ -36,7 +36,7 @@ from tokenguard._settings import switch
 from tokenguard.asgi import App, BearerMiddleware, Receive, Scope, Send, lifespan
 from tokenguard.challenge import Rejection, checked_realm
 from tokenguard.errors import ConfigurationError, Reason, TokenGuardError, UnavailableError
-from tokenguard.mcp import TokenVerifier, mcp_token
+from tokenguard.mcp import Converter, TokenVerifier
 from tokenguard.requirements import Requirement
 from tokenguard.resource import ResourceMetadata
 from tokenguard.starlette import response_of
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenGuardProvider"]
 
-_PROVIDER: Final = "tokenguard.fastmcp.provider"
-_ROUTE: Final = "tokenguard.fastmcp.route"
+_FOUND: Final = "tokenguard.fastmcp.found"
 
 
 class TokenGuardProvider(RemoteAuthProvider):
@@ -165,8 +164,8 @@ class _InFront:
         if scope["type"] == "lifespan":
             await lifespan(self._provider.validator, self._app, scope, receive, send)
             return
-        scope = {**scope, _PROVIDER: self._provider}
-        await (self._open if _guarded_route(scope) is None else self._app)(scope, receive, send)
+        found = scope[_FOUND] = _Found(self._provider, scope)
+        await (self._app if found.is_guarded else self._open)(scope, receive, send)
 
 
 class _Caller:
@@ -174,11 +173,11 @@ class _Caller:
 
     def __init__(self, validator: TokenValidator) -> None:
         self._validator = validator
+        self._converted = Converter(FastMcpAccessToken, validator, None)
 
     async def verify_token(self, raw: str) -> FastMcpAccessToken | None:
         try:
-            token = await self._validator.validate_async(raw)
-            return mcp_token(FastMcpAccessToken, self._validator, token, raw, None)
+            return self._converted(await self._validator.validate_async(raw), raw)
         except Exception:  # noqa: BLE001 - the route is open, so an outage must not close it
             return None
 
@@ -192,8 +191,12 @@ class _Entrance(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Before FastMCP's own route for the same request."""
-        route = _guarded_route(scope) if scope.get(_PROVIDER) is self._provider else None
-        return (Match.NONE, {}) if route is None else (Match.FULL, {"endpoint": self.endpoint, _ROUTE: route})
+        found = scope.get(_FOUND)
+        if found is None or found.provider is not self._provider:
+            return Match.NONE, {}
+        if not found.is_for(scope):  # middleware of the application has changed it
+            found = _Found(self._provider, scope)
+        return (Match.FULL, {"endpoint": self.endpoint, _FOUND: found}) if found.is_guarded else (Match.NONE, {})
 
 
 class _Guarded(BearerMiddleware):
@@ -213,36 +216,48 @@ class _Handover:
     """Gives a request with a good token to FastMCP's own route, its caller in the form that FastMCP expects."""
 
     def __init__(self, validator: TokenValidator, resource: str) -> None:
-        self._validator = validator
-        self._resource = resource
+        self._converted = Converter(FastMcpAccessToken, validator, resource)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         values = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         raw = credential_of_either([value.decode("latin-1") for value in values], "")[1]
-        user = AuthenticatedUser(mcp_token(FastMcpAccessToken, self._validator, scope[TOKEN_KEY], raw, self._resource))
-        scope = {**scope, "user": user, "auth": AuthCredentials(user.scopes)}
+        user = AuthenticatedUser(self._converted(scope[TOKEN_KEY], raw))
+        found: _Found = scope[_FOUND]
+        scope = {**scope, **found.child_scope, "user": user, "auth": AuthCredentials(user.scopes)}
         if values[0][: len(PREFIX)].lower() != PREFIX.lower().encode():
             # FastMCP lets no request pass whose credential does not begin with `Bearer `: a DPoP one is good, too.
             rest = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
             scope["headers"] = [*rest, (b"authorization", f"{PREFIX}{raw}".encode())]
-        route: BaseRoute = scope[_ROUTE]
-        scope.update(route.matches(scope)[1])
-        await AuthContextMiddleware(cast("Any", route.handle))(scope, cast("Any", receive), cast("Any", send))
+        await AuthContextMiddleware(cast("Any", found.route).handle)(scope, cast("Any", receive), cast("Any", send))
 
 
-def _guarded_route(scope: Scope) -> BaseRoute | None:
-    """The route behind FastMCP's own guard that this request is for, also by a method that it does not have."""
-    partial: BaseRoute | None = None
-    for route in scope["app"].routes:
-        if isinstance(route, _Entrance):
-            continue
-        match, _ = route.matches(scope)
-        if match is Match.FULL:
-            partial = route
-            break
-        if match is Match.PARTIAL and partial is None:
-            partial = route
-    return partial if isinstance(getattr(partial, "app", None), RequireAuthMiddleware) else None
+class _Found:
+    """FastMCP's route for a request to the app of `provider`, also by a method that it does not have."""
+
+    __slots__ = ("_asked", "child_scope", "is_guarded", "provider", "route")
+
+    def __init__(self, provider: TokenGuardProvider, scope: Scope) -> None:
+        self.provider = provider
+        self._asked = _asked(scope)
+        self.route: BaseRoute | None = None
+        self.child_scope: Scope = {}
+        for route in scope["app"].routes:
+            if isinstance(route, _Entrance):
+                continue
+            match, child_scope = route.matches(scope)
+            if match is Match.FULL or (match is Match.PARTIAL and self.route is None):
+                self.route, self.child_scope = route, child_scope
+                if match is Match.FULL:
+                    break
+        self.is_guarded = isinstance(getattr(self.route, "app", None), RequireAuthMiddleware)
+
+    def is_for(self, scope: Scope) -> bool:
+        """Whether this is about `scope` as it is now."""
+        return self._asked == _asked(scope)
+
+
+def _asked(scope: Scope) -> tuple[object, ...]:
+    return scope["path"], scope.get("root_path"), scope.get("method")
 
 
 class _Scopes(Requirement):

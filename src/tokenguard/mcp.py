@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mcp.server.auth.provider import AccessToken as McpAccessToken
 
@@ -26,6 +26,7 @@ __all__ = ["TokenVerifier"]
 T = TypeVar("T", bound=McpAccessToken)
 
 NAME: Final = "mcp"  # as audit and metrics call the adapter
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _OF_A_DIGEST: Final = 16  # hexadecimal digits, as the audit has them
 
 
@@ -49,7 +50,7 @@ class TokenVerifier:
         if not (given is None or isinstance(given, str)):
             raise ConfigurationError('resource must be a text, such as "https://api.example.com/mcp"')
         self._validator = usable(validator)
-        self._resource = resource
+        self._converted = Converter(McpAccessToken, self._validator, resource)
         self._guard = Guard(NAME, BareTokenReader(), self._validator)
 
     async def verify_token(self, token: str) -> McpAccessToken | None:
@@ -65,32 +66,41 @@ class TokenVerifier:
             found = await guard.validate_async(raw, guard.required)
         except RejectedError:
             return None
-        return None if found is None else mcp_token(McpAccessToken, self._validator, found, raw.strip(), self._resource)
+        return None if found is None else self._converted(found, raw.strip())
 
 
-def mcp_token(kind: type[T], validator: TokenValidator, token: AccessToken, raw: str, resource: str | None) -> T:
-    """`token`, sent as `raw`, as the class of the SDK or of a framework on it.
+class Converter(Generic[T]):
+    """Makes of a good token the class of the SDK, or of a framework on it.
 
     `expires_at` is later by the leeway, as these frameworks compare it without one; `claims` have it as sent. `iss` is
     always among the claims: with the client and the subject it is whom the SDK takes for the owner of a session.
     """
-    try:
-        expires_at = token.expires_at
-        if expires_at is not None:
-            # Whole seconds, and the sum never leaves the integers: a claim may be too large for a float.
-            expires_at = int(expires_at) + math.ceil(_leeway_of(validator))
-        claims = {"iss": token.issuer, **{name: _plain(value) for name, value in token.claims.items()}}
-        return kind(
-            token=raw,
-            client_id=_client_id(token, raw),
-            scopes=sorted(token.scopes),
-            expires_at=expires_at,
-            resource=resource,
-            subject=token.subject,
-            claims=claims,
-        )
-    except Exception:  # noqa: BLE001 - only what replaces a validator makes tokens of other types; pydantic quotes them
-        raise ConfigurationError("the validator returned an access token with members of other types") from None
+
+    __slots__ = ("_kind", "_leeway", "_resource")
+
+    def __init__(self, kind: type[T], validator: TokenValidator, resource: str | None) -> None:
+        self._kind = kind
+        self._leeway = math.ceil(_leeway_of(validator))  # whole seconds, as theirs are
+        self._resource = resource
+
+    def __call__(self, token: AccessToken, raw: str) -> T:
+        """`token`, sent as `raw`."""
+        try:
+            expires_at = token.expires_at
+            claims = {name: value if type(value) in _SCALARS else _plain(value) for name, value in token.claims.items()}
+            claims.setdefault("iss", token.issuer)
+            return self._kind(
+                token=raw,
+                client_id=_client_id(token, raw),
+                scopes=sorted(token.scopes),
+                # The sum never leaves the integers: a claim may be too large for a float.
+                expires_at=None if expires_at is None else int(expires_at) + self._leeway,
+                resource=self._resource,
+                subject=token.subject,
+                claims=claims,
+            )
+        except Exception:  # noqa: BLE001 - only what replaces a validator makes tokens of other types; pydantic quotes them
+            raise ConfigurationError("the validator returned an access token with members of other types") from None
 
 
 def _client_id(token: AccessToken, raw: str) -> str:

@@ -53,8 +53,8 @@ def app_of(auth, **settings):
 
     @server.custom_route("/open", methods=["GET"])
     async def opened(request):
-        user = request.user
-        return JSONResponse({"caller": user.access_token.client_id if user.is_authenticated else None})
+        user = request.scope.get("user")
+        return JSONResponse({"caller": user.access_token.client_id if user and user.is_authenticated else None})
 
     app = server.http_app(**settings)
     for route in app.routes:
@@ -245,6 +245,30 @@ def test_cors_stays_in_front_where_fastmcp_has_it():
     assert answer.status == 401
     assert answer.header("access-control-allow-origin") == "https://page.example"
     assert answer.header("access-control-expose-headers") == "WWW-Authenticate"
+
+
+class Rewriting:
+    """Middleware of an application that changes paths, with or without a copy of the scope."""
+
+    def __init__(self, app, copies):
+        self.app = app
+        self.copies = copies
+
+    async def __call__(self, scope, receive, send):
+        if self.copies:
+            scope = dict(scope)
+        if "path" in scope:
+            scope["path"] = {"/alias": "/mcp", "/mcp": "/open"}.get(scope["path"], scope["path"])
+        await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_what_is_guarded_goes_by_the_path_that_the_router_sees(copies):
+    app = app_of(provider(), middleware=[Middleware(Rewriting, copies=copies)])
+    answer = asked(app, "POST", "/alias")
+    assert (answer.status, "resource_metadata" in answer.header("www-authenticate")) == (401, True)
+    assert asked(app, "POST", "/alias", [bearer(ISSUER.mint())]).body == b"reached"
+    assert asked(app, "GET", "/mcp").status == 200  # the open route; who the caller is was not looked up for it
 
 
 def test_a_provider_serves_two_applications_each_with_its_own_metadata():

@@ -6,6 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, assert_type
 
 import flask as flask_library
+from fastmcp import FastMCP
+from fastmcp.server.auth import AccessToken as FastMcpAccessToken
+from mcp.server.auth.provider import AccessToken as McpAccessToken
+from mcp.server.auth.provider import TokenVerifier as McpTokenVerifier
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -13,6 +17,8 @@ from tokenguard import AccessToken, Issuer, TokenValidator, flask, starlette
 from tokenguard.client import IssuedToken, TokenSource
 from tokenguard.errors import RejectedError, UnavailableError
 from tokenguard.fastapi import BearerToken
+from tokenguard.fastmcp import TokenGuardProvider
+from tokenguard.mcp import TokenVerifier
 from tokenguard.otel import instrument
 from tokenguard.requirements import Requirement, Role, Scope
 from tokenguard.validator import IssuerState
@@ -103,3 +109,15 @@ async def of_the_dependency(call: Any) -> None:
 async def of_a_source(source: TokenSource) -> None:
     assert_type(source.token(scope="a"), IssuedToken)
     assert_type(await source.token_async(), IssuedToken)
+
+
+# -- MCP --
+
+verifier: McpTokenVerifier = TokenVerifier(validator, resource="https://api.example.com/mcp")
+provider = TokenGuardProvider(validator, base_url="https://api.example.com", required_scopes=["orders:read"])
+mcp_server: FastMCP[Any] = FastMCP("orders", auth=provider)
+
+
+async def of_mcp() -> None:
+    assert_type(await verifier.verify_token("x"), McpAccessToken | None)
+    assert_type(await provider.verify_token("x"), FastMcpAccessToken | None)

@@ -283,15 +283,15 @@ class _Again(Guard[Question]):
 
     def note(
         self,
-        _request: Question,
-        _token: AccessToken | None,
+        request: Question,
+        token: AccessToken | None,
         error: BaseException | None,
         required: Requirement = NOTHING,
         *,
         name: str = "",
     ) -> None:
         """See `Guard`. What the challenge needs, and no record."""
-        del name
+        del request, token, name
         if error is not None:
             self.attach_scopes(error, required)
 

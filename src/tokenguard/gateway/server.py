@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Final
@@ -69,7 +69,7 @@ class _Server(uvicorn.Server):
         self._parent = parent
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None, None, None]:
         previous = {number: signal.signal(number, self._stop) for number in SIGNALS}
         try:
             yield

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from math import inf
 from typing import Final
@@ -155,7 +155,7 @@ class _Woken:
 
 
 @contextmanager
-def _woken() -> Iterator[_Woken]:
+def _woken() -> Generator[_Woken, None, None]:
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     handled = (*SIGNALS, signal.SIGCHLD)

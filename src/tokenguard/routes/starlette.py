@@ -21,18 +21,24 @@ from tokenguard.routes.table import ANY_METHOD, WEBSOCKET, Layer, Table, layer_o
 
 _DOOR: Final = "starlette"
 _KINDS: Final = ("starlette",)  # what is mounted here and looked into
+_FASTMCP: Final = "tokenguard.fastmcp"
+_FASTMCP_GUARD: Final = "RequireAuthMiddleware"
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")  # an endpoint class has
 
 
 def read(app: Any, layers: Sequence[Layer], table: Table, prefix: str) -> None:
     """Add the routes of an app or a router behind `layers`, mounted at `prefix`, to `table`."""
+    provided: list[Layer] = []
     if isinstance(app, Starlette):
         layers = [*layers, *_middleware(app.user_middleware, prefix)]
+        provided = _provided(app, table, prefix)
         app = app.router
     router: Router = app
     layers, _ = wrapping.unwrap(router.middleware_stack, layers, table, prefix)
     for route, about in _entries(router.routes):
-        _read(route, about, layers, table, prefix)
+        if type(route).__module__ != _FASTMCP:  # it answers in place of others
+            is_lent = type(getattr(about, "app", None)).__name__ == _FASTMCP_GUARD
+            _read(route, about, [*layers, *provided] if is_lent else layers, table, prefix)
     if "fastapi" in sys.modules:
         from tokenguard.routes import fastapi
 
@@ -51,6 +57,16 @@ def _middleware(given: Iterable[Any], prefix: str) -> Iterator[Layer]:
             kind = kind.func
         if isinstance(kind, type) and issubclass(kind, asgi.BearerMiddleware):
             yield layer_of(factory(_nothing, *arguments, **settings), prefix)
+
+
+def _provided(app: Starlette, table: Table, prefix: str) -> list[Layer]:
+    """What our provider for FastMCP asks for wherever FastMCP guards a route. Its middleware is missing where another
+    provider has borrowed its routes: then it asks for nothing."""
+    if any(getattr(one.cls, "__module__", "") == _FASTMCP for one in app.user_middleware):
+        for route in app.routes:
+            if isinstance(route, Route) and type(route).__module__ == _FASTMCP:
+                return wrapping.unwrap(route.app, (), table, prefix)[0]
+    return []
 
 
 async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:

@@ -92,6 +92,7 @@ class BearerMiddleware:
             resource_metadata=resource_metadata,
             show_reason=show_reason,
         )
+        self._serves_metadata = self._guard.metadata is not None
         self._around: Callable[[Scope, Send], tuple[Scope, Send]] | None = None
         if header is not None:
             self._around = partial(_kept_apart, header)
@@ -109,7 +110,7 @@ class BearerMiddleware:
         guard = self._guard
         if self._around is not None:
             scope, send = self._around(scope, send)
-        if guard.metadata is not None and kind == "http":
+        if self._serves_metadata and kind == "http":
             served = guard.serve(scope, self.app, scope.get("app"))
             if served is not None:
                 await answer(served, "", scope, send)

@@ -30,7 +30,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from tokenguard._adapters.guard import TOKEN_KEY, usable
-from tokenguard._oauth.credential import PREFIX, credential_of_either
+from tokenguard._oauth.credential import PREFIX, credential_of_either, is_usual_token
 from tokenguard._oauth.scope import scope_names
 from tokenguard._settings import switch
 from tokenguard.asgi import App, BearerMiddleware, Receive, Scope, Send, lifespan
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenGuardProvider"]
 
+_PREFIX: Final = PREFIX.encode()
 _FOUND: Final = "tokenguard.fastmcp.found"
 
 
@@ -133,13 +134,13 @@ class TokenGuardProvider(RemoteAuthProvider):
             show_reason=self._show_reason,
         )
         return [
+            _Entrance(self, mcp_path or "/", guarded),
             Route(
                 metadata.path,
                 guarded.document(metadata.path),
                 methods=["GET", "HEAD", "OPTIONS"],
                 include_in_schema=False,
             ),
-            _Entrance(self, mcp_path or "/", guarded),
         ]
 
     def _metadata(self, resource: str) -> ResourceMetadata:
@@ -202,6 +203,10 @@ class _Entrance(Route):
 class _Guarded(BearerMiddleware):
     _name: ClassVar[str] = "fastmcp"
 
+    def __init__(self, app: App, validator: TokenValidator, **settings: Any) -> None:
+        super().__init__(app, validator, **settings)
+        self._serves_metadata = False  # a route of its own does
+
     def document(self, path: str) -> Callable[[Request], Awaitable[Response]]:
         """What answers with the metadata, wherever FastMCP routes a request for it to."""
 
@@ -219,15 +224,16 @@ class _Handover:
         self._converted = Converter(FastMcpAccessToken, validator, resource)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        values = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-        raw = credential_of_either([value.decode("latin-1") for value in values], "")[1]
+        [value] = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        is_usual = value.startswith(_PREFIX) and is_usual_token(value[len(_PREFIX) :])
+        raw = value[len(_PREFIX) :].decode() if is_usual else credential_of_either([value.decode("latin-1")], "")[1]
         user = AuthenticatedUser(self._converted(scope[TOKEN_KEY], raw))
         found: _Found = scope[_FOUND]
         scope = {**scope, **found.child_scope, "user": user, "auth": AuthCredentials(user.scopes)}
-        if values[0][: len(PREFIX)].lower() != PREFIX.lower().encode():
-            # FastMCP lets no request pass whose credential does not begin with `Bearer `: a DPoP one is good, too.
+        if not is_usual:
+            # FastMCP lets no request pass whose credential does not begin with `Bearer `; one under DPoP is good, too.
             rest = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
-            scope["headers"] = [*rest, (b"authorization", f"{PREFIX}{raw}".encode())]
+            scope["headers"] = [*rest, (b"authorization", _PREFIX + raw.encode())]
         await AuthContextMiddleware(cast("Any", found.route).handle)(scope, cast("Any", receive), cast("Any", send))
 
 

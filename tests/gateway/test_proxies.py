@@ -457,6 +457,26 @@ def test_websockets(stand, name):
         assert challenged.startswith("Bearer ") == (status != 503)
 
 
+UPGRADES = [["h2c"], ["h2c, websocket"], ["websocket, h2c"], ["h2c", "websocket"], ["websocket", "h2c"]]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES, ids=" and ".join)
+def test_no_other_protocol_is_opened(stand, upgrade):
+    """HTTP/2 over an upgraded connection would be a tunnel to the API in which nobody is asked."""
+    fields = [("Upgrade", one) for one in upgrade] + [("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA")]
+
+    def check(proxy):
+        answer = proxy.ask("GET", "/health", fields, connection="Upgrade, HTTP2-Settings")
+        if answer.status == 200:
+            report = reached(answer)
+            # Where a websocket was asked for too, the API may be asked for that.
+            is_right = fields_of(report, "Upgrade") in ([], ["websocket"])
+            return None if is_right and not fields_of(report, "HTTP2-Settings") else report
+        return None if answer.status in (400, 403) else answer
+
+    assert stand.differences(check) == {}
+
+
 # ---------------------------------------------------------------------------------------------------------- odd paths
 
 ODD = [

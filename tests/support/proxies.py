@@ -54,24 +54,30 @@ class Proxy:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def ask(self, method: str, target: str, fields: Sequence[tuple[str, str]] = (), body: bytes = b"") -> Answer:
-        return ask(self.port, method, target, fields, body)
+    def ask(self, method: str, target: str, fields: Sequence[tuple[str, str]] = (), body: bytes = b"", **how) -> Answer:
+        return ask(self.port, method, target, fields, body, **how)
 
 
 def ask(
-    port: int, method: str, target: str, fields: Sequence[tuple[str, str]] = (), body: bytes = b"", host="api.example"
+    port: int,
+    method: str,
+    target: str,
+    fields: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    *,
+    connection: str = "close",
 ) -> Answer:
     """One request on a connection of its own, byte by byte as it is written here."""
     length = [("Content-Length", str(len(body)))] if body else []
-    lines = [("Host", host), *fields, *length, ("Connection", "close")]
+    lines = [("Host", "api.example"), *fields, *length, ("Connection", connection)]
     head = "".join(f"{name}: {value}\r\n" for name, value in lines)
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sending:
         # A server that rejects a request may close before it has read all of it.
         with contextlib.suppress(ConnectionError):
-            connection.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
+            sending.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
         came = b""
         with contextlib.suppress(ConnectionError):
-            while not _is_whole(came, method) and (more := connection.recv(65_536)):
+            while not _is_whole(came, method) and (more := sending.recv(65_536)):
                 came += more
     first, _, rest = came.partition(b"\r\n\r\n")
     headers = _headers(first)

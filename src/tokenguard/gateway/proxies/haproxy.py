@@ -40,6 +40,11 @@ frontend tokenguard
     # What a client says of itself goes first, in every spelling.
 <<strip>>
     http-request set-header X-Forwarded-For %[src]
+    # Websockets and nothing else: an API that takes h2c would have a tunnel in which nobody is asked.
+    acl websocket req.hdr(Upgrade) -i websocket
+    http-request set-header Upgrade websocket if websocket
+    http-request del-header Upgrade unless websocket
+    http-request del-header HTTP2-Settings
 <<metadata_path>>    http-request lua.tokenguard<<unless>>
     # An action that failed says nothing: then nobody knows whether the token is good.
     http-request return <<unavailable>> unless { var(txn.tokenguard) -m str passed }<<or_metadata>>

@@ -50,9 +50,14 @@ http {
     proxy_buffers 8 16k;
     proxy_max_temp_file_size 0;
 
-    map $http_upgrade $tokenguard_connection {
-        default upgrade;
-        "" "";
+    # Websockets and nothing else: an API that takes h2c would have a tunnel in which nobody is asked.
+    map $http_upgrade $tokenguard_upgrade {
+        default "";
+        "~*^websocket$" websocket;
+    }
+    map $tokenguard_upgrade $tokenguard_connection {
+        default "";
+        websocket upgrade;
     }
     geo $tokenguard_challenge { # geo: a text in which nothing is a variable
         default '<<challenge>>';
@@ -83,8 +88,9 @@ http {
             proxy_set_header X-Forwarded-For $remote_addr;
             proxy_set_header X-Forwarded-Host $http_host;
             proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Upgrade $tokenguard_upgrade;
             proxy_set_header Connection $tokenguard_connection;
+            proxy_set_header HTTP2-Settings "";
             proxy_request_buffering off;
             # The target as it was sent, which is what the gateway was asked about.
             proxy_pass http://tokenguard_api$request_uri;

@@ -48,6 +48,10 @@ setup: $(STAMP) ## Create .venv with everything that development needs
 demo: $(STAMP) ## Start an issuer, two APIs, a worker and a caller of both; good and bad tokens, a changed secret, outages
 	@$(BIN)/python -m tokenguard._demo
 
+.PHONY: demo-gateway
+demo-gateway: $(STAMP) ## Start an issuer, the gateway with two workers, nginx and an API in JavaScript; needs nginx and node
+	@$(BIN)/python examples/gateway/demo.py
+
 # ------------------------------------------------------------------------------------------------------------- tests
 
 # Under coverage, so that `make coverage` has only to read the result. ARGS="tests/test_x.py -k y" runs a part, without.

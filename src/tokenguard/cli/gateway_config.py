@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokenguard.cli import wording
+from tokenguard.cli.gateway import loaded
 from tokenguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def config(
     Exit code 0: printed. 2: a bad setting.
     """
     with wording.settings_errors():
+        plan = _plan(config, gateway, upstream, listen, None if into is None else into.absolute())
         from tokenguard.gateway.proxies import PROXIES
 
-        plan = _plan(config, gateway, upstream, listen, None if into is None else into.absolute())
         files = PROXIES[proxy.value](plan)
         if plan.directory is None:
             for name, text in files.items():
@@ -69,10 +70,9 @@ def config(
 
 
 def _plan(file: Path, gateway: str, upstream: str, listen: str, directory: Path | None) -> Plan:
-    from tokenguard.gateway.file import gateway_of, read
+    _, asked = loaded(file)
     from tokenguard.gateway.proxies import Address, Plan
 
-    asked = gateway_of(read(file))
     return Plan(
         Address.read("--listen", listen),
         Address.read("--gateway", gateway),

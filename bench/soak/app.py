@@ -54,7 +54,7 @@ def _bare_wsgi(environ: Any, start_response: Any) -> list[bytes]:
     return [b"ok"]
 
 
-def make_validator() -> TokenValidator:
+def make_validator(**settings: Any) -> TokenValidator:
     """Listed issuers, tenants that are looked up, opaque and bound tokens, revocation; what is shared is in Redis."""
     issuer, redis = os.environ["SOAK_ISSUER"], os.environ["SOAK_REDIS"]
     timeout = float(os.environ["SOAK_TIMEOUT"])
@@ -64,6 +64,7 @@ def make_validator() -> TokenValidator:
     keys = {"jwks_max_age": SPEED, "jwks_cooldown": SPEED / 2, "jwks_max_stale": 3_600 * SPEED}
     tenants = f"{issuer}/tenants/{{tenant}}"
     store = RedisStore(redis, timeout=timeout, monotonic=monotonic)
+    settings = {"dpop": DPoP(API, replay=store)} | settings
     return TokenValidator(
         [
             Issuer(issuer, jwks_uri=f"{issuer}/keys", introspection=introspection, **keys),
@@ -72,16 +73,17 @@ def make_validator() -> TokenValidator:
         ],
         audience=API,
         revocations=RevocationList(store),
-        dpop=DPoP(API, replay=store),
         http_timeout=timeout,
         allow_insecure_http=True,
         token_cache_size=1_000,
         clock=clock,
         monotonic=monotonic,
+        **settings,
     )
 
 
-over_asgi, over_wsgi = _bare_asgi, _bare_wsgi
+bare = over_asgi = _bare_asgi
+over_wsgi = _bare_wsgi
 if os.environ["SOAK_GUARD"] == "tokenguard":
     over_asgi, over_wsgi = (
         asgi.BearerMiddleware(_bare_asgi, make_validator()),

@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
+import grpc
+
 ANSWER_LIMIT = 30.0  # seconds until a request counts as not answered
+
+
+STATUSES = {
+    grpc.StatusCode.OK: "200",
+    grpc.StatusCode.UNAUTHENTICATED: "401",
+    grpc.StatusCode.PERMISSION_DENIED: "403",
+    grpc.StatusCode.INTERNAL: "500",
+}
 
 
 class HttpClient:
@@ -41,3 +51,28 @@ class HttpClient:
         if b"connection: close" in head:
             await self.__aexit__()
         return head[9:12].decode()
+
+
+class GrpcClient:
+    """One channel. A status is the HTTP one that means the same."""
+
+    def __init__(self, port: int) -> None:
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)])
+        self._call = self._channel.unary_unary("/soak.Api/Call")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.close()
+
+    async def ask(self, fields: dict[str, str]) -> str:
+        """The status of the answer; or why there is none."""
+        try:
+            await self._call(b"", metadata=tuple(fields.items()), timeout=ANSWER_LIMIT, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            trailing = dict(error.trailing_metadata() or ())
+            if error.code() is grpc.StatusCode.UNAVAILABLE and "grpc-retry-pushback-ms" in trailing:
+                return "503"  # without it, the connection failed
+            return STATUSES.get(error.code(), error.code().name)
+        return "200"

@@ -14,10 +14,10 @@ from typing import Any
 
 import redis
 
-from soak.clients import HttpClient
+from soak.clients import GrpcClient, HttpClient
 from soak.issuer import FAULTS
 from soak.report import Tally
-from soak.servers import serve
+from soak.servers import SERVERS, serve
 from soak.tokens import GRACE, LEAD, NEEDS, SETTLED, Token
 from soak.world import STEP, World
 from tokenguard import TokenGuardError
@@ -72,7 +72,7 @@ class Soak:
 
     def run(self) -> dict[str, Any]:
         with ExitStack() as stack:
-            self.world = World(stack, self.plan.timeout)
+            self.world = World(stack, self.plan.timeout, takes_proofs=SERVERS[self.server].takes_proofs)
             log = self.world.clock_file.with_name("log")
             self.serving = stack.enter_context(serve(self.server, self.world, self._settings(), log))
             found = asyncio.run(self._run())
@@ -214,7 +214,7 @@ class Soak:
     async def _warm(self) -> None:
         """Until each worker has every key: one that never had any rightly answers 503."""
         deadline = time.monotonic() + 60
-        async with HttpClient(self.serving.port) as client:
+        async with SERVERS[self.server].client(self.serving.port) as client:
             for kind in ("good jwt", "other issuer", "tenant", "tenant"):
                 for token in tuple(self.world.pools[kind])[:2]:
                     while (status := await client.ask(token.fields())) != "200":
@@ -223,12 +223,12 @@ class Soak:
                         await asyncio.sleep(0.1)
 
     async def _client(self) -> None:
-        async with HttpClient(self.serving.port) as client:
+        async with SERVERS[self.server].client(self.serving.port) as client:
             while not self._is_ending:
                 await self._ask(client, self.world.draw())
                 await asyncio.sleep(self.plan.rest)
 
-    async def _ask(self, client: HttpClient, token: Token) -> None:
+    async def _ask(self, client: HttpClient | GrpcClient, token: Token) -> None:
         fields = token.fields()
         step, troubles, since = self.step, self.troubles.now(), len(self.world.offsets) - 1
         sent = time.monotonic()
@@ -244,7 +244,7 @@ class Soak:
 
     async def _worker(self, source: TokenSource) -> None:
         """A service that calls the server: its token source has a token through every trouble of the issuer."""
-        async with source, HttpClient(self.serving.port) as client:
+        async with source, SERVERS[self.server].client(self.serving.port) as client:
             while not self._is_ending:
                 step, troubles, sent = self.step, self.troubles.now(), time.monotonic()
                 try:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,20 @@ from typing import IO
 
 from listeners import held_port
 
+from soak.clients import GrpcClient, HttpClient
 from soak.world import World, listening
 
 BENCH = Path(__file__).parents[1]
+PYTHON = (sys.executable, "-m")
+EDGE_FILE = """
+[validator]
+issuer = "https://issuer.example"
+audience = "https://api.example.com"
+
+[[routes]]
+path = "/"
+scope = []
+"""
 UVICORN = ("uvicorn", "--log-level", "warning", "--no-access-log", "--timeout-keep-alive", "75", "--port")
 GUNICORN = ("gunicorn", "--no-control-socket", "--keep-alive", "75", "--log-level", "error")
 THREADS = ("--workers", "2", "--worker-class", "gthread", "--threads", "8")
@@ -25,19 +37,44 @@ THREADS = ("--workers", "2", "--worker-class", "gthread", "--threads", "8")
 GREENLETS = ("--workers", "1", "--worker-class", "gevent")
 
 
-def _uvicorn(app: str) -> Callable[[int], list[str]]:
-    return lambda port: [*UVICORN, str(port), app]
+Commands = Callable[[int, ExitStack], list[list[str]]]
 
 
-def _gunicorn(app: str, *options: str) -> Callable[[int], list[str]]:
-    return lambda port: [*GUNICORN, *options, "--bind", f"127.0.0.1:{port}", app]
+def _uvicorn(app: str) -> Commands:
+    return lambda port, _: [[*PYTHON, *UVICORN, str(port), app]]
+
+
+def _gunicorn(app: str, *options: str) -> Commands:
+    return lambda port, _: [[*PYTHON, *GUNICORN, *options, "--bind", f"127.0.0.1:{port}", app]]
+
+
+def _grpc(port: int, _: ExitStack) -> list[list[str]]:
+    return [[*PYTHON, "soak.grpc_app", str(port)]]
+
+
+def _edge(port: int, stack: ExitStack) -> list[list[str]]:
+    """nginx with the configuration that the gateway's command prints, two of its workers, and an API that checks
+    nothing."""
+    gateway, api = stack.enter_context(held_port()), stack.enter_context(held_port())
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    file = scratch / "gateway.toml"
+    file.write_text(EDGE_FILE)
+    places = {"--listen": port, "--gateway": gateway, "--upstream": api}
+    options = [part for name, at in places.items() for part in (name, f"127.0.0.1:{at}")]
+    command = [*PYTHON, "tokenguard.cli", "gateway", "config", "nginx", "--config", str(file), *options]
+    printed = subprocess.run([*command, "--into", str(scratch)], check=True, capture_output=True, text=True).stdout
+    nginx = ["nginx", "-e", "stderr", "-p", str(scratch), "-c", printed.splitlines()[-1], "-g", "daemon off;"]
+    edge = [*PYTHON, *UVICORN, str(gateway), "--no-proxy-headers", "--workers", "2", "soak.edge_app:app"]
+    return [[*PYTHON, *UVICORN, str(api), "soak.app:bare"], edge, nginx]
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that can be started on a port by one command of Python's `-m`."""
+    """A server that some commands start on a port, the last of which listens there."""
 
-    command: Callable[[int], list[str]]
+    commands: Commands
+    client: type[HttpClient | GrpcClient] = HttpClient
+    takes_proofs: bool = True
 
 
 SERVERS = {
@@ -46,6 +83,8 @@ SERVERS = {
     "gevent": Server(_gunicorn("soak.app:over_wsgi", *GREENLETS)),
     "django": Server(_gunicorn("soak.django_app:application", *THREADS)),
     "django-asgi": Server(_uvicorn("soak.django_app:asgi")),
+    "grpc": Server(_grpc, GrpcClient, takes_proofs=False),
+    "gateway": Server(_edge, takes_proofs=False),
 }
 
 
@@ -84,16 +123,18 @@ def serve(name: str, world: World, settings: dict[str, str], log: Path) -> Itera
     with ExitStack() as stack:
         port = stack.enter_context(held_port())
         written = stack.enter_context(log.open("wb"))
-        process = _start(SERVERS[name].command(port), settings, written)
-        stack.callback(_stop, process)
-        listening(port, process)
-        yield Serving([process], port)
+        processes = []
+        for command in SERVERS[name].commands(port, stack):
+            processes.append(_start(command, settings, written))
+            stack.callback(_stop, processes[-1])
+        listening(port, processes[-1])
+        yield Serving(processes, port)
 
 
 def _start(command: list[str], settings: dict[str, str], written: IO[bytes]) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, (str(BENCH), os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-m", *command],
+        command,
         env={**os.environ, **settings, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stderr=written,

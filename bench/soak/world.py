@@ -23,7 +23,7 @@ from typing import Any
 from listeners import held_port
 from redis_server import RedisServer
 
-from soak.tokens import NEEDS, SETTLED, WEIGHTS, Token
+from soak.tokens import BOUND, NEEDS, SETTLED, WEIGHTS, Token
 from tokenguard import RevocationList, UnavailableError
 from tokenguard.redis import RedisStore
 from tokenguard.testing import FakeIssuer
@@ -40,7 +40,8 @@ STEP = 600  # seconds by which the wall clock steps, either way
 class World:
     """The issuer, Redis, the clock of the server, and the tokens."""
 
-    def __init__(self, stack: ExitStack, timeout: float) -> None:
+    def __init__(self, stack: ExitStack, timeout: float, *, takes_proofs: bool = True) -> None:
+        self.takes_proofs = takes_proofs
         self._timeout = timeout
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self._port = stack.enter_context(held_port())
@@ -144,6 +145,8 @@ class World:
 
     def draw(self) -> Token:
         kind = random.choices(_KINDS, _SHARES)[0]
+        if kind in BOUND and not self.takes_proofs:
+            kind = "good jwt"
         if kind == "unknown opaque":
             return Token(kind, secrets.token_urlsafe(32), -inf, -inf)
         if kind == "good jwt" and random.random() < 0.1:

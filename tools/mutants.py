@@ -36,7 +36,20 @@ PACKAGE = "src/tokenguard"
 # The rules (`_jose`, `_oauth`) are for mutmut; the commands and the test kit are programs for people.
 ROOMS = ("_issuer", "_validation", "_adapters", "_io", "_observe", "_setup", "_flow", "redis", "otel")
 SETTINGS = ("issuer", "introspection", "revocations", "secret_file", "presets", "requirements", "request", "_settings")
-FACADES = ("validator", "client", "audit", "asgi", "wsgi", "starlette", "fastapi", "flask", "grpc", "httpx", "requests")
+FACADES = (
+    "validator",
+    "client",
+    "audit",
+    "asgi",
+    "wsgi",
+    "starlette",
+    "fastapi",
+    "flask",
+    "grpc",
+    "aiohttp",
+    "httpx",
+    "requests",
+)
 
 # ---------------------------------------------------------------------------------------------- which tests run a line
 

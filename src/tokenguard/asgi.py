@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, log_failure, usable
+from tokenguard._adapters import lifetime
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, usable
 from tokenguard._adapters.request import SubprotocolReader, asgi_reader, kept_apart, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
@@ -240,20 +241,14 @@ async def lifespan(validator: TokenValidator, app: App, scope: Scope, receive: R
         nonlocal opened
         if opened:
             opened = False
-            try:
-                await validator.aclose()
-            except Exception as error:  # noqa: BLE001 - an app that stops must stop
-                log_failure("closing the validator", error)
+            await lifetime.close(validator)
 
     async def warming() -> Message:
         nonlocal opened
         message = await receive()
         if message["type"] == "lifespan.startup":
             opened = True
-            try:
-                await validator.warm_up_async()
-            except Exception as error:  # noqa: BLE001 - requests will try again; until then they get 503
-                log_failure("warming up the validator", error)
+            await lifetime.warm_up(validator)
         return message
 
     async def closing(message: Message) -> None:

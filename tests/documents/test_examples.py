@@ -26,6 +26,10 @@ SERVICES = {
     "django_app": (UVICORN, ("django_app:app", "--app-dir", str(EXAMPLES))),
     "drf_app": (GUNICORN, ("drf_app:app", "--chdir", str(EXAMPLES))),
     "ninja_app": (UVICORN, ("ninja_app:app", "--app-dir", str(EXAMPLES))),
+    "aiohttp_app": (
+        GUNICORN,
+        ("aiohttp_app:app", "--worker-class", "aiohttp.GunicornWebWorker", "--chdir", str(EXAMPLES)),
+    ),
     "wsgi_app": (GUNICORN, ("wsgi_app:app", "--chdir", str(EXAMPLES))),
 }
 SCRIPTS = {"worker", "async_worker", "custom_check", "several_issuers"}

@@ -90,6 +90,7 @@ def test_import_loads_no_framework_and_no_http_client():
         ("tokenguard.mcp", {"starlette", "pydantic", "opentelemetry", "httpx2", "rich", "typer"}),
         ("tokenguard.django", {"django"}),
         ("tokenguard.grpc", {"grpc"}),
+        ("tokenguard.aiohttp", {"aiohttp"}),
         ("tokenguard.testing", set()),
     ],
 )
@@ -129,6 +130,8 @@ def test_public_names():
         "tokenguard.grpc.BearerInterceptor",
         "tokenguard.grpc.AioBearerInterceptor",
         "tokenguard.grpc.current_token",
+        "tokenguard.aiohttp.setup",
+        "tokenguard.aiohttp.require",
         "tokenguard.challenge.reject",
         "tokenguard.challenge.Rejection",
         "tokenguard.testing.FakeIssuer",

@@ -161,6 +161,8 @@ SIGNATURES = {
     "tokenguard.grpc.BearerInterceptor": INTERCEPTOR,
     "tokenguard.grpc.AioBearerInterceptor": INTERCEPTOR,
     "tokenguard.grpc.current_token": "()",
+    "tokenguard.aiohttp.setup": f"(app, validator, *, {MIDDLEWARE}, {ANSWERS})",
+    "tokenguard.aiohttp.require": "(*requirements)",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"

@@ -202,7 +202,7 @@ class AsgiFieldReader(AsgiReader):
 
     def credentials(self, scope: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
         """See `Reader`."""
-        return _whole_values(super().credentials(scope)[0]), ""
+        return whole_values(super().credentials(scope)[0]), ""
 
 
 class SubprotocolReader(AsgiReader):
@@ -343,7 +343,7 @@ class WsgiFieldReader(WsgiReader):
 
     def credentials(self, environ: Mapping[str, Any], /) -> tuple[Sequence[bytes], str]:
         """See `Reader`."""
-        return _whole_values(super().credentials(environ)[0]), ""
+        return whole_values(super().credentials(environ)[0]), ""
 
     def sent(self, environ: Mapping[str, Any], longest: int, /) -> str:
         """See `Reader`."""
@@ -385,7 +385,7 @@ def kept_apart(header: str, present: Iterable[str]) -> list[tuple[str, str]]:
     return [("Vary", header), *private]
 
 
-def _whole_values(values: Sequence[bytes]) -> Sequence[bytes]:
+def whole_values(values: Sequence[bytes]) -> Sequence[bytes]:
     """Values of a field that holds a token without a scheme, as credentials. A comma joins two fields (RFC 9110
     section 5.3), an empty field holds none."""
     if len(values) == 1:

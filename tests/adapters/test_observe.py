@@ -6,12 +6,16 @@ import functools
 import json
 import logging
 import os
+import sys
 import threading
 from types import SimpleNamespace
 
 import httpx
 import pytest
 from clocked_validator import until
+from django import urls
+from django.http import HttpResponse
+from django_project import Project
 from observed_validators import stood_in_for
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -344,16 +348,16 @@ def test_audit_and_telemetry_see_the_adapter_observe(by, caplog):
     assert {one["attributes"]["tokenguard.door"] for one in counted} == {"observe"}
 
 
-def failing(verdict):
-    raise ValueError("secret")
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_on_verdict_may_fail(by, caplog, error):
+    def fail(verdict):
+        raise error("secret")
 
-
-def test_on_verdict_may_fail(by, caplog):
-    one = by(on_verdict=failing)
+    one = by(on_verdict=fail)
     caplog.clear()
     assert one.ask("/orders", bearer(ISSUER.mint(SCOPE))) == (200, "served")
     until(lambda: warnings(caplog))
-    assert "observe: on_verdict failed: ValueError at" in warnings(caplog)[0]
+    assert f"observe: on_verdict failed: {error.__name__} at" in warnings(caplog)[0]
     assert "secret" not in caplog.text
 
 
@@ -503,6 +507,24 @@ async def test_a_client_that_is_gone_changes_no_verdict():
         await middleware(scope, None, gone)
     await eventually(lambda: verdicts)
     assert verdicts[0].app_status == 200
+
+
+def test_a_loop_that_ends_before():
+    """As that of a test client, or of `asyncio.run` for one request."""
+    held, verdicts = Held(ISSUER.validator()), []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        await asyncio.sleep(0)
+
+    async def send(message): ...
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [(b"authorization", b"Bearer a.b.c")]}
+    asyncio.run(asgi(app=app, validator=held, on_verdict=verdicts.append)(scope, None, send))
+    assert verdicts == []
+    held.may.set()
+    until(lambda: verdicts)
+    assert verdicts[0].reason == "malformed"
 
 
 def test_outside_of_asyncio():
@@ -681,6 +703,15 @@ def test_threads_are_few_and_end(monkeypatch):
     until(lambda: ran[-1] == "again")
 
 
+def test_a_thread_survives_its_job():
+    jobs, ran = background.Background(), []
+    jobs.start(sys.exit)
+    until(lambda: not jobs.under_way())
+    jobs.start(lambda: ran.append(1))
+    until(lambda: ran)
+    assert jobs._threads == 1
+
+
 def test_where_no_thread_can_be_started(monkeypatch):
     def fail(self):
         raise RuntimeError
@@ -743,6 +774,19 @@ def test_real_servers(server, app):
         assert {one["path"] for one in verdicts} == {"/a/b"}
         assert "guards nothing" in running.log()
         assert good not in running.log()
+
+
+def test_django_stands_under_them():
+    project = Project(
+        [urls.path("orders/<int:order>", lambda request, order: HttpResponse(str(hasattr(request, "access_token"))))],
+        {},
+    )
+    with project.in_use():
+        for by in (ByAsgi(app=project._asgi), ByWsgi(app=project._wsgi)):
+            assert by.ask("/orders/7") == (200, "False")
+            assert by.verdict("/orders/7", bearer(ISSUER.mint("other"))).reason == "scope"
+            until(lambda by=by: len(by.verdicts) == 2)
+            assert {one.path for one in by.verdicts} == {"/orders/7"}
 
 
 def test_beside_a_real_guard():

@@ -3,7 +3,13 @@
 import contextlib
 import functools
 
+import aiohttp.web
+import bottle
+import falcon
+import falcon.asgi
+import litestar
 import pytest
+import quart
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.middleware import Middleware
@@ -391,7 +397,25 @@ def test_apps_of_other_kinds():
 
         def __call__(self): ...
 
-    for app in (foreign, object(), None, "app", Starlette, guard(foreign), Everything(), StaticFiles(directory=".")):
+    others = (
+        aiohttp.web.Application(),
+        bottle.Bottle(),
+        falcon.App(),
+        falcon.asgi.App(),
+        litestar.Litestar(),
+        quart.Quart("shop"),
+    )
+    for app in (
+        *others,
+        foreign,
+        object(),
+        None,
+        "app",
+        Starlette,
+        guard(foreign),
+        Everything(),
+        StaticFiles(directory="."),
+    ):
         with pytest.raises(ConfigurationError, match="no app whose routes can be read"):
             audit(app)
 

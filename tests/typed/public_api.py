@@ -19,8 +19,10 @@ from tokenguard.errors import RejectedError, UnavailableError
 from tokenguard.fastapi import BearerToken
 from tokenguard.fastmcp import TokenGuardProvider
 from tokenguard.mcp import TokenVerifier
+from tokenguard.observe import ObservingAsgiMiddleware, Verdict
 from tokenguard.otel import instrument
 from tokenguard.requirements import Requirement, Role, Scope
+from tokenguard.routes import Route, audit
 from tokenguard.validator import IssuerState
 
 validator = TokenValidator(Issuer("https://auth.example.com/"), "https://api.example.com")
@@ -121,3 +123,19 @@ mcp_server: FastMCP[Any] = FastMCP("orders", auth=provider)
 async def of_mcp() -> None:
     assert_type(await verifier.verify_token("x"), McpAccessToken | None)
     assert_type(await provider.verify_token("x"), FastMcpAccessToken | None)
+
+
+# -- routes, and middleware that observes --
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def seen(verdict: Verdict) -> None:
+    assert_type(verdict.reason, str | None)
+    assert_type(verdict.disagrees, bool)
+
+
+observing = ObservingAsgiMiddleware(app, validator, scope="orders:read", on_verdict=seen)
+assert_type(observing.dropped, int)
+assert_type(audit(observing), list[Route])

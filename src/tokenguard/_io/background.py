@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from tokenguard._flow.forks import renew_after_fork
@@ -37,7 +38,7 @@ class Background:
         self._threads = 0
 
     def start(self, job: Callable[[], None]) -> bool:
-        """Run `job`, which does not raise, beside the caller. Result: False where it was dropped."""
+        """Run `job` beside the caller; what it raises is lost. Result: False where it was dropped."""
         with self._changed:
             if self._under_way() >= MOST:
                 self.dropped += 1
@@ -74,8 +75,7 @@ class Background:
                     return
                 job = self._waiting.popleft()
                 self._running += 1
-            try:
+            with suppress(BaseException):  # `sys.exit()` in a thread of ours ends nothing
                 job()
-            finally:
-                with self._changed:
-                    self._running -= 1
+            with self._changed:
+                self._running -= 1

@@ -32,6 +32,7 @@ HOLES = {
     "other spellings": lambda one: 200 if one.headers.get("X_Token_Subject") == "admin" else strict(one),
     "odd paths": lambda one: 200 if one.path.startswith("/x/..") else strict(one),
     "forged caller": lambda one: 204 if one.headers.get("X-Real-IP") == "127.0.0.1" else strict(one),
+    "tunnel": lambda one: 101 if one.headers.get("Upgrade") == "h2c" and one.path == "/health" else strict(one),
     "no token": lambda one: 101 if one.headers.get("Upgrade") == "websocket" else strict(one),
     "credentials": lambda one: 200 if (one.headers.get("Authorization") or "").endswith(TOKEN) else 401,
 }
@@ -79,7 +80,7 @@ def test_well():
             == len(list(without_token(GUARDED, ("/health", "/healthz", "/"))))
         )
         assert {one["area"]: one["status"] for one in ran.json["findings"]} == dict.fromkeys(
-            ("no token", "forged target", "other spellings", "forged caller", "odd paths"), "ok"
+            ("no token", "forged target", "other spellings", "forged caller", "odd paths", "tunnel"), "ok"
         )
         assert {method for method, _ in server.asked} == {"GET", "HEAD"}  # nothing that writes
 
@@ -108,7 +109,7 @@ def test_for_people():
         ran = run("doctor", "--through", server.url, "--route", GUARDED)
     assert ran.code == 1
     assert "X-Forwarded-Uri: /health: 200, like a good token" in ran.out
-    assert ran.out.splitlines()[-1].startswith("faults: 85 questions")
+    assert ran.out.splitlines()[-1].startswith("faults: 89 questions")
 
 
 def test_public_paths_are_asked_about():
@@ -120,8 +121,9 @@ def test_public_paths_are_asked_about():
 def test_everything_open():
     with proxy(lambda _: 200) as server:
         ran = through(server.url)
-    assert (ran.code, ran.json["faults"]) == (1, ran.json["questions"])
-    assert [one["status"] for one in ran.json["findings"]] == ["fault"] * ran.json["questions"]
+    # But for the public paths, at which a 200 to an upgrade says that there was none.
+    assert (ran.code, ran.json["faults"]) == (1, ran.json["questions"] - 3)
+    assert [one["status"] for one in ran.json["findings"]] == ["fault"] * ran.json["faults"]
 
 
 @pytest.mark.parametrize(("status", "code", "verdict"), [(404, 0, "warnings"), (503, 3, "could not tell")])

@@ -347,6 +347,19 @@ def test_claims_are_the_gateways(stand):
     assert stand.differences(check) == {}
 
 
+def test_no_field_is_of_one_connection(stand):
+    """What a client names in `Connection` proxies leave out; the claims that the gateway adds are not the client's."""
+    names = ", ".join(CLAIMS)
+
+    def check(proxy):
+        answer = proxy.ask("GET", "/orders/1", [bearer(stand.tokens["good"])], connection=f"close, {names}")
+        report = reached(answer)
+        found = [fields_of(report, name) for name in CLAIMS[:4]]
+        return None if found[:2] == [[stand.issuer.url], ["ada"]] and found[3] == ["orders:list orders:read"] else found
+
+    assert stand.differences(check) == {}
+
+
 SPELLINGS = [f"X{a}Token{b}Subject" for a, b in [*((one, one) for one in "_.!#$%&'*+^`|~"), ("-", "_"), (".", "-")]]
 
 

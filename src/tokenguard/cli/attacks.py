@@ -30,16 +30,22 @@ _WEBSOCKET: Final = (
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
 )
+_H2C: Final = (
+    ("Connection", "Upgrade, HTTP2-Settings"),
+    ("Upgrade", "h2c"),
+    ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+)
 
 
 class Question(NamedTuple):
-    """One request. `area` and `text` say what it tries."""
+    """One request. `area` and `text` say what it tries. `is_served`: 2xx is right, and only a tunnel is not."""
 
     area: str
     text: str
     target: str
     fields: Fields = ()
     method: str = "GET"
+    is_served: bool = False
 
 
 def without_token(route: str, public: tuple[str, ...]) -> Iterator[Question]:
@@ -54,6 +60,9 @@ def without_token(route: str, public: tuple[str, ...]) -> Iterator[Question]:
     yield from _forged_targets(route, public)
     yield from _forged_callers(route)
     yield from _odd_paths(route, public)
+    for path in (route, *public):
+        # In a connection that becomes one of HTTP/2 the proxy sees no request any more.
+        yield Question("tunnel", f"an upgrade to h2c at {path}", path, _H2C, is_served=path != route)
 
 
 def about_tokens(route: str, token: str) -> Iterator[Question]:

@@ -37,7 +37,9 @@ class Answer(NamedTuple):
     @property
     def lets_in(self) -> bool:
         """Whether this is an answer to a good token."""
-        return self.status is not None and (self.status == _SWITCHING or 200 <= self.status < 300)
+        if self.status is None or self.status == _SWITCHING:
+            return self.status is not None
+        return 200 <= self.status < 300 and not self.question.is_served
 
 
 class Finding(NamedTuple):

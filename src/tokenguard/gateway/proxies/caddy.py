@@ -44,6 +44,10 @@ http://:<<port>> {
 		# Websockets and nothing else: an API that takes h2c would have a tunnel in which nobody is asked.
 		request_header @other_protocol -Upgrade
 		request_header @websocket Upgrade websocket
+		request_header -HTTP2-Settings
+		# Caddy leaves out the fields that Connection names, those of the gateway among them.
+		request_header @other_protocol -Connection
+		request_header @websocket Connection Upgrade
 <<metadata>><<strip>>
 		vars tokenguard asks
 		forward_auth <<gateway>> {

@@ -101,6 +101,13 @@ def _tenants(plan: Plan, base: str) -> dict[str, Any]:
     return tenants.measure(plan)
 
 
+def _gateway(plan: Plan, base: str) -> dict[str, Any]:
+    import gateway
+
+    seconds, rounds, count = (0.5, 3, 100) if plan.quick else (2, 12, 1_000)
+    return gateway.measure(plan, base, seconds=seconds, rounds=rounds, count=count)
+
+
 PARTS: dict[str, Callable[[Plan, str], dict[str, Any]]] = {
     "new": _new,
     "remembered": _remembered,
@@ -111,6 +118,7 @@ PARTS: dict[str, Callable[[Plan, str], dict[str, Any]]] = {
     "start": _start,
     "growth": _growth,
     "tenants": _tenants,
+    "gateway": _gateway,
 }
 
 

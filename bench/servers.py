@@ -77,18 +77,18 @@ def _serve(framework: str, guard: str, jwks_base: str, plan: Plan, core: int | N
             process.wait()
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            found += _family(int(child))
+            found += family(int(child))
     return found
 
 
 def cpu_seconds(pid: int) -> float:
     """The CPU time of a process, its threads and its children so far."""
     total = 0
-    for member in _family(pid):
+    for member in family(pid):
         for task in Path(f"/proc/{member}/task").iterdir():
             try:
                 total += int((task / "schedstat").read_text().split()[0])
@@ -135,7 +135,7 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def _drive(port: int, requests: Iterator[bytes], seconds: float) -> int:
+async def drive(port: int, requests: Iterator[bytes], seconds: float) -> int:
     """How many of `requests` were answered in `seconds`.
 
     The client never sleeps. One that waits for a slow server has to be woken by it at each answer, on another core: 10
@@ -201,12 +201,12 @@ def measure(framework: str, plan: Plan, jwks_base: str, *, seconds: float, pairs
                         rates: list[float] = rates,
                     ) -> float:
                         start = cpu_seconds(server.pid)
-                        count = runner.run(_drive(server.port, streams[server.pid], spent))
+                        count = runner.run(drive(server.port, streams[server.pid], spent))
                         rates.append(count / spent)
                         return (cpu_seconds(server.pid) - start) / count * 1e6
 
                     for server in (twin, guarded):
-                        _await(server.port, next(streams[server.pid]))
+                        wait_for(server.port, next(streams[server.pid]))
                         slice_(server, seconds / 2)
                     ratios, costs = [], {twin.pid: list[float](), guarded.pid: list[float]()}
                     for number in range(pairs):
@@ -227,7 +227,7 @@ def measure(framework: str, plan: Plan, jwks_base: str, *, seconds: float, pairs
     return results
 
 
-def _await(port: int, request: bytes) -> None:
+def wait_for(port: int, request: bytes) -> None:
     """Until the server answers."""
     deadline = time.monotonic() + 60
     while True:

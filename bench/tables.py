@@ -264,7 +264,7 @@ class Target:
     at_least: bool = False
 
     def row(self, documents: dict[str, Any]) -> Row | None:
-        if self.part not in documents:
+        if not documents.get(self.part, {}).get("results"):  # nginx may not be there
             return None
         measured = self.find(documents[self.part]["results"])
         met = measured >= self.bound if self.at_least else measured <= self.bound
@@ -380,7 +380,46 @@ TARGETS = (
         lambda found: float(found["last_over_first"]),
         1.1,
     ),
+    Target(
+        "gateway, two workers / one",
+        "gateway",
+        lambda found: float(found["capacity"]["two_over_one"]["median"]),
+        1.8,
+        at_least=True,
+    ),
 )
+
+
+def _gateway(documents: dict[str, Any]) -> list[Table]:
+    found = documents.get("gateway", {}).get("results")
+    if not found:
+        return []
+    latency = [
+        (name, *(f"{figure[what]:.0f}" for what in ("p50", "p99", "added_p50", "added_p99")))
+        for name, figure in sorted(found["latency"].items(), key=lambda one: float(one[1]["p50"]))
+    ]
+    capacity = [
+        (
+            f"{workers} worker{'s' if workers != '1' else ''}",
+            _spread(found["capacity"][workers]["microseconds"], 0),
+            _spread(found["capacity"][workers]["requests_per_second"], 0),
+        )
+        for workers in ("1", "2")
+    ]
+    return [
+        Table(
+            "gateway",
+            "A request through nginx, µs",
+            ("", "half of them within", "99 % within", "added: half", "added: 99 %"),
+            latency,
+        ),
+        Table(
+            "gateway_workers",
+            "The gateway by itself, remembered tokens",
+            ("", "µs of CPU for a request", "requests per second, a core for each worker"),
+            capacity,
+        ),
+    ]
 
 
 def _targets(documents: dict[str, Any]) -> list[Table]:
@@ -389,5 +428,5 @@ def _targets(documents: dict[str, Any]) -> list[Table]:
 
 
 def tables(documents: dict[str, Any]) -> list[Table]:
-    makers = (_targets, _new, _remembered, _bound, _frameworks, _servers, _memory, _start, _growth, _tenants)
+    makers = (_targets, _new, _remembered, _bound, _frameworks, _servers, _memory, _start, _growth, _tenants, _gateway)
     return [table for make in makers for table in make(documents)]

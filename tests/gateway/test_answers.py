@@ -119,6 +119,8 @@ async def test_too_many_claims_are_500_at_warning(caplog):
     assert (answer.status, answer.header("x-token-groups")) == (500, None)
     assert {record.levelname for record in caplog.records if record.name == "tokenguard"} == {"WARNING"}
     assert "more than 4 KiB" in caplog.text
+    again = await ask(app, "GET", "/refusal/GET/any/1", "", [bearer(groups=["g"] * 2_000)])
+    assert again.verdict == answer.verdict
     small = await ask(app, "GET", "/request/GET/any/1", "", [bearer(groups=["g"])])
     assert (small.status, small.header("x-token-groups")) == (200, '["g"]')
 
@@ -189,10 +191,12 @@ async def test_another_spelling_of_the_address_field_is_400():
 async def test_the_audit_has_the_clients_address(caplog):
     caplog.set_level(logging.INFO, logger="tokenguard.audit")
     validator = ISSUER.validator()
-    audit.enable(validator)
+    audit.enable(validator, accepted=True)
     app = Gateway(validator, ROUTES, client_address=ADDRESS)
     await one(app, BAD, address="192.0.2.7")
     await one(app, BAD, address=[])
+    for fields in ((BAD,), (bearer(),), ()):  # asked once more, and recorded before
+        await one(app, *fields, endpoint="refusal")
     records = [record for record in caplog.records if record.name == "tokenguard.audit"]
     assert ["192.0.2.7" in record.getMessage() for record in records] == [True, False]
     assert "/any/1" in records[0].getMessage()

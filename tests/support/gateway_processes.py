@@ -18,6 +18,8 @@ from pathlib import Path
 from real_servers import clean
 
 _LISTENING = re.compile(r"listening on (?:http://\S*:(\d+)|unix:(\S+)), ")
+# What these processes run is measured where the tests are: nothing else covers signals and workers.
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 _PATIENCE = 120  # seconds; any machine may stand still
 
 
@@ -126,7 +128,7 @@ def running(config: str, *options: str, environment=None) -> Iterator[GatewayPro
             process = subprocess.Popen(
                 [sys.executable, "-m", "tokenguard.cli", "gateway", "--config", path, *where, *options],
                 cwd=scratch,
-                env=clean(environment or {}) | {"TMPDIR": scratch},
+                env=clean(environment or {}) | MEASURED | {"TMPDIR": scratch},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -50,7 +50,8 @@ def is_refusal(path: bytes) -> bool:
 
 
 def question_of(scope: Mapping[str, Any], path: bytes) -> Question | None:
-    """The question that a request to our own `path` (as sent, without the query) is; None where it is none.
+    """The question that a request to our own `path` (as sent, without the query) is, for which `is_question` says so;
+    None where its target is no method and path.
 
     Raises `ConfigurationError` for a missing or repeated fact: the proxy's configuration is wrong.
     """
@@ -62,13 +63,11 @@ def question_of(scope: Mapping[str, Any], path: bytes) -> Question | None:
         return Question(scope, method, f"/{rest}".encode("latin-1"), query.decode("latin-1"))
     if path.startswith(_ENVOY):
         return Question(scope, str(scope["method"]), path[len(_ENVOY) - 1 :], query.decode("latin-1"))
-    if path == _AUTH:
-        method, target = (_only(scope, name) for name in AUTH_FIELDS)
-        if _TOKEN.fullmatch(method) is None:
-            raise ConfigurationError("X-Forwarded-Method must be one method: let the proxy set it, once")
-        path, _, query = target.encode("latin-1").partition(b"?")
-        return Question(scope, method, path, query.decode("latin-1"))
-    return None
+    method, target = (_only(scope, name) for name in AUTH_FIELDS)
+    if _TOKEN.fullmatch(method) is None:
+        raise ConfigurationError("X-Forwarded-Method must be one method: let the proxy set it, once")
+    path, _, sent = target.encode("latin-1").partition(b"?")
+    return Question(scope, method, path, sent.decode("latin-1"))
 
 
 def _only(scope: Mapping[str, Any], name: str) -> str:

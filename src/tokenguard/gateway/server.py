@@ -9,6 +9,7 @@ the connection's own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Generator
@@ -24,6 +25,9 @@ __all__ = ["run"]
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _MARGIN: Final = 0.5  # seconds of the time to stop that are kept for closing connections
+_PAUSE: Final = 1.0  # seconds
+
+_log = logging.getLogger("tokenguard")
 
 
 def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, parent: int | None = None) -> None:
@@ -43,7 +47,7 @@ def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, 
         log_config=None,
         timeout_graceful_shutdown=max(graceful_timeout - _MARGIN, _MARGIN),  # type: ignore[arg-type]
     )
-    _Server(config, gateway, parent).run(sockets=[listening])
+    _Server(config, gateway, listening, parent).run(sockets=[])  # it accepts by itself
 
 
 def _protocol() -> Any:
@@ -61,12 +65,18 @@ def _protocol() -> Any:
 
 
 class _Server(uvicorn.Server):
-    """Stops by a signal without dying of it: an orchestrator wants exit code 0."""
+    """Stops by a signal without dying of it, as an orchestrator wants exit code 0; takes one connection at a time.
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, parent: int | None) -> None:
+    Workers share one listening socket, and a proxy keeps its connections: one that took all that wait at once would
+    serve most requests from then on, while another stands idle.
+    """
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, listening: socket.socket, parent: int | None) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._listening = listening
         self._parent = parent
+        self._connecting: set[asyncio.Task[Any]] = set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -79,12 +89,47 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._listening.setblocking(False)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._listening, self._accept, loop)
         if self._parent is not None:
-            asyncio.get_running_loop().add_reader(self._parent, self._orphaned, self._parent)
+            loop.add_reader(self._parent, self._orphaned, loop, self._parent)
 
-    def _orphaned(self, parent: int) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().remove_reader(self._listening)
+        self._listening.close()
+        await super().shutdown(sockets=sockets)
+
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another worker has it, or it has gone
+        except OSError as error:  # no file descriptor is left, say: it would be tried again and again
+            _log.warning("gateway: no connection can be accepted (%s); it waits a second", error.strerror)
+            loop.remove_reader(self._listening)
+            loop.call_later(_PAUSE, self._accept_again, loop)
+            return
+        connection.setblocking(False)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _accept_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.should_exit:
+            loop.add_reader(self._listening, self._accept, loop)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    def _orphaned(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:
         # Nothing is ever written there: it is readable at its end.
-        asyncio.get_running_loop().remove_reader(parent)
+        loop.remove_reader(parent)
         self._stop()
 
     def _stop(self, *_: Any) -> None:

@@ -30,7 +30,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from tokenguard._adapters.guard import TOKEN_KEY, usable
-from tokenguard._oauth.credential import PREFIX, credential_of_either, is_usual_token
+from tokenguard._oauth.credential import PREFIX, credential_of_either
 from tokenguard._oauth.scope import scope_names
 from tokenguard._settings import switch
 from tokenguard.asgi import App, BearerMiddleware, Receive, Scope, Send, lifespan
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenGuardProvider"]
 
 _PREFIX: Final = PREFIX.encode()
+_MOST_KNOWN: Final = 64  # methods of one path; below a mount with parameters there may be any number
 _FOUND: Final = "tokenguard.fastmcp.found"
 
 
@@ -156,6 +157,7 @@ class _InFront:
     def __init__(self, app: App, provider: TokenGuardProvider) -> None:
         self._app = app
         self._provider = provider
+        self._known: dict[tuple[object, ...], _Found] = {}
         caller = cast("Any", _Caller(provider.validator))
         self._open: App = AuthenticationMiddleware(
             cast("Any", AuthContextMiddleware(cast("Any", app))), backend=BearerAuthBackend(caller)
@@ -165,7 +167,12 @@ class _InFront:
         if scope["type"] == "lifespan":
             await lifespan(self._provider.validator, self._app, scope, receive, send)
             return
-        found = scope[_FOUND] = _Found(self._provider, scope)
+        found = self._known.get(_asked(scope))
+        if found is None or found.of != len(scope["app"].routes):
+            found = _Found(self._provider, scope)
+            if found.is_plain and len(self._known) < _MOST_KNOWN:
+                self._known[_asked(scope)] = found
+        scope[_FOUND] = found
         await (self._app if found.is_guarded else self._open)(scope, receive, send)
 
 
@@ -225,11 +232,14 @@ class _Handover:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         [value] = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-        is_usual = value.startswith(_PREFIX) and is_usual_token(value[len(_PREFIX) :])
-        raw = value[len(_PREFIX) :].decode() if is_usual else credential_of_either([value.decode("latin-1")], "")[1]
+        is_usual = value.startswith(_PREFIX)  # and it is known to be good: what follows is the token
+        text = value.decode("latin-1")
+        raw = text[len(PREFIX) :].strip(" \t") if is_usual else credential_of_either([text], "")[1]
         user = AuthenticatedUser(self._converted(scope[TOKEN_KEY], raw))
         found: _Found = scope[_FOUND]
-        scope = {**scope, **found.child_scope, "user": user, "auth": AuthCredentials(user.scopes)}
+        # The middleware's own copy, so it may be changed.
+        scope.update(found.child_scope, user=user, auth=AuthCredentials(user.scopes))
+        scope["path_params"] = dict(scope["path_params"])
         if not is_usual:
             # FastMCP lets no request pass whose credential does not begin with `Bearer `; one under DPoP is good, too.
             rest = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
@@ -240,22 +250,30 @@ class _Handover:
 class _Found:
     """FastMCP's route for a request to the app of `provider`, also by a method that it does not have."""
 
-    __slots__ = ("_asked", "child_scope", "is_guarded", "provider", "route")
+    __slots__ = ("_asked", "child_scope", "is_guarded", "is_plain", "of", "provider", "route")
 
     def __init__(self, provider: TokenGuardProvider, scope: Scope) -> None:
         self.provider = provider
         self._asked = _asked(scope)
         self.route: BaseRoute | None = None
         self.child_scope: Scope = {}
-        for route in scope["app"].routes:
+        routes: list[BaseRoute] = scope["app"].routes
+        self.of = len(routes)
+        is_whole = False
+        for route in routes:
             if isinstance(route, _Entrance):
                 continue
             match, child_scope = route.matches(scope)
-            if match is Match.FULL or (match is Match.PARTIAL and self.route is None):
+            is_whole = match is Match.FULL
+            if is_whole or (match is Match.PARTIAL and self.route is None):
                 self.route, self.child_scope = route, child_scope
-                if match is Match.FULL:
-                    break
+            if is_whole:
+                break
         self.is_guarded = isinstance(getattr(self.route, "app", None), RequireAuthMiddleware)
+        # The same for every request that asks for the same: what nearly all requests ask for.
+        self.is_plain = (
+            self.is_guarded and is_whole and isinstance(self.route, Route) and not self.child_scope["path_params"]
+        )
 
     def is_for(self, scope: Scope) -> bool:
         """Whether this is about `scope` as it is now."""

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 
 from tokenguard import (
     ConfigurationError,
@@ -280,6 +280,37 @@ def test_a_provider_serves_two_applications_each_with_its_own_metadata():
         assert url == f"{METADATA}{path.rstrip('/')}"
         assert asked(app, "GET", url.removeprefix(BASE)).status == 200
         assert asked(app, "POST", path, [bearer(ISSUER.mint())]).body == b"reached"
+
+
+def test_what_is_remembered_of_a_route_is_for_the_same_request_alone():
+    seen = []
+
+    async def recording(scope, receive, send):
+        seen.append((dict(scope["path_params"]), scope["method"]))
+        scope["path_params"]["changed"] = True
+        await plain_asgi(scope, receive, send)
+
+    inner = app_of(provider())
+    [guarded] = [route.app for route in inner.routes if isinstance(route.app, RequireAuthMiddleware)]
+    guarded.app = recording
+    outer = Starlette(routes=[Mount("/of/{tenant}", inner), Mount("/", inner)])
+    good = [bearer(ISSUER.mint())]
+    for path, method in (("/mcp", "POST"), ("/mcp", "POST"), ("/mcp", "GET"), ("/of/a/mcp", "POST")) * 2:
+        before = len(seen)
+        assert asked(outer, method, path, good).status == 200
+        tenant = {"tenant": "a"} if "/of/" in path else {}
+        params, by = seen[before]
+        assert {name: params[name] for name in params if name in {"tenant", "changed"}} == tenant
+        assert (len(seen), by) == (before + 1, method)
+    assert asked(outer, "PUT", "/mcp", good).status == 405
+    assert asked(outer, "POST", "/mcp").status == 401
+
+    async def replacing(_):
+        return JSONResponse("another")
+
+    inner.routes.insert(0, Route("/mcp", replacing, methods=["POST"]))
+    assert asked(outer, "POST", "/mcp").body == JSONResponse("another").body  # open, as FastMCP would have it
+    assert asked(outer, "GET", "/mcp").status == 401
 
 
 def test_a_mounted_application_with_its_metadata_at_the_root():

@@ -245,6 +245,10 @@ lock: | $(BIN)/python ## Write dev.lock, docs.lock and proxies.lock anew from py
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group interop \
 	  $(if $(KEEP),,--upgrade) --custom-compile-command "make lock" -o interop.lock
 
+.PHONY: threats
+threats: $(STAMP) ## Write docs/threats.md from tools/threats.toml; fail where a threat has no test
+	@$(BIN)/python tools/threats.py
+
 RELEASE := .venv-release
 
 $(RELEASE)/.stamp: release.lock | $(BIN)/python

@@ -209,6 +209,7 @@ PERMISSIONS = [
     (api([~Requires("a")]), None),
     (api([Requires(Scope("a") & Role("r"))]), "a"),
     (api([Requires("a")], get_permissions=lambda self: []), None),
+    (api([Requires("a")], check_permissions=lambda self, request: None), None),
     (method_decorator(require("d"), name="get")(api([]).cls).as_view(), "d"),
 ]
 

@@ -30,6 +30,7 @@ from tokenguard.routes.table import ANY_METHOD, Layer, Table, layer_of_guard, la
 
 _DOOR: Final = "django"
 _DRF: Final = "drf"
+_CHOOSING: Final = ("get_permissions", "check_permissions")  # methods of a view class that may leave some out
 # How a regular expression begins, where it is anchored; without the character before a quantifier.
 _LITERAL: Final = re.compile(r"\^(?P<text>[A-Za-z0-9_/-]*?)(?=[A-Za-z0-9_/-]?[?*{+]|[^A-Za-z0-9_/-]|$)")
 
@@ -128,7 +129,7 @@ def _permissions(kind: Any, given: dict[str, Any]) -> Iterator[Layer]:
     ours: Any = sys.modules.get("tokenguard.drf")
     if views is None or ours is None or not issubclass(kind, views.APIView):
         return
-    if kind.get_permissions is not views.APIView.get_permissions:
+    if any(getattr(kind, name) is not getattr(views.APIView, name) for name in _CHOOSING):
         return
     only_ours = _authenticates_by_tokens_alone(kind, given, views, ours)
     for permission in given.get("permission_classes", kind.permission_classes):

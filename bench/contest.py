@@ -140,6 +140,8 @@ def main() -> None:
                 sample(count)
                 cpu = time.process_time_ns() - cpu
                 answer = {"wall": (time.perf_counter_ns() - wall) / count, "cpu": cpu / count}
+            case "workloads":
+                answer = [workload for workload, name in CONTENDERS if name == command["of"]]
             case "leave":
                 samples = {}
                 gc.collect()

@@ -77,6 +77,12 @@ def _servers(plan: Plan, base: str) -> dict[str, Any]:
     }
 
 
+def _adapters(plan: Plan, base: str) -> dict[str, Any]:
+    import adapters
+
+    return adapters.measure(plan, base)
+
+
 def _memory(plan: Plan, base: str) -> dict[str, Any]:
     import memory
 
@@ -113,6 +119,7 @@ PARTS: dict[str, Callable[[Plan, str], dict[str, Any]]] = {
     "remembered": _remembered,
     "bound": _bound,
     "frameworks": _frameworks,
+    "adapters": _adapters,
     "servers": _servers,
     "memory": _memory,
     "start": _start,

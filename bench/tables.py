@@ -116,6 +116,17 @@ def _frameworks(documents: dict[str, Any]) -> list[Table]:
     return [Table("frameworks", "A whole request in process", head, rows)]
 
 
+def _adapters(documents: dict[str, Any]) -> list[Table]:
+    if "adapters" not in documents:
+        return []
+    rows = [
+        (way, f"{found['empty']['microseconds']['median']:.1f}", _spread(found["tokenguard"]["above"]))
+        for way, found in documents["adapters"]["results"].items()
+    ]
+    head = ("a remembered request through", "µs with what does nothing", "µs above it (quartiles)")
+    return [Table("adapters", "What an adapter adds to its framework, in process", head, rows)]
+
+
 def _servers(documents: dict[str, Any]) -> list[Table]:
     if "servers" not in documents:
         return []
@@ -287,6 +298,10 @@ def _async_above(found: Any) -> float:
     return float(known["tokenguard, async"]["above"]["median"] - known["tokenguard"]["above"]["median"])
 
 
+def _most_added(found: Any) -> float:
+    return float(max(way["tokenguard"]["above"]["median"] for way in found.values()))
+
+
 def _flood(found: Any) -> float:
     resident = found["flood_default"]["resident_megabytes"]
     return float(resident[-1] / resident[len(resident) // 2])
@@ -317,6 +332,7 @@ TARGETS = (
         )
         for framework, bound in (("starlette", 5), ("fastapi", 8), ("flask", 6))
     ),
+    Target("any adapter in process, remembered, above an empty one", "adapters", _most_added, 10, " µs"),
     *(
         Target(
             f"{framework} served, {name}: twin / guarded",
@@ -428,5 +444,6 @@ def _targets(documents: dict[str, Any]) -> list[Table]:
 
 
 def tables(documents: dict[str, Any]) -> list[Table]:
-    makers = (_targets, _new, _remembered, _bound, _frameworks, _servers, _memory, _start, _growth, _tenants, _gateway)
+    usual = (_targets, _new, _remembered, _bound, _frameworks, _adapters, _servers, _memory, _start, _growth, _tenants)
+    makers = (*usual, _gateway)
     return [table for make in makers for table in make(documents)]

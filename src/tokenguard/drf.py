@@ -181,4 +181,4 @@ def _admit(conf: Conf, http: HttpRequest, token: AccessToken | None) -> None:
         reason = check.process_view(http, None, (), {})
         if reason:
             raise exceptions.PermissionDenied(f"CSRF Failed: {reason}")
-    admit(conf, http, token)
+    admit(http, token)

@@ -64,6 +64,20 @@ def test_whole_requests_are_answered_200_by_every_guard(bench, plan, framework):
     contest.loop().close()
 
 
+def test_every_adapter_is_measured_beside_what_does_nothing(bench, plan):
+    adapters, interleave, tables = bench("adapters"), bench("interleave"), bench("tables")
+    assert "adapter_django" in adapters.MODULES
+    with interleave.key_server(["RS256"], COUNT) as base:
+        ways = {module: adapters.ways(module, plan, base) for module in adapters.MODULES}
+        assert all(ways.values())
+        assert "django middleware, async" in ways["adapter_django"]
+        found = adapters.measure(plan, base)
+    assert list(found) == [way for names in ways.values() for way in names]
+    targets, table = tables.tables({"adapters": {"results": found}})
+    assert targets.rows[0][2] == "≤ 10 µs"
+    assert [row[0] for row in table.rows] == list(found)
+
+
 def test_memory_questions_have_answers(bench):
     memory = bench("memory")
     assert memory.per_token(50, traced=True)["bytes"] > 0

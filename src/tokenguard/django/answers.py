@@ -22,13 +22,16 @@ from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
 
+PASSED: Final = "_tokenguard_passed"  # on a request: the settings by which the middleware let it pass
+
 _FAILED: Final = 500
 
 
-def admit(conf: Conf, request: HttpRequest, token: AccessToken | None) -> None:
+def admit(request: HttpRequest, token: AccessToken | None) -> None:
     """Leave the token of a request that may pass where the application finds it."""
-    vars(request)["access_token"] = token
-    conf.reader.keep(request, TOKEN_KEY, token)
+    request.__dict__["access_token"] = token
+    place = getattr(request, "scope", None)
+    (request.META if place is None else place)[TOKEN_KEY] = token
 
 
 class _Exempt:
@@ -44,14 +47,16 @@ class _Exempt:
 EXEMPT: Final = _Exempt()
 
 
-def csrf_failure(conf: Conf, request: HttpRequest, view: object) -> HttpResponseBase | None:
-    """What Django answers to a request that needs a CSRF token and has none, where nobody has looked.
+def csrf_failure(request: HttpRequest, view: object) -> HttpResponseBase | None:
+    """What Django answers to a request by a gateway's field that has no CSRF token, where nobody has looked.
 
     django-ninja and Django REST framework exempt all their views: they leave it to what lets a request in.
     """
-    if conf.header is None or getattr(request, "csrf_processing_done", False) or _is_exempt(view):
-        return None
-    if not any(_is_csrf(name) for name in settings.MIDDLEWARE):
+    if (
+        getattr(request, "csrf_processing_done", False)
+        or _is_exempt(view)
+        or not any(map(_is_csrf, settings.MIDDLEWARE))
+    ):
         return None
     check: Any = CsrfViewMiddleware(HttpResponse)  # which is never made
     check.process_request(request)
@@ -95,18 +100,19 @@ def refused(conf: Conf | None, request: Any, error: Exception) -> HttpResponse:
     if conf is None:
         return answer(request, UNGUARDED.note_and_reject(request, error))
     response = answer(request, conf.views.reject(error, request))
-    finish(conf, request, response)
+    if conf.adds_fields:
+        finish(conf, request, response)
     return response
 
 
 def finish(conf: Conf, request: HttpRequest, response: object) -> None:
-    """Add what caches and clients need to know to an answer."""
+    """Add what caches and clients need to know to an answer, where `conf.adds_fields`."""
     if not isinstance(response, HttpResponseBase):
         return  # Django objects to it
     if conf.header is not None:  # caches keep only answers to requests with `Authorization` apart (RFC 9111 3.5)
         patch_vary_headers(response, [conf.header])
         response.headers.setdefault("Cache-Control", "private")
-    elif conf.middleware.gives_nonces:
+    else:
         nonce = conf.middleware.nonce(request)
         if nonce is not None:
             response.headers.setdefault("DPoP-Nonce", nonce)

@@ -39,12 +39,13 @@ class Conf:
     """What `TOKENGUARD` says, ready for use.
 
     `middleware` guards every request but public ones, `views` what is under `require`, `drf` what Django REST framework
-    serves. `header` is the field of a gateway that holds the token, None for `Authorization`.
+    serves. `header` is the field of a gateway that holds the token, None for `Authorization`. `adds_fields`: whether
+    answers of the application get more fields.
 
     Raises `ConfigurationError` for a mapping that is none, an unknown name, a bad value.
     """
 
-    __slots__ = ("_is_validator_ours", "drf", "header", "middleware", "reader", "validator", "views")
+    __slots__ = ("_is_validator_ours", "adds_fields", "drf", "header", "middleware", "reader", "validator", "views")
 
     def __init__(self, given: object) -> None:
         if not isinstance(given, Mapping):
@@ -59,6 +60,7 @@ class Conf:
         self.middleware = self._guard("django", **answers, **_named(given, _OF_THE_MIDDLEWARE))
         self.views = self._guard("django", **answers)
         self.drf = self._guard("drf", **answers)
+        self.adds_fields = self.header is not None or self.middleware.gives_nonces
 
     def _guard(self, name: str, **more: Any) -> Guard[HttpRequest]:
         return Guard(name, self.reader, self.validator, **more)

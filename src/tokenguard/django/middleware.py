@@ -14,9 +14,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
-from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY
-from tokenguard.challenge import Rejection
-from tokenguard.django.answers import admit, answer, finish, refused
+from tokenguard._adapters.guard import TOKEN_KEY
+from tokenguard.django.answers import PASSED, admit, answer, finish, refused
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import TokenGuardError
 from tokenguard.token import AccessToken
@@ -54,30 +53,32 @@ class BearerMiddleware:
         conf = None
         try:
             conf = current()
-            if (served := _served(conf, request)) is not None:
-                return answer(request, served)
             guard = conf.middleware
+            if guard.metadata is not None and (served := guard.serve(request, get_resolver())) is not None:
+                return answer(request, served)
             token = guard.validate(request, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return refused(conf, request, error)
         _admit(conf, request, token)
         response: HttpResponseBase = self._get_response(request)
-        finish(conf, request, response)
+        if conf.adds_fields:
+            finish(conf, request, response)
         return response
 
     async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
         conf = None
         try:
             conf = current()
-            if (served := _served(conf, request)) is not None:
-                return answer(request, served)
             guard = conf.middleware
+            if guard.metadata is not None and (served := guard.serve(request, get_resolver())) is not None:
+                return answer(request, served)
             token = await guard.validate_async(request, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return refused(conf, request, error)
         _admit(conf, request, token)
         response: HttpResponseBase = await self._get_response(request)
-        finish(conf, request, response)
+        if conf.adds_fields:
+            finish(conf, request, response)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
@@ -89,15 +90,10 @@ class BearerMiddleware:
         return refused(conf, request, exception)
 
 
-def _served(conf: Conf, request: HttpRequest) -> Rejection | None:
-    """The answer to a request for the metadata."""
-    guard = conf.middleware
-    return None if guard.metadata is None else guard.serve(request, get_resolver())
-
-
 def _admit(conf: Conf, request: HttpRequest, token: AccessToken | None) -> None:
-    admit(conf, request, token)
-    conf.reader.keep(request, GUARD_KEY, conf.middleware)
+    admit(request, token)
+    state = request.__dict__
+    state[PASSED] = conf
     # A browser sends `Authorization: Bearer` only if a script says so; a gateway's field comes with a cookie.
     if token is not None and conf.header is None:
-        vars(request)["_dont_enforce_csrf_checks"] = True
+        state["_dont_enforce_csrf_checks"] = True

@@ -15,8 +15,8 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.views import View
 
-from tokenguard._adapters.guard import GUARD_KEY, mark
-from tokenguard.django.answers import EXEMPT, admit, csrf_failure, finish, refused
+from tokenguard._adapters.guard import mark
+from tokenguard.django.answers import EXEMPT, PASSED, admit, csrf_failure, finish, refused
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required, Requirement, all_of
@@ -66,15 +66,16 @@ def _guarded_sync(view: Callable[..., Any], needed: Requirement) -> Callable[...
             token = conf.views.validate(request, needed)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return refused(conf, request, error)
-        if (failure := csrf_failure(conf, request, view)) is not None:
+        if conf.header is not None and (failure := csrf_failure(request, view)) is not None:
             return failure
-        _admit(conf, given, request, token)
+        _admit(given, request, token)
         response: Any
         try:
             response = view(*args, **kwargs)
         except TokenGuardError as error:
             response = _raised(conf, given, request, token, error)
-        finish(conf, request, response)
+        if conf.adds_fields:
+            finish(conf, request, response)
         return response
 
     return guarded
@@ -91,9 +92,9 @@ def _guarded_async(view: Callable[..., Any], needed: Requirement) -> Callable[..
             token = await conf.views.validate_async(request, needed)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return refused(conf, request, error)
-        if (failure := csrf_failure(conf, request, view)) is not None:
+        if conf.header is not None and (failure := csrf_failure(request, view)) is not None:
             return failure
-        _admit(conf, given, request, token)
+        _admit(given, request, token)
         response: Any
         try:
             response = view(*args, **kwargs)
@@ -101,7 +102,8 @@ def _guarded_async(view: Callable[..., Any], needed: Requirement) -> Callable[..
                 response = await response
         except TokenGuardError as error:
             response = _raised(conf, given, request, token, error)
-        finish(conf, request, response)
+        if conf.adds_fields:
+            finish(conf, request, response)
         return response
 
     return guarded
@@ -120,6 +122,8 @@ def _is_async(view: Any) -> bool:
 
 def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The request of a view, a method's as well; Django REST framework has a class of its own for it."""
+    if args and isinstance(args[0], HttpRequest):  # nearly always
+        return args[0]
     for argument in (*args, *kwargs.values()):
         if isinstance(argument, HttpRequest) or isinstance(getattr(argument, "_request", None), HttpRequest):
             return argument
@@ -130,8 +134,8 @@ def _http(given: Any) -> HttpRequest:
     return given if isinstance(given, HttpRequest) else cast("HttpRequest", given._request)  # noqa: SLF001
 
 
-def _admit(conf: Conf, given: Any, request: HttpRequest, token: AccessToken | None) -> None:
-    admit(conf, request, token)
+def _admit(given: Any, request: HttpRequest, token: AccessToken | None) -> None:
+    admit(request, token)
     if given is not request:
         given.access_token = token
 
@@ -140,7 +144,7 @@ def _raised(
     conf: Conf, given: Any, request: HttpRequest, token: AccessToken | None, error: TokenGuardError
 ) -> HttpResponse:
     """The answer to an error of ours out of a view, where nothing behind this function answers it."""
-    if given is not request or conf.reader.kept(request, GUARD_KEY) is conf.middleware:
+    if given is not request or request.__dict__.get(PASSED) is conf:
         raise error
     conf.views.note(request, token, error)
     return refused(conf, request, error)

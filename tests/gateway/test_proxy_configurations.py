@@ -154,6 +154,12 @@ def test_a_file_that_is_none(config, tmp_path):
     assert printed("nginx", config).code == 2
 
 
+def test_the_file_of_the_environment(config):
+    places = ("--listen", "127.0.0.1:1", "--gateway", "127.0.0.1:2", "--upstream", "127.0.0.1:3")
+    environment = {"TOKENGUARD_GATEWAY_CONFIG": str(config)}
+    assert run("gateway", "config", "nginx", *places, environment=environment).out.endswith("}\n")
+
+
 def test_an_unknown_proxy(config):
     assert printed("apache", config).code == 2
 
@@ -174,6 +180,8 @@ def test_no_path_of_metadata_becomes_a_directive(path):
 def test_a_realm_is_no_directive():
     text = PROXIES["nginx"](plan(realm="it's $uri; }"))["nginx.conf"]
     assert "default 'Bearer realm=\"it\\'s $uri; }\", error=" in text  # in a geo block nothing is a variable
+    lua = PROXIES["haproxy"](plan(realm="]] os.exit()"))["tokenguard.lua"]
+    assert r'"WWW-Authenticate", "Bearer realm=\"]] os.exit()\", error=' in lua
 
 
 @pytest.mark.parametrize("proxy", PROXIES)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokenguard.cli import wording
-from tokenguard.cli.gateway import loaded
+from tokenguard.cli.gateway import ConfigOption, loaded
 from tokenguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class Proxy(StrEnum):
 def config(
     *,
     proxy: Annotated[Proxy, typer.Argument(help="Whose configuration.")],
-    config: Annotated[Path, typer.Option("--config", help="The gateway's TOML file, for the claim fields.")],
     gateway: Annotated[str, typer.Option("--gateway", help="HOST:PORT where tokenguard gateway answers.")],
     upstream: Annotated[str, typer.Option("--upstream", help="HOST:PORT of the API.")],
     listen: Annotated[str, typer.Option("--listen", help="HOST:PORT where the proxy takes requests.")],
+    config: ConfigOption = None,
     into: Annotated[
         Path | None, typer.Option("--into", help="A directory to write the files into, instead of printing them.")
     ] = None,
@@ -69,7 +69,7 @@ def config(
             sys.stdout.write(f"{path}\n")
 
 
-def _plan(file: Path, gateway: str, upstream: str, listen: str, directory: Path | None) -> Plan:
+def _plan(file: Path | None, gateway: str, upstream: str, listen: str, directory: Path | None) -> Plan:
     _, asked = loaded(file)
     from tokenguard.gateway.proxies import Address, Plan
 

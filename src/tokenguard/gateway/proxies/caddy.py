@@ -37,9 +37,10 @@ _TEXT: Final = """
 http://:<<port>> {
 	bind <<host>>
 
-	# In a route block, in this order: what a client says of itself goes first, then the gateway is asked.
 	@websocket header_regexp Upgrade (?i)^websocket$
 	@other_protocol not header_regexp Upgrade (?i)^websocket$
+
+	# In a route block, in this order: what a client says of itself goes first, then the gateway is asked.
 	route {
 		# Websockets and nothing else: an API that takes h2c would have a tunnel in which nobody is asked.
 		request_header @other_protocol -Upgrade

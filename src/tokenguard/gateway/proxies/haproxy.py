@@ -7,6 +7,7 @@ HAProxy goes on after an action that failed. So the action says yes by a variabl
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from tokenguard.gateway.proxies.plan import Plan, fill, quoted
@@ -78,8 +79,8 @@ end
 core.register_action("tokenguard", { "http-req" }, function(txn)
   local target = txn.f:pathq()
   if not target or target:sub(1, 1) ~= "/" then
-    local reply = txn:reply{ status = 400, reason = "Bad Request", body = [[<<bad_request>>]] }
-    reply:add_header("WWW-Authenticate", [[<<challenge>>]])
+    local reply = txn:reply{ status = 400, reason = "Bad Request", body = <<bad_request>> }
+    reply:add_header("WWW-Authenticate", <<challenge>>)
     reply:add_header("Content-Type", "application/problem+json")
     reply:add_header("Cache-Control", "no-store")
     return txn:done(reply)
@@ -118,8 +119,9 @@ def files(plan: Plan) -> dict[str, str]:
         gateway=plan.gateway,
         claims=quoted(plan.claims),
         client_address=address,
-        bad_request=plan.bad_request.body.decode(),
-        challenge=dict(plan.bad_request.headers)["WWW-Authenticate"],
+        # What JSON escapes in ASCII without control characters, Lua escapes alike.
+        bad_request=json.dumps(plan.bad_request.body.decode()),
+        challenge=json.dumps(dict(plan.bad_request.headers)["WWW-Authenticate"]),
     )
     text = fill(
         _TEXT,

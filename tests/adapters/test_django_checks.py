@@ -102,6 +102,9 @@ def view_of(*permissions):
         authentication_classes = (BearerAuthentication,)
         permission_classes = permissions
 
+        def get(self, request):
+            return Response()
+
     return Orders.as_view()
 
 
@@ -169,6 +172,20 @@ def test_w001_routes_that_nothing_guards(monkeypatch):
     monkeypatch.setattr(routes, "audit", lambda app: rows[:1])
     assert found(deploy=True) == []
     assert found() == []
+
+
+def test_w001_reads_the_routes_of_the_project():
+    inner = [path("open", view), path("guarded", require("a")(view)), path("rest", view_of(Requires("a")))]
+    patterns = (path("health", view), path("api/", include(inner)), path("any", view_of(AllowAny)))
+    [(name, text)] = found(deploy=True, ROOT_URLCONF=patterns)
+    assert name == "W001"
+    assert text == "Routes that nothing guards: /health, /api/open, /any"
+    behind = {"MIDDLEWARE": [MIDDLEWARE], "ROOT_URLCONF": patterns}
+    assert found(deploy=True, **behind) == []
+    public = {**GIVEN, "PUBLIC": ["/health"]}
+    assert found(deploy=True, TOKENGUARD=public, **behind) == [("W001", "Routes that nothing guards: /health")]
+    optional = found(deploy=True, TOKENGUARD={**GIVEN, "OPTIONAL": True}, **behind)
+    assert optional == [("W001", text)]
 
 
 def test_w001_what_cannot_be_known_is_said(monkeypatch):

@@ -12,6 +12,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from tokenguard._issuer.token_times import due_after, pause, usable_for
 
@@ -49,22 +50,39 @@ def peak(requests: Counter[int], begin: float, end: float) -> int:
     return max((count for second, count in requests.items() if begin <= second < end), default=0)
 
 
+_BIN = 10  # seconds that one point of the plot stands for
+
+
+def measure(processes: int) -> dict[str, Any]:
+    """With jitter and without: the peaks, and the most requests in any second of each ten, for the plot."""
+    found: dict[str, Any] = {"processes": processes, "outage": OUTAGE, "bin": _BIN}
+    for name, jitter in (("with jitter", random.Random(2).random), ("without", lambda: 0.5)):
+        calm, _ = simulate(processes, jitter, None)
+        away, without = simulate(processes, jitter, OUTAGE)
+        after = OUTAGE[1]
+        found[name] = {
+            "peaks": {
+                "first renewals: most requests in a second": peak(calm, 2, 5_000),
+                "server away for 10 min: most requests in a second": peak(away, *OUTAGE),
+                "server back: most requests in a second of the first minutes": peak(away, after, after + 300),
+                "processes without a token meanwhile": without,
+            },
+            "calm": _binned(calm),
+            "outage": _binned(away),
+        }
+    return found
+
+
+def _binned(requests: Counter[int]) -> list[int]:
+    return [peak(requests, begin, begin + _BIN) for begin in range(0, int(HORIZON), _BIN)]
+
+
 def main(processes: int) -> None:
+    found = measure(processes)
     print(f"| {processes:,} processes, tokens of an hour | with jitter | without |")
     print("|---|---|---|")
-    rows: dict[str, list[str]] = {}
-    for jitter in (random.Random(2).random, lambda: 0.5):
-        calm, _ = simulate(processes, jitter, None)
-        rows.setdefault("first renewals: most requests in a second", []).append(f"{peak(calm, 2, 5_000):,}")
-        away, without = simulate(processes, jitter, OUTAGE)
-        rows.setdefault("server away for 10 min: most requests in a second", []).append(f"{peak(away, *OUTAGE):,}")
-        after = OUTAGE[1]
-        rows.setdefault("server back: most requests in a second of the first minutes", []).append(
-            f"{peak(away, after, after + 300):,}"
-        )
-        rows.setdefault("processes without a token meanwhile", []).append(f"{without:,}")
-    for name, values in rows.items():
-        print(f"| {name} | {' | '.join(values)} |")
+    for name, value in found["with jitter"]["peaks"].items():
+        print(f"| {name} | {value:,} | {found['without']['peaks'][name]:,} |")
 
 
 if __name__ == "__main__":

@@ -129,11 +129,31 @@ def _memory(found: dict[str, Any]) -> None:
     _save("memory")
 
 
+def _fleet(found: dict[str, Any]) -> None:
+    _, rows = plt.subplots(2, 1, figsize=(9.5, 5.0), sharex=True)
+    minutes = [index * found["bin"] / 60 for index in range(len(found["without"]["calm"]))]
+    for axes, case, title in zip(
+        rows, ("calm", "outage"), ("renewals", "the server is away for 10 minutes (grey)"), strict=True
+    ):
+        for name, colour in (("without", _PEER), ("with jitter", _OURS)):
+            axes.plot(minutes, found[name][case], color=colour, label=name, linewidth=1.0)
+        axes.set_yscale("symlog", linthresh=10)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("token requests a second")
+        axes.set_title(f"{found['processes']:,} processes with tokens of an hour: {title}")
+        axes.legend(fontsize=7, frameon=False)
+    begin, end = (second / 60 for second in found["outage"])
+    rows[1].axvspan(begin, end, color=_BASE, alpha=0.15)
+    rows[1].set_xlabel("minutes since the start, which all of them made in one second")
+    _save("fleet")
+
+
 _DRAWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "new": _new,
     "frameworks": _frameworks,
     "memory": _memory,
     "growth": _growth,
+    "fleet": _fleet,
 }
 
 

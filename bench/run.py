@@ -4,7 +4,7 @@ Prints the tables and writes a JSON document for each part: a full run into benc
 docs/performance.md is drawn; a quick one into bench/.cache/quick. See docs/decisions/0020-interleaved-measuring.md.
 
 BENCH_SOURCE=/some/tree/src measures another copy of tokenguard; BENCH_AGAINST=/some/tree/src measures that one beside
-this one, for the parts new, remembered and frameworks: before and after a change, in one run.
+this one, for the parts new, remembered, bound, calling and frameworks: before and after a change, in one run.
 """
 
 from __future__ import annotations
@@ -58,6 +58,23 @@ def _remembered(plan: Plan, base: str) -> dict[str, Any]:
 def _bound(plan: Plan, base: str) -> dict[str, Any]:
     teams = [("main", ("bound",)), *_against("bound")]
     return {"bound": summary(contest("bound", teams, plan, base), "bare verify()")}
+
+
+def _calling(plan: Plan, base: str) -> dict[str, Any]:
+    import calling
+
+    teams = [("main", ("calling",)), *_against("calling")]
+    return {
+        "calling": summary(contest("calling", teams, plan, base), "a look-up and both clocks"),
+        "sending": summary(contest("sending", teams, plan, base), "httpx"),
+        "herd": calling.herd(200),
+    }
+
+
+def _fleet(plan: Plan, base: str) -> dict[str, Any]:
+    import fleet
+
+    return fleet.measure(1_000 if plan.quick else 10_000)
 
 
 def _frameworks(plan: Plan, base: str) -> dict[str, Any]:
@@ -118,6 +135,8 @@ PARTS: dict[str, Callable[[Plan, str], dict[str, Any]]] = {
     "new": _new,
     "remembered": _remembered,
     "bound": _bound,
+    "calling": _calling,
+    "fleet": _fleet,
     "frameworks": _frameworks,
     "adapters": _adapters,
     "servers": _servers,

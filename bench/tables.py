@@ -104,6 +104,42 @@ def _bound(documents: dict[str, Any]) -> list[Table]:
     return [Table("bound", title, ("a bound token again", "µs", "ratio"), rows)]
 
 
+def _calling(documents: dict[str, Any]) -> list[Table]:
+    if "calling" not in documents:
+        return []
+    found = documents["calling"]["results"]
+    there = [
+        (name, f"{one['microseconds']['median']:.2f}", f"{one['ratio']['median']:.2f}")
+        for name, one in found["calling"].items()
+    ]
+    sent = [
+        (name, f"{one['microseconds']['median']:.1f}", _spread(one["above"])) for name, one in found["sending"].items()
+    ]
+    herd = [
+        (f"{one['callers']} {kind}, cold, at once", str(one["requests"]), f"{one['slowest_milliseconds']:.0f}")
+        for kind, one in found["herd"].items()
+    ]
+    return [
+        Table(
+            "calling", "A token that is there (ratio to a look-up and both clocks)", ("a token", "µs", "ratio"), there
+        ),
+        Table("sending", "A request in process", ("a request", "µs", "µs above httpx (quartiles)"), sent),
+        Table("herd", "A herd", ("callers of one source", "token requests", "slowest caller, ms"), herd),
+    ]
+
+
+def _fleet(documents: dict[str, Any]) -> list[Table]:
+    if "fleet" not in documents:
+        return []
+    found = documents["fleet"]["results"]
+    rows = [
+        (name, f"{value:,}", f"{found['without']['peaks'][name]:,}")
+        for name, value in found["with jitter"]["peaks"].items()
+    ]
+    title = f"{found['processes']:,} processes, tokens of an hour"
+    return [Table("fleet", title, (title, "with jitter", "without"), rows)]
+
+
 def _frameworks(documents: dict[str, Any]) -> list[Table]:
     if "frameworks" not in documents:
         return []
@@ -302,6 +338,31 @@ def _most_added(found: Any) -> float:
     return float(max(way["tokenguard"]["above"]["median"] for way in found.values()))
 
 
+def _unbound_beside(found: Any) -> float:
+    both = found["bound"]
+    beside, without = both["tokenguard, an unbound token beside"], both["tokenguard, without dpop"]
+    return float(beside["microseconds"]["median"] / without["microseconds"]["median"])
+
+
+def _micro(*path: str) -> Callable[[Any], float]:
+    return lambda found: float(_at(found, path)["microseconds"]["median"])
+
+
+def _keys_growth(found: Any) -> float:
+    of = found["calling"]
+    return float(
+        of["token(scope=...), 1,000 keys"]["ratio"]["median"] / of["token(scope=...), 1 key"]["ratio"]["median"]
+    )
+
+
+def _auth_above(found: Any) -> float:
+    return float(found["sending"]["httpx, AccessTokenAuth"]["above"]["median"])
+
+
+def _herd(found: Any) -> float:
+    return float(max(one["requests"] for one in found["herd"].values()))
+
+
 def _flood(found: Any) -> float:
     resident = found["flood_default"]["resident_megabytes"]
     return float(resident[-1] / resident[len(resident) // 2])
@@ -314,6 +375,13 @@ TARGETS = (
     ),
     Target("remembered / one SHA-256", "remembered", _ratio("remembered", "tokenguard"), 2.5),
     Target("remembered, with a scope / one SHA-256", "remembered", _ratio("remembered", "tokenguard, with a scope"), 3),
+    Target("remembered and bound / one bare ES256 verification", "bound", _ratio("bound", "tokenguard"), 1.6),
+    Target("an unbound token through dpop= / without", "bound", _unbound_beside, 1.02, digits=3),
+    Target("token()", "calling", _micro("calling", "token()"), 0.6, " µs"),
+    Target("token_async()", "calling", _micro("calling", "token_async()"), 0.9, " µs"),
+    Target("token() of 1,000 keys / of 1", "calling", _keys_growth, 1.1),
+    Target("AccessTokenAuth, above httpx without", "calling", _auth_above, 15, " µs"),
+    Target("200 cold threads or tasks: token requests", "calling", _herd, 1, digits=0),
     Target("validate_async above validate", "remembered", _async_above, 1, " µs"),
     Target(
         "8 threads, throughput / 1 thread",
@@ -445,5 +513,5 @@ def _targets(documents: dict[str, Any]) -> list[Table]:
 
 def tables(documents: dict[str, Any]) -> list[Table]:
     usual = (_targets, _new, _remembered, _bound, _frameworks, _adapters, _servers, _memory, _start, _growth, _tenants)
-    makers = (*usual, _gateway)
+    makers = (*usual, _gateway, _calling, _fleet)
     return [table for make in makers for table in make(documents)]

@@ -53,6 +53,30 @@ def test_a_bound_token_is_measured_beside_its_bare_verification(bench, plan):
     assert found["tokenguard"]["microseconds"]["median"] > found["tokenguard, without dpop"]["microseconds"]["median"]
 
 
+def test_the_calling_side_is_measured_and_a_herd_makes_one_request(bench, plan):
+    interleave, calling, tables = bench("interleave"), bench("calling"), bench("tables")
+    with interleave.key_server(["RS256"], COUNT) as base:
+        found = {
+            name: interleave.summary(interleave.contest(name, [("main", ["calling"])], plan, base), yardstick)
+            for name, yardstick in (("calling", "a look-up and both clocks"), ("sending", "httpx"))
+        }
+    found["herd"] = calling.herd(8)
+    assert {one["requests"] for one in found["herd"].values()} == {1}
+    targets, there, sent, herd = tables.tables({"calling": {"results": found}})
+    assert "token(scope=...), 1,000 keys" in [row[0] for row in there.rows]
+    assert "httpx, AccessTokenAuth" in [row[0] for row in sent.rows]
+    assert len(herd.rows) == 2
+    assert targets.rows[-1] == ("200 cold threads or tasks: token requests", "1", "≤ 1", "yes")
+
+
+def test_a_fleet_is_simulated_for_the_plot(bench):
+    found = bench("fleet").measure(50)
+    assert len(found["without"]["calm"]) == len(found["with jitter"]["outage"]) == 1_080
+    assert max(found["without"]["calm"]) == 50 > max(found["with jitter"]["calm"][1:])
+    [table] = bench("tables").tables({"fleet": {"results": found}})
+    assert len(table.rows) == 4
+
+
 @pytest.mark.parametrize("framework", ["starlette", "fastapi", "flask"])
 def test_whole_requests_are_answered_200_by_every_guard(bench, plan, framework):
     contest, frameworks = bench("contest"), bench("contenders.frameworks")

@@ -19,6 +19,7 @@ from tokenguard.httpx import AccessTokenAuth
 
 _API = "https://payments.example.com"
 MOST_KEYS = 1_000  # the default cache_size
+FEW, FEW_OF_MOST = "token(scope=...), 10 keys", f"token(scope=...), 10 of {MOST_KEYS:,} keys"
 
 
 class Endpoint(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -106,13 +107,13 @@ def _token_async(_: Setup) -> Sample:
     return lambda count: running.run_until_complete(many(count))
 
 
-def _of_keys(keys: int, _: Setup) -> Sample:
-    """A scope from a list at each call: so many keys are remembered, and `cache_size` of them at most."""
+def _of_keys(keys: int, asked: int, _: Setup) -> Sample:
+    """So many scopes are remembered, `cache_size` of them at most; so many of them are asked for in turns."""
     tokens = source()
     scopes = [f"orders:{number}" for number in range(keys)]
     for scope in scopes:
         tokens.token(scope=scope)
-    take, token = going_round(scopes), tokens.token
+    take, token = going_round(scopes[-asked:]), tokens.token
 
     def sample(count: int) -> None:
         for scope in take(count):
@@ -121,8 +122,9 @@ def _of_keys(keys: int, _: Setup) -> Sample:
     return sample
 
 
-for _keys in (1, 10, 100, MOST_KEYS):
-    contender("calling", f"token(scope=...), {_keys:,} key{'s' if _keys > 1 else ''}")(partial(_of_keys, _keys))
+contender("calling", FEW)(partial(_of_keys, 10, 10))
+contender("calling", FEW_OF_MOST)(partial(_of_keys, MOST_KEYS, 10))
+contender("calling", f"token(scope=...), any of {MOST_KEYS:,} keys")(partial(_of_keys, MOST_KEYS, MOST_KEYS))
 
 
 # -- with a request ----------------------------------------------------------------------------------------------------

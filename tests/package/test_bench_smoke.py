@@ -63,7 +63,7 @@ def test_the_calling_side_is_measured_and_a_herd_makes_one_request(bench, plan):
     found["herd"] = calling.herd(8)
     assert {one["requests"] for one in found["herd"].values()} == {1}
     targets, there, sent, herd = tables.tables({"calling": {"results": found}})
-    assert "token(scope=...), 1,000 keys" in [row[0] for row in there.rows]
+    assert "token(scope=...), 10 of 1,000 keys" in [row[0] for row in there.rows]
     assert "httpx, AccessTokenAuth" in [row[0] for row in sent.rows]
     assert len(herd.rows) == 2
     assert targets.rows[-1] == ("200 cold threads or tasks: token requests", "1", "≤ 1", "yes")

@@ -158,14 +158,29 @@ _DRAWN: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def _machine(documents: dict[str, Any]) -> str:
-    one = next(iter(documents.values()))["machine"]
-    quick = any(document["plan"]["launches"] < 2 for document in documents.values())
-    packages = ", ".join(f"{name} {number}" for name, number in one["packages"].items())
-    processor = one["processor"] or "an unnamed processor"
-    return (
-        f"{one['implementation']} {one['python']}, {one['cores']} cores of {processor}, {one['openssl']}; {packages}."
-        + (" These figures are from a quick run, and rough." if quick else "")
-    )
+    """What was measured on which machine, and what on a busy one."""
+    parts: dict[str, list[str]] = {}
+    for name, document in documents.items():
+        one = document["machine"]
+        packages = ", ".join(f"{package} {number}" for package, number in one["packages"].items())
+        processor = one["processor"] or "an unnamed processor"
+        system = f"{one['implementation']} {one['python']}, {one['cores']} cores of {processor}, {one['openssl']}"
+        text = f"{system}; {packages}."
+        parts.setdefault(text, []).append(name)
+    usual, *others = sorted(parts, key=lambda text: -len(parts[text]))
+    lines = [usual, *(f"For {', '.join(parts[text])}: {text}" for text in others)]
+    simulated = {"fleet"}  # takes no time of its own
+    busy = {
+        name: document["load_before"]
+        for name, document in documents.items()
+        if name not in simulated and document["load_before"] > 2 * document["machine"]["cores"]
+    }
+    if busy:
+        loads = ", ".join(f"{name} (load {load:.0f})" for name, load in busy.items())
+        lines.append(f"On a busy machine: {loads}. Their microseconds are above those of a quiet one.")
+    if any(document["plan"]["launches"] < 2 for document in documents.values()):
+        lines.append("Some of these figures are from a quick run, and rough.")
+    return "\n\n".join(lines)
 
 
 def main(results: Path) -> None:

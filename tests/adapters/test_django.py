@@ -773,6 +773,19 @@ def test_a_validator_that_cannot_be_closed_is_left():
         assert isinstance(django_conf.current().validator, Unclosable)
 
 
+def test_settings_change_while_their_connections_are_open_in_a_loop():
+    async def twice(issuer):
+        given = {"ISSUER": issuer.url, "AUDIENCE": issuer.audience, "ALLOW_INSECURE_HTTP": True}
+        for _ in range(2):
+            with override_settings(TOKENGUARD=given, MIDDLEWARE=[MIDDLEWARE], ROOT_URLCONF=(path("", shown),)):
+                headers = {"Authorization": f"Bearer {issuer.mint()}"}
+                assert (await AsyncClient().get("/", headers=headers)).content == b"client"
+
+    issuer = FakeIssuer()
+    with issuer.serve():
+        asyncio.run(twice(issuer))
+
+
 def test_first_requests_at_once_make_one_validator():
     """It remembers which proofs were used: two would take one twice."""
     made, barrier = [], threading.Barrier(4)

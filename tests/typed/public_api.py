@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, assert_type
 
 import flask as flask_library
+from django.http import HttpRequest, HttpResponse
 from fastmcp import FastMCP
 from fastmcp.server.auth import AccessToken as FastMcpAccessToken
 from mcp.server.auth.provider import AccessToken as McpAccessToken
@@ -13,7 +14,7 @@ from mcp.server.auth.provider import TokenVerifier as McpTokenVerifier
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from tokenguard import AccessToken, Issuer, TokenValidator, flask, starlette
+from tokenguard import AccessToken, Issuer, TokenValidator, django, flask, starlette
 from tokenguard.client import IssuedToken, TokenSource
 from tokenguard.errors import RejectedError, UnavailableError
 from tokenguard.fastapi import BearerToken
@@ -75,6 +76,14 @@ async def on_starlette(request: Request) -> PlainTextResponse:
 @starlette.require(Role("admin"))
 def in_a_thread(_request: Request, _number: int = 0) -> Response:
     return PlainTextResponse("")
+
+
+@django.require("orders:read", Role("admin"))
+def on_django(request: HttpRequest, number: int) -> HttpResponse:
+    return HttpResponse(str(number))
+
+
+assert_type(on_django(HttpRequest(), 1), HttpResponse)
 
 
 @flask.require_scope("orders:read", optional=True)

@@ -1,0 +1,139 @@
+"""What real processes reach rarely: no descriptor left, workers that end at once or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from tokenguard import ConfigurationError
+from tokenguard.gateway import Gateway, server, workers
+from tokenguard.gateway.listening import listen_at, listen_on
+from tokenguard.testing import FakeIssuer
+
+
+def program(folder, text):
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+@pytest.fixture
+def slot(tmp_path):
+    with_socket = listen_on("127.0.0.1:0")
+    yield workers._Slot(b"content", with_socket.socket, 1, str(tmp_path))
+    with_socket.close()
+
+
+def test_a_worker_that_ends_at_once_is_tried_again_after_growing_pauses(slot, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("sys.executable", program(tmp_path, "exit 3"))
+    pauses = []
+    for _ in range(8):
+        slot._due = 0.0  # as if the pause were over
+        slot.keep()
+        slot._process.wait(60)
+        pauses.append(slot.keep())
+    assert [round(one, 1) for one in pauses] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert "ended by code 3" in caplog.text
+    assert not slot.is_running
+    slot.terminate()  # nothing runs
+    slot.kill()
+
+
+def test_a_worker_that_served_is_replaced_at_once(slot, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.executable", program(tmp_path, "cat >/dev/null"))
+    slot.keep()
+    slot._started -= 3_600
+    slot._process.kill()
+    slot._process.wait(60)
+    slot.keep()
+    assert slot.is_running
+    slot.kill()
+    assert not slot.is_running
+
+
+def test_a_worker_that_does_not_end_in_time_is_killed(slot, monkeypatch, tmp_path, caplog):
+    ready = tmp_path / "ready"
+    monkeypatch.setattr("sys.executable", program(tmp_path, f"trap '' TERM; touch {ready}; exec sleep 600 </dev/null"))
+    slot.keep()
+    while not ready.exists():
+        time.sleep(0.01)
+    with workers._woken() as woken:
+        workers._stop([slot], woken, 0.1)
+    assert "did not end in time" in caplog.text
+    assert not slot.is_running
+
+
+class NoDescriptor:
+    """A listening socket of a process that has as many open files as it may."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def accept(self):
+        raise self._error
+
+    def fileno(self):
+        return 0
+
+
+class Loop:
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *given: self.calls.append((name, *given))
+
+
+def made(listening):
+    gateway = Gateway(FakeIssuer().validator(), [{"path": "/", "scope": []}])
+    return server._Server(server.uvicorn.Config(gateway), gateway, listening, None)
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError(), ConnectionAbortedError()])
+def test_a_connection_that_another_worker_has_is_nothing(error):
+    loop = Loop()
+    made(NoDescriptor(error))._accept(loop)
+    assert loop.calls == []
+
+
+def test_accepting_waits_where_no_descriptor_is_left(caplog):
+    loop, listening = Loop(), NoDescriptor(OSError(24, "Too many open files"))
+    serving = made(listening)
+    serving._accept(loop)
+    assert [one[0] for one in loop.calls] == ["remove_reader", "call_later"]
+    assert "Too many open files" in caplog.text
+    serving._accept_again(loop)
+    assert loop.calls[-1][0] == "add_reader"
+    serving._stop()
+    serving._accept_again(loop)
+    assert [one[0] for one in loop.calls] == ["remove_reader", "call_later", "add_reader"]
+    assert not serving.force_exit
+    serving._stop()
+    assert serving.force_exit
+    assert not asyncio.run(serving._gateway._readiness.is_ready())
+
+
+def test_without_httptools_the_other_parser_serves(monkeypatch):
+    monkeypatch.setattr(server, "find_spec", lambda name: None)
+    assert server._protocol() == "h11"
+
+
+def test_where_it_listens_is_logged(caplog, tmp_path):
+    caplog.set_level(logging.INFO, logger="tokenguard")
+    for address, text in (("0.0.0.0:0", "every network"), ("[::1]:0", "http://[::1]:"), ("localhost:0", "1 worker")):
+        caplog.clear()
+        listening = listen_on(address)
+        listening.log(1)
+        listening.close()
+        assert text in caplog.text
+    unix = listen_at(tmp_path / "socket")
+    unix.log(2)
+    assert f"unix:{tmp_path}/socket, 2 workers" in caplog.text
+    with pytest.raises(ConfigurationError, match="--uds"):
+        listen_at(tmp_path / "socket")
+    (tmp_path / "socket").unlink()
+    unix.close()  # somebody removed its path

@@ -47,6 +47,7 @@ FACADES = (
     "flask",
     "grpc",
     "aiohttp",
+    "litestar",
     "httpx",
     "requests",
 )

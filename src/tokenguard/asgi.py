@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenguard._adapters import lifetime
 from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, usable
-from tokenguard._adapters.request import SubprotocolReader, asgi_reader, kept_apart, takes_denials
+from tokenguard._adapters.request import AsgiReader, SubprotocolReader, asgi_reader, kept_apart, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required
@@ -79,7 +79,7 @@ class BearerMiddleware:
     ) -> None:
         self.app = app
         self._validator = usable(validator)
-        reader = asgi_reader(header)
+        reader = self._reader(header)
         self._offers = None if subprotocol is None else SubprotocolReader(reader, subprotocol)
         self._guard = Guard(
             self._name,
@@ -99,6 +99,9 @@ class BearerMiddleware:
             self._around = partial(_kept_apart, header)
         elif self._guard.dpop is not None:
             self._around = partial(_with_nonce, self._guard)
+
+    def _reader(self, header: str | None) -> AsgiReader:
+        return asgi_reader(header)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""

@@ -26,6 +26,7 @@ SERVICES = {
     "django_app": (UVICORN, ("django_app:app", "--app-dir", str(EXAMPLES))),
     "drf_app": (GUNICORN, ("drf_app:app", "--chdir", str(EXAMPLES))),
     "ninja_app": (UVICORN, ("ninja_app:app", "--app-dir", str(EXAMPLES))),
+    "litestar_app": (UVICORN, ("litestar_app:app", "--app-dir", str(EXAMPLES))),
     "aiohttp_app": (
         GUNICORN,
         ("aiohttp_app:app", "--worker-class", "aiohttp.GunicornWebWorker", "--chdir", str(EXAMPLES)),

@@ -91,6 +91,7 @@ def test_import_loads_no_framework_and_no_http_client():
         ("tokenguard.django", {"django"}),
         ("tokenguard.grpc", {"grpc"}),
         ("tokenguard.aiohttp", {"aiohttp"}),
+        ("tokenguard.litestar", {"litestar", "rich", "httpx", "httpcore", "h11"}),
         ("tokenguard.testing", set()),
     ],
 )
@@ -130,6 +131,8 @@ def test_public_names():
         "tokenguard.grpc.BearerInterceptor",
         "tokenguard.grpc.AioBearerInterceptor",
         "tokenguard.grpc.current_token",
+        "tokenguard.litestar.TokenGuardPlugin",
+        "tokenguard.litestar.require",
         "tokenguard.aiohttp.setup",
         "tokenguard.aiohttp.require",
         "tokenguard.challenge.reject",

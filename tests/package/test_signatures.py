@@ -163,6 +163,8 @@ SIGNATURES = {
     "tokenguard.grpc.current_token": "()",
     "tokenguard.aiohttp.setup": f"(app, validator, *, {MIDDLEWARE}, {ANSWERS})",
     "tokenguard.aiohttp.require": "(*requirements)",
+    "tokenguard.litestar.TokenGuardPlugin": f"(validator, *, {MIDDLEWARE}, {ANSWERS})",
+    "tokenguard.litestar.require": "(*requirements)",
     # The calling side.
     "tokenguard.client.TokenSource": (
         "(issuer, client_id=None, client_secret=None, *, scope=(), resource=(), audience=(), token_endpoint=None,"

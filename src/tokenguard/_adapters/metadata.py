@@ -30,9 +30,10 @@ _MOST_PARTS: Final = 100_000  # of an app: the search ends somewhere, whatever i
 # patterns and view classes, of joined permissions of Django REST framework, of django-ninja's operations.
 _PARTS: Final = (
     *("app", "router", "endpoint", "dependant", "call", "__self__"),
-    *("callback", "view_class", "cls", "op1_class", "op2_class", "run"),
+    *("callback", "view_class", "cls", "op1_class", "op2_class", "run", "route_handler"),
 )
-_MANY: Final = ("routes", "dependencies", "url_patterns", "permission_classes", "operations")
+_OF_LITESTAR: Final = ("route_handlers", "ownership_layers", "guards")
+_MANY: Final = ("routes", "dependencies", "url_patterns", "permission_classes", "operations", *_OF_LITESTAR)
 _OPEN: Final = (("Access-Control-Allow-Origin", "*"),)  # nothing in it is secret, and MCP clients in browsers read it
 
 _log = logging.getLogger("tokenguard")

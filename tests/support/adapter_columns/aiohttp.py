@@ -67,11 +67,11 @@ def columns(validator, scopes, requirement, settings):
     setup(app, validator, **settings)
     app.freeze()
     return {
-        "aiohttp": Column(by_aiohttp(app, "/handler"), ("aiohttp",), "/handler"),
-        "aiohttp view": Column(by_aiohttp(app, "/view"), ("aiohttp",), "/view"),
+        "aiohttp": Column(by_aiohttp(app, "/handler"), ("aiohttp", "aiohttp"), "/handler"),
+        "aiohttp view": Column(by_aiohttp(app, "/view"), ("aiohttp", "aiohttp"), "/view"),
         "aiohttp websocket": Column(
             by_aiohttp(app, "/socket", *HANDSHAKE),
-            ("aiohttp",),
+            ("aiohttp", "aiohttp"),
             "/socket",
             accepted=101,
             methods=("GET",),

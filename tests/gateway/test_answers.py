@@ -345,6 +345,12 @@ async def test_a_server_that_breaks_off_leaves_no_task(caplog):
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_server_that_stops_before_it_started_is_answered():
+    server = Server(Gateway(FakeIssuer(clock=Clock()).validator(), ROUTES))
+    await server.send("shutdown")
+    await server.end()
+
+
 async def test_probes_log_one_failure_a_minute(caplog):
     issuer = FakeIssuer(clock=Clock())
     app = Gateway(issuer.validator(), ROUTES)

@@ -263,17 +263,12 @@ class Gateway:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         try:
-            while True:
-                message = await receive()
-                if message["type"] == "lifespan.startup":
-                    self._readiness.open()
-                    await send({"type": "lifespan.startup.complete"})
-                elif message["type"] == "lifespan.shutdown":
-                    await self._readiness.aclose()
-                    await send({"type": "lifespan.shutdown.complete"})
-                    return
+            while (await receive())["type"] == "lifespan.startup":
+                self._readiness.open()
+                await send({"type": "lifespan.startup.complete"})
         finally:
             await self._readiness.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 class _Again(Guard[Question]):

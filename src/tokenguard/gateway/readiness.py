@@ -66,11 +66,11 @@ class Readiness:
     async def aclose(self) -> None:
         """Stop, and release the validator's connections."""
         self.stop()
-        for task in (self._warming, self._looking):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        tasks = [task for task in (self._warming, self._looking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         self._warming = self._looking = None
         try:
             await self._validator.aclose()

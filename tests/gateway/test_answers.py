@@ -274,7 +274,9 @@ async def test_metrics_without_workers():
 async def test_metrics_that_cannot_be_read_are_500(monkeypatch, tmp_path):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     app = Gateway(VALIDATOR, ROUTES)
-    (tmp_path / "counter_1.db").write_bytes(b"")
+    (tmp_path / "counter_1.db").write_bytes(b"")  # a worker has just created it
+    assert (await ask(app, "GET", "/-/metrics")).status == 200
+    (tmp_path / "counter_1.db").write_bytes(b"cut")
     assert (await ask(app, "GET", "/-/metrics")).status == 500
 
 

@@ -68,7 +68,7 @@ class Metrics:
         ).set(1)
         self._counters: dict[tuple[str, str, str], Counter] = {}
         if directory is not None:
-            self._registry.register(MultiProcessCollector(None, directory))  # type: ignore[no-untyped-call]
+            self._registry.register(_OfAllWorkers(None, directory))  # type: ignore[no-untyped-call]
         self._registry.register(_Processes(directory))
 
     def count(self, error: BaseException | None, route: str) -> None:
@@ -95,6 +95,15 @@ class Metrics:
         self.update()
         encoder, kind = choose_encoder(accept)
         return encoder(self._registry), kind
+
+
+class _OfAllWorkers(MultiProcessCollector):
+    """Leaves out files that a worker has just created: they are empty, and no figure is in them yet."""
+
+    def collect(self) -> Iterable[Metric]:
+        files = [one.path for one in os.scandir(self._path) if one.name.endswith(".db") and one.stat().st_size]
+        merged: Iterable[Metric] = self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return merged
 
 
 class _Processes(Collector):

@@ -122,9 +122,8 @@ class _Server(uvicorn.Server):
             loop.add_reader(self._listening, self._accept, loop)
 
     def _protocol(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         return made
 
     def _orphaned(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:

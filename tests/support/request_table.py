@@ -65,6 +65,7 @@ class Column:
     - `joins_fields`: the server gives the adapter a repeated field as one, joined by commas (PEP 3333).
     - `lists_scope`: a 401 lists what the route would ask for, as it does beside a `ResourceMetadata`.
     - `names_metadata`: `resource_metadata` is a setting of the adapter.
+    - `validations`: how often the token of a good request is validated: more than once where a framework asks anew.
     - `expected`: error, method and settings -> what `Answer.verdict` must be.
     """
 
@@ -76,6 +77,7 @@ class Column:
     cannot: Mapping[str, str] = field(default_factory=dict)
     is_http: bool = True
     joins_fields: bool = False
+    validations: int = 1
     lists_scope: bool = False
     names_metadata: bool = True
     expected: Callable[..., tuple[object, ...]] = over_http

@@ -19,6 +19,8 @@ HANDSHAKE = [
     ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
 ]
 
+BOTH = ("aiohttp", "aiohttp")  # the middleware, and the decorator that checks what the route requires
+
 
 def raw(text):
     return text if isinstance(text, bytes) else text.encode("latin-1")
@@ -67,11 +69,11 @@ def columns(validator, scopes, requirement, settings):
     setup(app, validator, **settings)
     app.freeze()
     return {
-        "aiohttp": Column(by_aiohttp(app, "/handler"), ("aiohttp", "aiohttp"), "/handler"),
-        "aiohttp view": Column(by_aiohttp(app, "/view"), ("aiohttp", "aiohttp"), "/view"),
+        "aiohttp": Column(by_aiohttp(app, "/handler"), BOTH, "/handler"),
+        "aiohttp view": Column(by_aiohttp(app, "/view"), BOTH, "/view"),
         "aiohttp websocket": Column(
             by_aiohttp(app, "/socket", *HANDSHAKE),
-            ("aiohttp", "aiohttp"),
+            BOTH,
             "/socket",
             accepted=101,
             methods=("GET",),

@@ -30,7 +30,7 @@ def columns(validator, scopes, requirement, settings):
         with mock.patch.object(bearer_auth, "time", SimpleNamespace(time=lambda: 0)):
             return column.ask(method, query, [(name, _stripped(name, value)) for name, value in fields])
 
-    return {"mcp": Column(ask, column.adapters, column.path)}
+    return {"mcp": Column(ask, column.adapters, column.path, validations=2)}
 
 
 def _stripped(name, value):

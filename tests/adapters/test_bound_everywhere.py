@@ -301,9 +301,9 @@ def check(door, answer, error, method, scheme, dpop, **more):
 def test_the_table_is_answered_the_same_by_every_adapter(way):
     settings = DPoP(BASE)
     validator = WAYS[way](ISSUER.validator(dpop=settings))
-    for door, knock in adapters(validator).items():
+    for door, send in adapters(validator).items():
         for name, (error, make, query, scheme) in ROWS.items():
-            answer = knock("POST", "/orders/7", query, make(door), NOBODY)
+            answer = send("POST", "/orders/7", query, make(door), NOBODY)
             check(door, answer, error, "POST", scheme, settings)
             if name == "a proof" and answer.status == 200:
                 assert answer.body == b"jkt"
@@ -312,30 +312,30 @@ def test_the_table_is_answered_the_same_by_every_adapter(way):
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_every_method_needs_its_own_proof(method):
     settings = DPoP(BASE)
-    for door, knock in adapters(ISSUER.validator(dpop=settings)).items():
+    for door, send in adapters(ISSUER.validator(dpop=settings)).items():
         if door.endswith("websocket"):
             continue
         good = fields(BOUND, proof(door, BOUND, method=method))
-        check(door, knock(method, "/orders/7", "", good, NOBODY), None, method, "DPoP", settings)
-        check(door, knock(method, "/orders/7", "", fields(BOUND), NOBODY), PROOF, method, "DPoP", settings)
+        check(door, send(method, "/orders/7", "", good, NOBODY), None, method, "DPoP", settings)
+        check(door, send(method, "/orders/7", "", fields(BOUND), NOBODY), PROOF, method, "DPoP", settings)
 
 
 @pytest.mark.parametrize("door", NAMES)
 def test_a_proof_is_good_for_one_request(door):
     settings = DPoP(BASE)
-    knock = adapters(ISSUER.validator(dpop=settings))[door]
+    send = adapters(ISSUER.validator(dpop=settings))[door]
     sent = fields(BOUND, proof(door, BOUND))
-    check(door, knock("POST", "/orders/7", "", sent, NOBODY), None, "POST", "DPoP", settings)
-    again = knock("POST", "/orders/7", "", sent, NOBODY)
+    check(door, send("POST", "/orders/7", "", sent, NOBODY), None, "POST", "DPoP", settings)
+    again = send("POST", "/orders/7", "", sent, NOBODY)
     check(door, again, InvalidProofError(reason=Reason.REPLAY), "POST", "DPoP", settings)
 
 
 @pytest.mark.parametrize("door", NAMES)
 def test_required_challenges_one_scheme(door):
     settings = DPoP(BASE, required=True)
-    knock = adapters(ISSUER.validator(dpop=settings))[door]
+    send = adapters(ISSUER.validator(dpop=settings))[door]
     for sent, error in (([], MissingTokenError()), (fields(UNBOUND, scheme="Bearer"), CONFIRMATION)):
-        answer = knock("POST", "/orders/7", "", sent, NOBODY)
+        answer = send("POST", "/orders/7", "", sent, NOBODY)
         check(door, answer, error, "POST", "Bearer", settings)
         assert answer.header("www-authenticate").startswith('DPoP realm="orders"')
         assert "Bearer" not in answer.header("www-authenticate")
@@ -352,8 +352,8 @@ class Failing:
 @pytest.mark.parametrize("door", NAMES)
 def test_a_store_that_fails_is_503(door):
     settings = DPoP(BASE, replay=Failing())
-    knock = adapters(ISSUER.validator(dpop=settings))[door]
-    answer = knock("POST", "/orders/7", "", fields(BOUND, proof(door, BOUND)), NOBODY)
+    send = adapters(ISSUER.validator(dpop=settings))[door]
+    answer = send("POST", "/orders/7", "", fields(BOUND, proof(door, BOUND)), NOBODY)
     check(door, answer, UnavailableError(), "POST", "DPoP", settings)
     assert answer.header("www-authenticate") is None
 
@@ -375,11 +375,11 @@ def test_nonces_are_asked_for_and_renewed(door, way):
     key = issuer.client_key()
     token = issuer.mint(SCOPE, bound_to=key, expires_in=1_000)
     settings = DPoP(BASE, nonce_secret=SECRET)
-    knock = adapters(WAYS[way](issuer.validator(dpop=settings)))[door]
-    nonce = nonce_of(knock("POST", "/orders/7", "", fields(token, proof(door, token, key)), NOBODY))
+    send = adapters(WAYS[way](issuer.validator(dpop=settings)))[door]
+    nonce = nonce_of(send("POST", "/orders/7", "", fields(token, proof(door, token, key)), NOBODY))
 
     def answered(nonce):
-        answer = knock("POST", "/orders/7", "", fields(token, proof(door, token, key, nonce=nonce)), NOBODY)
+        answer = send("POST", "/orders/7", "", fields(token, proof(door, token, key, nonce=nonce)), NOBODY)
         if answer.status == 101:
             given = [value for name, value in answer.messages[0].get("headers", ()) if name == b"dpop-nonce"]
             return given[0].decode() if given else None
@@ -395,7 +395,7 @@ def test_nonces_are_asked_for_and_renewed(door, way):
     clock.advance(140)
     assert answered(successor) is None
     unbound = issuer.mint(SCOPE)
-    answer = knock("POST", "/orders/7", "", fields(unbound, scheme="Bearer"), NOBODY)
+    answer = send("POST", "/orders/7", "", fields(unbound, scheme="Bearer"), NOBODY)
     assert answer.header("dpop-nonce") is None
 
 
@@ -580,24 +580,24 @@ ESCAPED = quote(PEM, safe="")
 @pytest.mark.parametrize("way", ["unwatched", "watched", "instrumented"])
 def test_the_connections_certificate_counts_everywhere(way):
     validator = WAYS[way](ISSUER.validator(mtls=MutualTLS()))
-    for door, knock in adapters(validator).items():
+    for door, send in adapters(validator).items():
         good = (101, b"") if door.endswith("websocket") else (200, b"x5t#S256")
         sent = fields(BY_CERTIFICATE, scheme="Bearer")
         for _ in range(2):
-            answer = knock("POST", "/x", "", sent, (STRANGER, PEM))
+            answer = send("POST", "/x", "", sent, (STRANGER, PEM))
             assert (answer.status, answer.body) == good
         for certificate in (None, PEM.replace("A", "B"), "nonsense"):
-            answer = knock("POST", "/x", "", sent, (STRANGER, certificate))
+            answer = send("POST", "/x", "", sent, (STRANGER, certificate))
             check(door, answer, CONFIRMATION, "POST", "Bearer", None)
-        assert knock("POST", "/x", "", fields(UNBOUND, scheme="Bearer"), NOBODY).status == good[0]
+        assert send("POST", "/x", "", fields(UNBOUND, scheme="Bearer"), NOBODY).status == good[0]
         # odd, and spelled otherwise than nearly all
-        assert knock("POST", "/x", "", fields(BY_CERTIFICATE, scheme="bearer"), (STRANGER, PEM)).status == good[0]
+        assert send("POST", "/x", "", fields(BY_CERTIFICATE, scheme="bearer"), (STRANGER, PEM)).status == good[0]
 
 
 @pytest.mark.parametrize("door", NAMES)
 def test_a_trusted_peer_speaks_for_its_client_and_nobody_else_does(door):
     settings = MutualTLS(HEADER, "pem", ["10.0.0.0/8", "unix"])
-    knock = adapters(ISSUER.validator(mtls=settings))[door]
+    send = adapters(ISSUER.validator(mtls=settings))[door]
     sent = fields(BY_CERTIFICATE, scheme="Bearer")
     field = (HEADER, ESCAPED)
     for peer, more, good in (
@@ -616,7 +616,7 @@ def test_a_trusted_peer_speaks_for_its_client_and_nobody_else_does(door):
         ((STRANGER, None), [("X-Forwarded-For", PROXY), field], False),
         ((PROXY, None), [(HEADER, ESCAPED + "%20" * 11_000)], False),  # more than 32 KiB
     ):
-        answer = knock("POST", "/x", "", [*sent, *more], peer)
+        answer = send("POST", "/x", "", [*sent, *more], peer)
         check(door, answer, None if good else CONFIRMATION, "POST", "Bearer", None)
 
 
@@ -633,10 +633,10 @@ VALUES = {
 @pytest.mark.parametrize("way", ["unwatched", "instrumented"])
 def test_every_format_is_read_by_every_adapter(form, way):
     validator = WAYS[way](ISSUER.validator(mtls=MutualTLS(HEADER, form, PROXY)))
-    for door, knock in adapters(validator).items():
+    for door, send in adapters(validator).items():
         sent = [*fields(BY_CERTIFICATE, scheme="Bearer"), (HEADER, VALUES[form])]
-        assert knock("POST", "/x", "", sent, (PROXY, None)).status == (101 if door.endswith("websocket") else 200)
-        assert knock("POST", "/x", "", sent, (STRANGER, None)).status == 401
+        assert send("POST", "/x", "", sent, (PROXY, None)).status == (101 if door.endswith("websocket") else 200)
+        assert send("POST", "/x", "", sent, (STRANGER, None)).status == 401
 
 
 def test_a_certificate_as_der_or_octets_of_a_server():
@@ -685,14 +685,14 @@ def test_a_certificate_as_der_or_octets_of_a_server():
 def test_both_ways_at_once(way):
     validator = WAYS[way](ISSUER.validator(dpop=DPoP(BASE), mtls=MutualTLS()))
     token = ISSUER.mint(SCOPE, cnf=confirmation(KEY, DER))
-    for door, knock in adapters(validator).items():
+    for door, send in adapters(validator).items():
         good = (101, b"") if door.endswith("websocket") else (200, b"jkt,x5t#S256")
         for certificate in (None, PEM.replace("A", "B")):
-            answer = knock("POST", "/orders/7", "", fields(token, proof(door, token)), (STRANGER, certificate))
+            answer = send("POST", "/orders/7", "", fields(token, proof(door, token)), (STRANGER, certificate))
             check(door, answer, CONFIRMATION, "POST", "DPoP", DPoP(BASE))
-        answer = knock("POST", "/orders/7", "", fields(token, scheme="Bearer"), (STRANGER, PEM))
+        answer = send("POST", "/orders/7", "", fields(token, scheme="Bearer"), (STRANGER, PEM))
         check(door, answer, CONFIRMATION, "POST", "Bearer", DPoP(BASE))
-        answer = knock("POST", "/orders/7", "", fields(token, proof(door, token)), (STRANGER, PEM))
+        answer = send("POST", "/orders/7", "", fields(token, proof(door, token)), (STRANGER, PEM))
         assert (answer.status, answer.body) == good
 
 

@@ -154,10 +154,10 @@ def test_s17_settings_that_are_refused_do_not_show_their_value():
 
 def test_a_token_hides_its_other_claims():
     issuer = FakeIssuer()
-    judged = issuer.validator().validate(issuer.mint(email="somebody@example.com", scope="secret:scope"))
-    assert "somebody" not in repr(judged)
-    assert "secret:scope" not in repr(judged)
-    assert judged.claims == freeze(dict(judged.claims))
+    validated = issuer.validator().validate(issuer.mint(email="somebody@example.com", scope="secret:scope"))
+    assert "somebody" not in repr(validated)
+    assert "secret:scope" not in repr(validated)
+    assert validated.claims == freeze(dict(validated.claims))
 
 
 def test_no_frame_under_the_app_holds_the_token_by_itself():

@@ -97,9 +97,9 @@ REQUESTS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_but_the_absence_of_a_credential_is_forgiven(way):
-    for name, knock in routes(WAYS[way](ISSUER.validator())).items():
+    for name, send in routes(WAYS[way](ISSUER.validator())).items():
         for request, (fields, status, body) in REQUESTS.items():
-            answer = knock(fields)
+            answer = send(fields)
             assert answer.status == status, (name, request)
             assert body is None or answer.body == body, (name, request)
 
@@ -110,8 +110,8 @@ def test_a_check_that_says_missing_opens_nothing():
 
     issuer = ISSUER.validator().issuers
     validator = TokenValidator(issuer, "https://api.example.com", transport=ISSUER.transport, checks=[absent])
-    for knock in routes(validator).values():
-        assert knock(bearer(GOOD)).status == 401
+    for send in routes(validator).values():
+        assert send(bearer(GOOD)).status == 401
 
 
 def test_a_route_is_not_more_open_than_the_middleware_in_front():
@@ -139,12 +139,12 @@ def test_who_came_without_a_token_is_no_outcome():
         def validated(self, *_): ...
 
     validator.observe(Observer())
-    for knock in routes(validator).values():
-        knock(())
+    for send in routes(validator).values():
+        send(())
     assert seen == []
     audit.enable(validator)
-    for knock in routes(validator).values():
-        knock(bearer("x"))
+    for send in routes(validator).values():
+        send(bearer("x"))
     assert seen == ["rejected"] * 5
 
 

@@ -127,7 +127,7 @@ def test_outage_then_recovery(issuer):
                 down = running.get(path, good)
                 assert (down.status_code, "WWW-Authenticate" in down.headers) == (503, False), name
                 assert int(down.headers["Retry-After"]) >= 1
-                assert running.get(path, fake.wrong_issuer()).status_code == 401  # judged without keys
+                assert running.get(path, fake.wrong_issuer()).status_code == 401  # rejected without keys
                 server.start()
                 patience = threading.Event()
                 for _ in range(100):  # attempts are spaced: 1 s, then doubling

@@ -82,9 +82,9 @@ REQUESTS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_whole_value_of_exactly_one_field_is_the_token(way):
-    for door, knock in adapters(WAYS[way](ISSUER.validator()), show_reason=True).items():
+    for door, send in adapters(WAYS[way](ISSUER.validator()), show_reason=True).items():
         for name, (fields, query, status, reason) in REQUESTS.items():
-            answer = knock(fields, query)
+            answer = send(fields, query)
             assert answer.status == status, (door, name)
             assert status == 200 or json.loads(answer.body)["reason"] == reason, (door, name)
 

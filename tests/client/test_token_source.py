@@ -725,9 +725,9 @@ def test_113_no_text_holds_a_token_or_a_secret(caplog):
     caplog.set_level(logging.DEBUG)
     source = TokenEndpoint().source(subject_token="the-subject", parameters={"pin": "the-pin"})
     token = source.token()
-    told = f"{source!r} {source} {token!r} {token} {source.state()!r} {caplog.text}"
+    reported = f"{source!r} {source} {token!r} {token} {source.state()!r} {caplog.text}"
     for secret in ("s3cret-of-orders", "the-subject", "the-pin", "token-1"):
-        assert secret not in told
+        assert secret not in reported
     assert (ISSUER in repr(source), "orders" in repr(source)) == (True, True)
     for copied in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):

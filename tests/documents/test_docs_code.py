@@ -126,15 +126,15 @@ def test_the_site_has_every_page():
 @pytest.mark.parametrize("described", DESCRIBED, ids=lambda one: one.__qualname__)
 def test_the_reference_speaks_of_every_setting(described):
     settings = set(inspect.signature(described).parameters) - {"app", "validator"}
-    told = set(re.findall(r"`(\w+)[^`]*`", inspect.getdoc(described)))
-    assert settings <= told, sorted(settings - told)
+    reported = set(re.findall(r"`(\w+)[^`]*`", inspect.getdoc(described)))
+    assert settings <= reported, sorted(settings - reported)
 
 
 def test_the_reference_has_every_variable():
     spelt = {name for name, read in {**_VALIDATOR, **_ISSUER, **_INTROSPECTION}.items() if read is not _object}
-    told = set(re.findall(r"`(\w+)`", inspect.getdoc(TokenValidator.from_mapping)))
-    told |= {f"INTROSPECTION{name}" for name in told if name.startswith("_")}
-    assert spelt <= told, sorted(spelt - told)
+    reported = set(re.findall(r"`(\w+)`", inspect.getdoc(TokenValidator.from_mapping)))
+    reported |= {f"INTROSPECTION{name}" for name in reported if name.startswith("_")}
+    assert spelt <= reported, sorted(spelt - reported)
 
 
 def test_the_reference_has_every_public_name():

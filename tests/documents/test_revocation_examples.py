@@ -42,17 +42,17 @@ def test_introspection(issuer, tmp_path):
     }
     good, revoked = issuer.mint_opaque("b a"), issuer.mint_opaque()
     issuer.revoke(revoked)
-    told, errors = run("introspection", [good, revoked, "never-issued", issuer.mint()], environment)
+    reported, errors = run("introspection", [good, revoked, "never-issued", issuer.mint()], environment)
     assert errors == ""
-    assert told == [
+    assert reported == [
         "accepted: orders-client, a b",
         "refused: revoked",
         "refused: revoked",
         "accepted: orders-client, no scope",
     ]
     secret.write_text("wrong", "utf-8")
-    told, errors = run("introspection", [good], environment)
-    assert told == ["could not tell, try again in 1 s"]
+    reported, errors = run("introspection", [good], environment)
+    assert reported == ["could not tell, try again in 1 s"]
     assert "our credentials" in errors
 
 
@@ -61,15 +61,15 @@ def test_denylist_redis(issuer):
         environment = {**settings(issuer.url, AUDIENCE), "REDIS_URL": redis.url}
         one, two, other = issuer.mint(sub="alice", jti="1"), issuer.mint(sub="alice", jti="2"), issuer.mint(sub="bob")
 
-        def told(command, *tokens):
+        def reported(command, *tokens):
             lines, errors = run("denylist_redis", tokens, environment, command)
             assert errors == ""
             return lines
 
-        assert told("check", one, two, other) == ["accepted: alice", "accepted: alice", "accepted: bob"]
-        assert told("revoke", one) == ["revoked: 1"]
-        assert told("check", one, two) == ["refused: revoked", "accepted: alice"]
-        assert told("logout", two) == ["logged out: alice"]
-        assert told("check", one, two, other) == ["refused: revoked", "refused: revoked", "accepted: bob"]
+        assert reported("check", one, two, other) == ["accepted: alice", "accepted: alice", "accepted: bob"]
+        assert reported("revoke", one) == ["revoked: 1"]
+        assert reported("check", one, two) == ["refused: revoked", "accepted: alice"]
+        assert reported("logout", two) == ["logged out: alice"]
+        assert reported("check", one, two, other) == ["refused: revoked", "refused: revoked", "accepted: bob"]
         redis.kill()
-        assert told("check", one, other) == ["could not tell, try again in 1 s"] * 2
+        assert reported("check", one, other) == ["could not tell, try again in 1 s"] * 2

@@ -43,8 +43,8 @@ def test_client_credentials_tokens_of_every_algorithm(provider, algorithm, profi
     assert jwt.get_unverified_header(token)["alg"] == algorithm
     issuer = Issuer(provider.url, profile=profile)
     validator = TokenValidator(issuer, AUDIENCE, allow_insecure_http=True)
-    judged = verdict(validator, token, scope="orders:read")
-    assert (judged.issuer, judged.client_id, judged.audience) == (provider.url, "app", (AUDIENCE,))
+    validated = verdict(validator, token, scope="orders:read")
+    assert (validated.issuer, validated.client_id, validated.audience) == (provider.url, "app", (AUDIENCE,))
     assert isinstance(verdict(validator, token, scope="orders:write"), InsufficientScopeError)
 
 
@@ -63,8 +63,8 @@ def test_a_jwt_is_revoked_by_a_list_because_this_server_cannot(provider):
     denylist = RevocationList()
     validator = provider.validator(revocations=denylist)
     token = provider.token(alg="ES256")
-    judged = verdict(validator, token)
-    denylist.revoke(judged.issuer, judged.token_id, judged.expires_at)
+    validated = verdict(validator, token)
+    denylist.revoke(validated.issuer, validated.token_id, validated.expires_at)
     assert verdict(validator, token).reason is Reason.REVOKED
 
 
@@ -106,9 +106,9 @@ def credentials():
 def test_opaque_tokens_introspected_with_every_client_authentication(provider, settings):
     validator = provider.validator(Introspection(**settings))
     token = provider.token("orders:read orders:write", format="opaque")
-    judged = verdict(validator, token, scope="orders:write orders:read")
-    assert (judged.issuer, judged.client_id, judged.audience) == (provider.url, "app", (AUDIENCE,))
-    assert judged.subject is None  # none is sent for client credentials
+    validated = verdict(validator, token, scope="orders:write orders:read")
+    assert (validated.issuer, validated.client_id, validated.audience) == (provider.url, "app", (AUDIENCE,))
+    assert validated.subject is None  # none is sent for client credentials
     assert verdict(validator, "never-issued").reason is Reason.REVOKED
 
 

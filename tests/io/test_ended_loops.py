@@ -53,11 +53,11 @@ def test_a_shelf_is_closed_by_a_finalizer_in_a_thread_that_holds_its_lock():
 
 def test_no_observer_is_told_in_a_finalizer():
     """Its locks are its own, and may be held by the thread that collects."""
-    told = []
+    reported = []
 
     class Telling(Observers):
         def called(self, event):
-            told.append(event.error)
+            reported.append(event.error)
 
     def exchange():
         with Outbound(
@@ -68,12 +68,12 @@ def test_no_observer_is_told_in_a_finalizer():
     abandoned = exchange()
     next(abandoned)
     abandoned.close()
-    assert told == []
+    assert reported == []
     failing = exchange()
     next(failing)
     with pytest.raises(KeyError):
         failing.throw(KeyError())
-    assert told == ["KeyError"]
+    assert reported == ["KeyError"]
 
 
 # -- flights

@@ -292,8 +292,8 @@ def validator(introspection, timeout=30.0):
 @pytest.mark.parametrize("kind", ["client_secret", "bearer_token", "private_key"])
 async def test_a_vault_that_takes_its_time_stops_no_event_loop(kind):
     blocked = Blocked()
-    async with validator(secret_of(kind, blocked)) as judge:
-        asked = asyncio.create_task(judge.validate_async("opaque"))
+    async with validator(secret_of(kind, blocked)) as one:
+        asked = asyncio.create_task(one.validate_async("opaque"))
         await asyncio.to_thread(until, lambda: blocked.threads)  # the loop runs on
         assert blocked.threads[0] is not threading.current_thread()
         blocked.go_on.set()
@@ -304,12 +304,12 @@ async def test_a_vault_that_takes_its_time_stops_no_event_loop(kind):
 @pytest.mark.parametrize("world", ["threads", "loops"])
 def test_a_vault_that_hangs_is_an_outage_at_the_deadline_and_holds_a_bounded_number_of_threads(world):
     blocked = Blocked()
-    judge = validator(secret_of("client_secret", blocked), 0.3)
+    one = validator(secret_of("client_secret", blocked), 0.3)
 
     async def all_at_once():
-        async with judge:
+        async with one:
             return await asyncio.gather(
-                *(judge.validate_async(f"opaque-{number}") for number in range(6)), return_exceptions=True
+                *(one.validate_async(f"opaque-{number}") for number in range(6)), return_exceptions=True
             )
 
     if world == "loops":
@@ -318,9 +318,9 @@ def test_a_vault_that_hangs_is_an_outage_at_the_deadline_and_holds_a_bounded_num
         found = []
         for number in range(6):
             with pytest.raises(IntrospectionUnavailableError) as caught:
-                judge.validate(f"opaque-{number}")
+                one.validate(f"opaque-{number}")
             found.append(caught.value)
-        judge.close()
+        one.close()
     assert {type(one) for one in found} == {IntrospectionUnavailableError}
     assert len(blocked.threads) <= 2
     blocked.go_on.set()

@@ -56,11 +56,11 @@ UNUSABLE = [
 @pytest.mark.parametrize("value", UNUSABLE)
 def test_a_proxy_that_cannot_be_used_is_a_bad_setting(environment, name, value):
     environment(**{name: value})
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as caught:
         validator("https://idp.example/jwks")
-    assert str(told.value).startswith(f"{name} names a proxy that cannot be used: ")
-    assert "secret" not in str(told.value)
-    assert ("socksio" in str(told.value)) is (value == SOCKS)
+    assert str(caught.value).startswith(f"{name} names a proxy that cannot be used: ")
+    assert "secret" not in str(caught.value)
+    assert ("socksio" in str(caught.value)) is (value == SOCKS)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_an_exempt_issuer_is_reached_all_the_same(environment, world):
         issuer = Issuer(fake.url, introspection=asked)
         with TokenValidator(issuer, fake.audience, allow_insecure_http=True) as reaching:
             token = fake.mint()
-            judged = reaching.validate(token) if world == "threads" else asyncio.run(reaching.validate_async(token))
-            assert judged.issuer == fake.url
+            validated = reaching.validate(token) if world == "threads" else asyncio.run(reaching.validate_async(token))
+            assert validated.issuer == fake.url
 
 
 @pytest.mark.parametrize("world", ["threads", "loops"])

@@ -44,9 +44,9 @@ def both(validator, token, **options):
             return await validator.validate_async(token, **options)
 
     verdicts = []
-    for judge in (lambda: validator.validate(token, **options), lambda: asyncio.run(in_a_loop())):
+    for call in (lambda: validator.validate(token, **options), lambda: asyncio.run(in_a_loop())):
         try:
-            verdicts.append(judge())
+            verdicts.append(call())
         except TokenGuardError as error:
             verdicts.append(error)
     one, other = verdicts
@@ -87,7 +87,7 @@ def loopback(server, **settings):
     )
 
 
-# -- judging an answer -------------------------------------------------------------------------------------------------
+# -- checking an answer ------------------------------------------------------------------------------------------------
 
 
 def test_an_opaque_token_is_judged_by_introspection_alone():

@@ -647,7 +647,7 @@ def test_a_caller_that_is_collected_under_the_lock_leaves_its_place_to_the_next(
     stage.ask("a")
     leaving, waiting = stage.ask("b"), stage.ask("c")
     stage.trips[0].advance(reply(ACTIVE))
-    assert leaving.waits_for.future.done()  # it was told that there is room, and will never take it
+    assert leaving.waits_for.future.done()  # it knows that there is room, and will never take it
     abandon(leaving)
     in_time(lambda: stage.ask("d"))
     assert stage.asked == 2
@@ -810,7 +810,7 @@ def test_apis_that_nothing_tells_apart_never_share_what_one_was_told(own, caplog
     assert (first[1], second[1]) == (ACTIVE, {"active": False})
     assert store.calls == []
     assert caplog.text.count("Introspection(client_id=...)") == 2
-    assert first[0].ask("opaque-1") == ACTIVE  # each remembers what it was told itself
+    assert first[0].ask("opaque-1") == ACTIVE  # each remembers what it received itself
     assert second[0].ask("opaque-1") == {"active": False}
 
 

@@ -339,7 +339,7 @@ def test_a_forced_caller_joins_whatever_fetch_is_under_way_and_then_may_make_its
 
 
 def test_who_looked_at_a_set_that_has_been_replaced_meanwhile_looks_again():
-    """Two requests with a new key at once: one makes the refetch, the other must not be told that it is too late."""
+    """Two requests with a new key at once: one makes the refetch, the other must not be rejected as too late."""
     stage = Stage().warm()
     seen = stage.source.keys
     stage.issuer.rotate()

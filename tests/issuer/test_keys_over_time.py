@@ -175,7 +175,7 @@ def test_s5_60_an_issuer_that_fails_for_ten_minutes_and_then_for_good(world, cap
             life.settled()
             life.clock.advance(1)
             with pytest.raises(KeysUnavailableError) as caught:
-                life.judge(life.issuer.mint())
+                life.validate(life.issuer.mint())
             rejection = challenge.reject(caught.value)
             assert rejection.status == 503
             assert dict(rejection.headers)["Retry-After"] == "1"
@@ -232,13 +232,13 @@ def test_an_etag_spares_the_set(world):
         life.issuer.endpoints.jwks_etag = True
         token = life.issuer.mint(expires_in=10_000)
         life.outcome(token)
-        first = life.judge(token)
+        first = life.validate(token)
         life.clock.advance(601)
         life.outcome(token)
         life.settled()
         asked = [request for request in life.issuer.requests if request.endpoint == "jwks"]
         assert [request.header("if-none-match") is None for request in asked] == [True, False]
-        assert life.judge(token) is first  # the same keys: the verdict is remembered on
+        assert life.validate(token) is first  # the same keys: the verdict is remembered on
         life.issuer.rotate()
         life.clock.advance(601)
         life.outcome(token)
@@ -322,9 +322,9 @@ def test_s7_61_68_a_withdrawn_key_stops_verifying(world, way):
         leaked = life.issuer.add_key()
         kept, falls = life.issuer.mint(key=kept_key, expires_in=9999), life.issuer.mint(key=leaked, expires_in=9999)
         assert (life.outcome(kept), life.outcome(falls)) == ("accepted", "accepted")
-        remembered = life.judge(kept)
+        remembered = life.validate(kept)
         life.issuer.withdraw(leaked.kid)
-        assert life.outcome(falls) == "accepted"  # nobody has told us yet
+        assert life.outcome(falls) == "accepted"  # the withdrawal is not known yet
         if way == "scheduled":
             life.clock.advance(601)
             life.outcome(kept)
@@ -332,7 +332,7 @@ def test_s7_61_68_a_withdrawn_key_stops_verifying(world, way):
         else:
             life.outcome(unknown(life.issuer, 1)[0])
         assert life.outcome(falls) == "unknown_key"
-        assert life.judge(kept) is remembered
+        assert life.validate(kept) is remembered
         assert life.validator.state()[0].keys.key_ids == (kept_key.kid,)
 
 
@@ -365,7 +365,7 @@ def test_66_69_a_verdict_belongs_to_the_whole_token(world):
     """66, 69: no prefix, no truncation, no other signature with the same beginning."""
     with living(world) as life:
         token = life.issuer.mint()
-        life.judge(token)
+        life.validate(token)
         other = token[:-10] + ("A" * 10 if not token.endswith("A" * 10) else "B" * 10)
         assert life.outcome(other) in ("signature", "malformed")
         for cut in (1, 2, 4, 20, 40):
@@ -375,12 +375,12 @@ def test_66_69_a_verdict_belongs_to_the_whole_token(world):
 
 @world
 def test_66_67_a_verdict_belongs_to_one_validator_and_is_judged_again_for_scope(world):
-    """66, 67: scope is looked at on every call; another audience is another validator's to judge."""
+    """66, 67: scope is looked at on every call; another audience is another validator's to decide."""
     with living(world) as life:
         token = life.issuer.mint("orders:read")
-        assert life.judge(token, scope="orders:read")
+        assert life.validate(token, scope="orders:read")
         with pytest.raises(Exception, match="scope"):
-            life.judge(token, scope="orders:write")
+            life.validate(token, scope="orders:write")
         with life.issuer.validator(audience="https://other.example") as other, pytest.raises(InvalidTokenError):
             other.validate(token)
 

@@ -123,7 +123,7 @@ OTHERS = {
 }
 
 
-def judged(base, url, htu):
+def validated(base, url, htu):
     maker = Maker()
     validator = maker.issuer.validator(dpop=DPoP(base))
     proof = maker.key.proof(maker.token, "GET", htu, htu=htu)
@@ -132,13 +132,13 @@ def judged(base, url, htu):
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_htu_is_the_base_and_the_path(target):
-    assert judged(*target).confirmation
+    assert validated(*target).confirmation
 
 
 @pytest.mark.parametrize("target", OTHERS.values(), ids=OTHERS)
 def test_htu_is_nothing_else(target):
     with pytest.raises(InvalidProofError) as caught:
-        judged(*target)
+        validated(*target)
     assert caught.value.reason is Reason.PROOF_TARGET
 
 

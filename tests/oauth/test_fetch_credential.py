@@ -135,24 +135,24 @@ def test_a_callable_that_hangs_is_given_up_at_the_deadline(world):
 
 
 @world
-@pytest.mark.parametrize("told", [RuntimeError("s3cr3t"), "", "s3cr3t value", None])
+@pytest.mark.parametrize("given", [RuntimeError("s3cr3t"), "", "s3cr3t value", None])
 @pytest.mark.parametrize("jwks_uri", [None, URL + "/jwks"])
-def test_a_callable_that_fails_is_a_bug_of_ours_and_old_keys_keep_serving(world, told, jwks_uri, caplog):
+def test_a_callable_that_fails_is_a_bug_of_ours_and_old_keys_keep_serving(world, given, jwks_uri, caplog):
     caplog.set_level(logging.DEBUG)
     cluster, works = Cluster(), False
 
     def read():
         if works:
             return "secret-s3cr3t"
-        if isinstance(told, Exception):
-            raise told
-        return told
+        if isinstance(given, Exception):
+            raise given
+        return given
 
     issuer = Issuer(URL, jwks_uri=jwks_uri, jwks_bearer_token=read)
     validator = cluster.validator(issuer)
     with pytest.raises(ConfigurationError, match="jwks_bearer_token") as caught:
         outcome(world, validator, cluster.fake.mint())
-    assert caught.value.__cause__ is (told if isinstance(told, Exception) else None)
+    assert caught.value.__cause__ is (given if isinstance(given, Exception) else None)
     with pytest.raises(ConfigurationError):
         validator.warm_up()
     assert cluster.seen == []

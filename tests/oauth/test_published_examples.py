@@ -136,9 +136,9 @@ def test_rfc_9068_2_the_access_token_of_figure_4():
     keys = {"keys": [jwk("rsa", kid="RjEwOwOA")]}
     issuer = Issuer(CLAIMS_9068["iss"], jwks=keys, profile="rfc9068")
     validator = TokenValidator(issuer, "https://rs.example.com/", clock=lambda: 1618354100)
-    judged = validator.validate(token(header, json.dumps(CLAIMS_9068).encode()), scope="profile reademail")
-    assert (judged.subject, judged.client_id) == ("5ba552d67", "s6BhdRkqt3")
-    assert judged.scopes == {"openid", "profile", "reademail"}
+    validated = validator.validate(token(header, json.dumps(CLAIMS_9068).encode()), scope="profile reademail")
+    assert (validated.subject, validated.client_id) == ("5ba552d67", "s6BhdRkqt3")
+    assert validated.scopes == {"openid", "profile", "reademail"}
     for name in ("exp", "sub", "client_id", "iat", "jti"):
         lacking = {key: value for key, value in CLAIMS_9068.items() if key != name}
         with pytest.raises(InvalidTokenError) as caught:
@@ -212,9 +212,9 @@ def test_rfc_7662_2_1_requests():
 
 def test_rfc_7662_2_2_responses():
     secret = {"client_id": "s6BhdRkqt3", "client_secret": "gX1fBat3bV"}
-    judged = introspecting(ACTIVE, [], **secret).validate("2YotnFZFEjr1zCsicMWpAA", scope="read dolphin")
-    assert (judged.subject, judged.client_id) == ("Z5O3upPC88QrAjx00dis", "l238j323ds-23ij4")
-    assert judged.claims["extension_field"] == "twenty-seven"
+    validated = introspecting(ACTIVE, [], **secret).validate("2YotnFZFEjr1zCsicMWpAA", scope="read dolphin")
+    assert (validated.subject, validated.client_id) == ("Z5O3upPC88QrAjx00dis", "l238j323ds-23ij4")
+    assert validated.claims["extension_field"] == "twenty-seven"
     for answer, now, reason in (
         ({"active": False}, 1419350300, Reason.REVOKED),
         (ACTIVE, 1419356238 + 30, Reason.EXPIRED),

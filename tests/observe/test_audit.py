@@ -79,7 +79,7 @@ def bearer(token, *fields):
     return [("Authorization", f"Bearer {token}"), *fields]
 
 
-def judge(validator, *tokens, **more):
+def validate(validator, *tokens, **more):
     for token in tokens:
         try:
             validator.validate(token, **more)
@@ -128,7 +128,7 @@ def test_a_refusal_after_verification(issuer, lines):
 def test_a_refusal_before_verification_names_nobody(issuer, lines, make, claimed):
     validator = issuer.validator()
     audit.enable(validator)
-    judge(validator, getattr(issuer, make)(jti="forged-id", sub="forged-id"), scope="a")
+    validate(validator, getattr(issuer, make)(jti="forged-id", sub="forged-id"), scope="a")
     (record,) = lines.records
     assert record.keys() == FIELDS | {"logger", "level"}
     assert record["issuer"] is record["client_id"] is record["token_id"] is record["subject"] is None
@@ -169,12 +169,12 @@ def test_every_adapter_reports_method_and_path(name, lines):
 def test_acceptances_only_where_wanted(issuer, lines):
     validator = issuer.validator()
     stop = audit.enable(validator)
-    judge(validator, issuer.mint())
+    validate(validator, issuer.mint())
     assert lines.texts == []
     stop()
     audit.enable(validator, accepted=True)
     token = issuer.mint("a")
-    judge(validator, token, token, scope=["a"])
+    validate(validator, token, token, scope=["a"])
     assert [(record["outcome"], record["required_scope"]) for record in lines.records] == [("accepted", ["a"])] * 2
 
 
@@ -182,9 +182,9 @@ def test_outages_and_errors_are_recorded(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator)
     with issuer.outage():
-        judge(validator, issuer.mint())
-    told = [(record["outcome"], record["reason"], record["claimed_issuer"]) for record in lines.records]
-    assert told == [("unavailable", "keys_unavailable", issuer.url)]
+        validate(validator, issuer.mint())
+    reported = [(record["outcome"], record["reason"], record["claimed_issuer"]) for record in lines.records]
+    assert reported == [("unavailable", "keys_unavailable", issuer.url)]
 
 
 async def test_a_request_without_the_field_or_with_odd_parts(issuer, lines):
@@ -209,7 +209,7 @@ def test_threat_86_s17_no_part_of_any_token_is_in_any_record(lines):
     tokens = [bad.token for bad in issuer.bad_tokens().values()]
     app = wsgi.BearerMiddleware(plain_wsgi, validator)
     guarded = [*tokens, issuer.mint(" ".join(SCOPE))]
-    judge(validator, *guarded)
+    validate(validator, *guarded)
     for token in guarded:
         if token.isascii() and token.isprintable():
             path = f"/{token}/{token.partition('.')[0]}/x"
@@ -252,17 +252,17 @@ def test_threat_85_control_characters_cannot_forge_a_line(client, token_id):
     logger.addHandler(plain)
     try:
         validator = VALIDATOR
-        judge(validator, ISSUER.expired(client_id=client, jti=token_id))
+        validate(validator, ISSUER.expired(client_id=client, jti=token_id))
     finally:
         logger.removeHandler(handler)
         logger.removeHandler(plain)
     for text in (*handler.texts, *plain.texts):
         assert text.isascii()
         assert text.isprintable()  # no line end, no control character
-    told = handler.records[0]
-    assert json.loads(plain.texts[0]).items() <= told.items()
-    assert len(told["client_id"]) <= 131
-    assert len(told["token_id"]) <= 131
+    reported = handler.records[0]
+    assert json.loads(plain.texts[0]).items() <= reported.items()
+    assert len(reported["client_id"]) <= 131
+    assert len(reported["token_id"]) <= 131
 
 
 ISSUER = FakeIssuer(clock=Clock())
@@ -291,25 +291,25 @@ def test_hostile_request_ids(issuer, lines, hostile):
 def test_a_flood_is_bounded_and_counted(issuer, lines):
     validator = issuer.validator()
     stop = audit.enable(validator, per_second=2, burst=3, monotonic=issuer.clock)
-    judge(validator, *["x"] * 10)
+    validate(validator, *["x"] * 10)
     assert [record["left_out"] for record in lines.records] == [{}, {}, {}]
-    judge(validator, issuer.forged_signature())  # another reason is not hidden by the flood, and tells of it
+    validate(validator, issuer.forged_signature())  # another reason is not hidden by the flood, and reports it
     assert lines.records[-1]["reason"] == "signature"
     assert lines.records[-1]["left_out"] == {"malformed": 7}
     issuer.clock.advance(1)
-    judge(validator, *["x"] * 4)
+    validate(validator, *["x"] * 4)
     assert len(lines.texts) == 6
     stop()
     assert lines.records[-1].keys() == {"time", "outcome", "left_out", "logger", "level"}
     assert (lines.records[-1]["outcome"], lines.records[-1]["left_out"]) == ("left_out", {"malformed": 2})
-    judge(validator, "x")
+    validate(validator, "x")
     assert len(lines.texts) == 7
 
 
 def test_acceptances_are_not_bounded_and_tell_what_was_left_out(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator, accepted=True, per_second=1, burst=0.5, monotonic=issuer.clock)
-    judge(validator, "x", "x", *[issuer.mint()] * 5)
+    validate(validator, "x", "x", *[issuer.mint()] * 5)
     assert [record["outcome"] for record in lines.records] == ["rejected"] + ["accepted"] * 5
     assert lines.records[1]["left_out"] == {"malformed": 1}
 
@@ -317,16 +317,16 @@ def test_acceptances_are_not_bounded_and_tell_what_was_left_out(issuer, lines):
 def test_a_clock_that_runs_backwards_gives_no_allowance(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator, per_second=1, burst=1, monotonic=issuer.clock)
-    judge(validator, "x")
+    validate(validator, "x")
     issuer.clock.advance(-1_000)
-    judge(validator, "x")
+    validate(validator, "x")
     assert len(lines.texts) == 1
 
 
 def test_threads_lose_no_count(issuer, lines):
     validator = issuer.validator()
     stop = audit.enable(validator, per_second=1, burst=10, monotonic=issuer.clock)
-    threads = [threading.Thread(target=judge, args=(validator, *["x"] * 100)) for _ in range(4)]
+    threads = [threading.Thread(target=validate, args=(validator, *["x"] * 100)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -341,10 +341,10 @@ def test_after_a_fork_nobody_waits_for_the_parents_lock(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator, burst=1, monotonic=issuer.clock)
     (trail,) = validator.observer.members
-    judge(validator, "x", "x")
+    validate(validator, "x", "x")
     trail._bounds._lock.acquire()
     forks._in_child()
-    judge(validator, "x")
+    validate(validator, "x")
     assert [record["left_out"] for record in lines.records] == [{}, {}]
 
 
@@ -356,7 +356,7 @@ async def later(request, token):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "text"),
     [
         ({"request_id_header": "X Request"}, "request_id_header"),
         ({"request_id_header": ""}, "request_id_header"),
@@ -371,9 +371,9 @@ async def later(request, token):
         ({"monotonic": None}, "monotonic"),
     ],
 )
-def test_wrong_settings(issuer, wrong, told):
+def test_wrong_settings(issuer, wrong, text):
     validator = issuer.validator()
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=text):
         audit.enable(validator, **wrong)
     assert validator.observer is None
 
@@ -387,11 +387,11 @@ def test_once_for_each_validator(issuer, lines):
 
 def test_nothing_is_written_or_built_unless_enabled(issuer, lines, monkeypatch):
     validator = issuer.validator()
-    judge(validator, "x")
+    validate(validator, "x")
     audit.enable(validator)
     logging.getLogger("tokenguard.audit").setLevel(logging.WARNING)
     monkeypatch.setattr(audit._Audit, "_record", None)
-    judge(validator, "x", issuer.mint())
+    validate(validator, "x", issuer.mint())
     assert lines.texts == []
 
 
@@ -410,9 +410,9 @@ def test_a_level_that_was_set_is_kept(issuer, lines):
 
 def test_the_formatter_serves_other_records():
     record = logging.LogRecord("app", logging.WARNING, "x.py", 1, "two\nlines %s", ("é",), None)
-    told = json.loads(audit.JsonFormatter().format(record))
-    assert (told["message"], told["logger"], told["level"]) == ("two\nlines é", "app", "WARNING")
-    assert told["time"].endswith("+00:00")
+    reported = json.loads(audit.JsonFormatter().format(record))
+    assert (reported["message"], reported["logger"], reported["level"]) == ("two\nlines é", "app", "WARNING")
+    assert reported["time"].endswith("+00:00")
 
 
 def test_records_travel_through_queues_and_pickles(issuer):
@@ -423,7 +423,7 @@ def test_records_travel_through_queues_and_pickles(issuer):
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
-        judge(validator, issuer.expired())
+        validate(validator, issuer.expired())
     finally:
         logger.removeHandler(handler)
     record = pickle.loads(pickle.dumps(waiting.get_nowait()))
@@ -454,7 +454,7 @@ def test_fields_of_the_application_see_the_request_and_a_good_token(issuer, line
     app = wsgi.BearerMiddleware(plain_wsgi, validator, scope="a")
     for token in (issuer.mint("a", plan=4), issuer.mint("b", plan=5), issuer.expired(plan=6)):
         ask_wsgi(app, path="/x", fields=bearer(token, ("User-Agent", "curl")), REMOTE_ADDR="192.0.2.7")
-    judge(validator, "x")
+    validate(validator, "x")
     at = ["GET", "/x", "192.0.2.7"]
     assert [(record["agent"], record["plan"], record["at"]) for record in lines.records] == [
         ("curl", 4, at),
@@ -467,7 +467,7 @@ def test_fields_of_the_application_see_the_request_and_a_good_token(issuer, line
 def test_fields_of_the_application_replace_none_of_ours(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator, fields=lambda request, token: dict.fromkeys([*FIELDS, "logger", "level"], "forged"))
-    judge(validator, "x")
+    validate(validator, "x")
     assert "forged" not in lines.texts[0]
 
 
@@ -494,7 +494,7 @@ def test_fields_of_the_application_are_json_whatever_they_are(issuer, lines):
     }
     validator = issuer.validator()
     audit.enable(validator, fields=lambda request, token: given)
-    judge(validator, "x")
+    validate(validator, "x")
     (record,) = lines.records
     assert lines.texts[0].isascii()
     assert lines.texts[0].isprintable()
@@ -519,7 +519,7 @@ def test_fields_of_the_application_are_json_whatever_they_are(issuer, lines):
 def test_at_most_32_fields_of_the_application(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator, fields=lambda request, token: {f"own_{number}": 1 for number in range(100)})
-    judge(validator, "x")
+    validate(validator, "x")
     assert len([name for name in lines.records[0] if name.startswith("own_")]) == 32
 
 
@@ -527,7 +527,7 @@ def test_the_credential_is_taken_out_of_the_fields_of_the_application(issuer, li
     token = issuer.forged_signature()
     validator = issuer.validator()
     audit.enable(validator, fields=lambda request, t: {token: [token, {"a": f"x {token.split('.')[2]} y"}]})
-    judge(validator, token)
+    validate(validator, token)
     assert lines.records[0]["[token]..."] == ["[token]...", {"a": "x [token]..."}]
 
 
@@ -543,7 +543,7 @@ def never_awaited(request, token):
 def test_fields_that_fail_cost_no_record_and_are_logged_bounded(issuer, lines, caplog, fields):
     validator = issuer.validator()
     stop = audit.enable(validator, fields=fields)
-    judge(validator, *["x"] * 5)
+    validate(validator, *["x"] * 5)
     assert [record["reason"] for record in lines.records] == ["malformed"] * 5
     logged = [record for record in caplog.records if record.name == "tokenguard"]
     assert len(logged) <= 2
@@ -558,7 +558,7 @@ def test_fields_that_fail_cost_no_record_and_are_logged_bounded(issuer, lines, c
 def test_no_bound_at_all(issuer, lines):
     validator = issuer.validator()
     stop = audit.enable(validator, per_second=None, monotonic=issuer.clock)
-    judge(validator, *["x"] * 300)
+    validate(validator, *["x"] * 300)
     validator.observer.after_fork()
     stop()
     assert len(lines.texts) == 300
@@ -580,10 +580,10 @@ def test_no_line_comes_twice_whatever_handlers_the_root_has(issuer, order, monke
         stop = audit.enable(validator)
         assert logger.propagate is (order == "after")
         logger.addHandler(own)
-        judge(validator, "x")
+        validate(validator, "x")
         assert (len(own.texts), len(above.texts)) == (1, 0)
         logger.removeHandler(own)
-        judge(validator, "x")
+        validate(validator, "x")
         assert (len(own.texts), len(above.texts)) == (1, 1)
         stop()
     finally:
@@ -596,7 +596,7 @@ def test_propagation_that_somebody_else_turned_off_stays_off(issuer, monkeypatch
     logger = logging.getLogger("tokenguard.audit")
     monkeypatch.setattr(logger, "propagate", False)
     audit.enable(issuer.validator())
-    judge(issuer.validator(), "x")
+    validate(issuer.validator(), "x")
     assert logger.propagate is False
 
 

@@ -396,7 +396,7 @@ def test_alerts_fire_for_their_incident_and_no_other(name, tmp_path):
 
 @promtool
 def test_slow_validation_fires(tmp_path):
-    """The one alert whose incident would take real time: the observer is told of slow runs instead."""
+    """The one alert whose incident would take real time: the observer gets slow runs instead."""
     hit = Incident()
     for _ in range(30):
         hit.validator.observer.validated("introspected", "accepted", 0.7)

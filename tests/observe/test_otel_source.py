@@ -172,9 +172,9 @@ def test_113_nothing_of_a_token_or_a_secret_is_exported():
     with pytest.raises(TokenRefusedError):
         seen.source.token(scope="the-scope")
     seen.source.token()
-    told = f"{seen.reader.get_metrics_data()} {[span.to_json() for span in seen.exported.get_finished_spans()]}"
+    reported = f"{seen.reader.get_metrics_data()} {[span.to_json() for span in seen.exported.get_finished_spans()]}"
     for secret in ("the-description", "the-secret", "the-subject", "the-scope", "token-1", "orders:read"):
-        assert secret not in told
+        assert secret not in reported
 
 
 def test_instrumenting_ends_and_is_not_done_twice():

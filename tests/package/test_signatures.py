@@ -245,8 +245,10 @@ def written(signature: str) -> list[Parameter]:
 def test_parameters_and_defaults_are_what_callers_rely_on(name):
     there = inspect.signature(found(name)).parameters
     listed = written(SIGNATURES[name])
-    told = [(one.name, one.kind, one.default) for one in listed]
-    assert [(one.name, there[one.name].kind, there[one.name].default) for one in listed if one.name in there] == told
+    reported = [(one.name, one.kind, one.default) for one in listed]
+    assert [
+        (one.name, there[one.name].kind, there[one.name].default) for one in listed if one.name in there
+    ] == reported
     # A type too: True is 1, and 30 is 30.0, to `==`.
     assert [type(there[one.name].default) for one in listed] == [type(one.default) for one in listed]
     positional = [one.name for one in there.values() if one.kind is Parameter.POSITIONAL_OR_KEYWORD]

@@ -31,8 +31,8 @@ async def app(scope, receive, send):
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    told = json.dumps({**report, "body": body.decode("latin-1")}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(told)).encode())]
+    echoed = json.dumps({**report, "body": body.decode("latin-1")}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(echoed)).encode())]
     status = int(query.removeprefix("status=")) if query.startswith("status=") else 200
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else told})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else echoed})

@@ -148,7 +148,7 @@ def test_two_processes_share_used_proofs_and_nonces():
                 "T_REDIS_URL": server.url,
             }
 
-            def judged(*proofs):
+            def outcomes(*proofs):
                 run = subprocess.run(
                     [sys.executable, "-c", CHILD],
                     input="\n".join([token, *proofs]),
@@ -163,10 +163,10 @@ def test_two_processes_share_used_proofs_and_nonces():
             def proof(nonce=""):
                 return key.proof(token, "GET", "https://api.example.com/x", nonce=nonce)
 
-            (nonce,) = judged(proof())
+            (nonce,) = outcomes(proof())
             one, two = proof(nonce), proof(nonce)
-            assert judged(one) == ["accepted"]
-            assert judged(one, two, two) == ["replay", "accepted", "replay"]
+            assert outcomes(one) == ["accepted"]
+            assert outcomes(one, two, two) == ["replay", "accepted", "replay"]
             with TokenValidator.from_mapping(variables, "T_") as here:
                 with pytest.raises(InvalidProofError) as caught:
                     here.validate(token, request=ResourceRequest("GET", "/x", "DPoP", two))

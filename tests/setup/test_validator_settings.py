@@ -420,9 +420,9 @@ def test_a_file_without_a_secret_is_found_at_the_start(secret_file, what, tmp_pa
     content = {"empty": b"", "newline": b"\n", "large": b"x" * 65_537, "latin": b"\xe9"}.get(what)
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=f"^{name}: ") as told:
+    with pytest.raises(ConfigurationError, match=f"^{name}: ") as caught:
         from_env(**beside, **{name: given})
-    assert str(tmp_path) not in str(told.value)
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_secret_is_given_once(secret_file):

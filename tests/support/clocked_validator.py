@@ -1,4 +1,4 @@
-"""A validator against a real loopback issuer, with the clock in hand; judged from a thread or from an event loop."""
+"""A validator against a real loopback issuer, with the clock in hand; called from a thread or from an event loop."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ISSUER_SETTINGS = ("jwks_max_age", "jwks_max_stale", "jwks_cooldown", "algorithm
 
 
 class Life:
-    """One issuer behind a socket, one validator, one clock. `judge` is `validate`, or `validate_async` on a loop that
-    runs on in a thread of its own."""
+    """One issuer behind a socket, one validator, one clock. `validate` calls the validator's, or its `validate_async`
+    on a loop that runs on in a thread of its own."""
 
     def __init__(self, issuer: FakeIssuer, world: str, **settings) -> None:
         self.issuer, self.clock, self.world = issuer, issuer.clock, world
@@ -36,7 +36,7 @@ class Life:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 
-    def judge(self, token, **options):
+    def validate(self, token, **options):
         if self.world == "threads":
             return self.validator.validate(token, **options)
         return self.run(self.validator.validate_async(token, **options))
@@ -47,7 +47,7 @@ class Life:
     def outcome(self, token) -> str:
         """`accepted`, the reason of a rejection, or `unavailable`."""
         try:
-            self.judge(token)
+            self.validate(token)
         except InvalidTokenError as error:
             return error.reason.value
         except KeysUnavailableError:
@@ -138,7 +138,7 @@ def until_quiet() -> None:
 
 
 def in_time(work: Callable[[], T]) -> T:
-    """What `work` returns. A thread that waits for itself is told apart by time only: this one may be left behind."""
+    """What `work` returns. Only time shows that a thread waits for itself: it may be left behind."""
     done: Future[T] = Future()
     threading.Thread(target=lambda: done.set_result(work()), daemon=True).start()
     return done.result(20)

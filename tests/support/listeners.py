@@ -70,7 +70,7 @@ class Listening:
 
 @contextlib.contextmanager
 def held_port() -> Iterator[int]:
-    """A port that refuses connections and is given to nobody else meanwhile. A server that is told its number may
+    """A port that refuses connections and is given to nobody else meanwhile. A server that gets its number may
     listen there all the same: Linux lets two sockets with SO_REUSEADDR have one address, while only one listens."""
     with socket.socket() as holding:
         holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -59,7 +59,7 @@ def evaluate(
         ],
         "promql_expr_test": [
             {
-                # NaN is not at least -Inf. The expectation is never met, so every query is told with what it gave.
+                # NaN is not at least -Inf. The expectation is never met, so every query is reported with what it gave.
                 "expr": f"(count(({query}) >= -Inf) or vector(0)) > bool 0",
                 "eval_time": f"{STEP * (len(scrapes) - 1)}s",
                 "exp_samples": [{"labels": "{}", "value": -1}],
@@ -71,9 +71,9 @@ def evaluate(
     script = directory / "test.json"  # JSON is YAML
     script.write_text(json.dumps(given), "utf-8")
     done = subprocess.run([PROMTOOL, "test", "rules", script], capture_output=True, text=True, check=False)
-    told = done.stdout + done.stderr
-    found = re.findall(r"got: \{\} ([01])E\+00", told)
-    assert len(found) == len(queries), told
+    reported = done.stdout + done.stderr
+    found = re.findall(r"got: \{\} ([01])E\+00", reported)
+    assert len(found) == len(queries), reported
     return [name for name, value in zip(queries, found, strict=True) if value == "1"]
 
 

@@ -1,6 +1,6 @@
 """Requests as bytes, straight into ASGI and WSGI apps, and a strict reader of challenges: for the tests of adapters.
 
-No client library stands between: those refuse, join or strip the very header fields that the adapters must judge.
+No client library stands between: those reject, join or strip the very header fields that the adapters must check.
 """
 
 from __future__ import annotations

@@ -702,16 +702,16 @@ def test_counters_count_and_start_again():
 @pytest.mark.parametrize("mode", ["refuse", "timeout", "error", "garbage"])
 @pytest.mark.parametrize("world", ["threads", "loop"])
 def test_an_outage_is_no_verdict(issuer, mode, world):
-    def judge(validator):
+    def validate(validator):
         if world == "threads":
             return validator.validate(issuer.mint())
         return asyncio.run(validator.validate_async(issuer.mint()))
 
     with issuer.outage(mode) as outage, issuer.validator() as validator, pytest.raises(KeysUnavailableError):
-        judge(validator)
+        validate(validator)
     assert outage.arrivals == issuer.counters.total > 0
     with issuer.validator() as validator:
-        assert judge(validator)
+        assert validate(validator)
 
 
 def test_an_outage_may_be_limited_to_endpoints(issuer):

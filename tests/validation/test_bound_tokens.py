@@ -185,8 +185,8 @@ def test_a_token_needs_its_certificate_each_time(validate):
     validator, token = mtls(), ISSUER.mint("a", bound_to=CERTIFICATE)
     digest = b64url(hashlib.sha256(CERTIFICATE).digest())
     for _ in range(2):
-        judged = validate(validator, token, scope="a", request=with_certificate())
-        assert dict(judged.confirmation) == {"x5t#S256": digest}
+        validated = validate(validator, token, scope="a", request=with_certificate())
+        assert dict(validated.confirmation) == {"x5t#S256": digest}
         for certificate in (OTHER, b"", None):
             assert rejected(validate, validator, token, request=with_certificate(certificate)) == CONFIRMATION
         assert rejected(validate, validator, token) == CONFIRMATION
@@ -208,8 +208,8 @@ def test_a_thumbprint_of_nothing_is_no_certificate(validate):
 def test_a_token_that_is_bound_both_ways_needs_both(validate):
     validator = ISSUER.validator(dpop=DPoP(BASE, required=True), mtls=MutualTLS(required=True))
     token = ISSUER.mint(cnf=confirmation(KEY, CERTIFICATE))
-    judged = validate(validator, token, request=sent(token, certificate=CERTIFICATE))
-    assert set(judged.confirmation) == {"jkt", "x5t#S256"}
+    validated = validate(validator, token, request=sent(token, certificate=CERTIFICATE))
+    assert set(validated.confirmation) == {"jkt", "x5t#S256"}
     assert rejected(validate, validator, token, request=sent(token, certificate=OTHER)) == CONFIRMATION
     assert rejected(validate, validator, token, request=sent(token)) == CONFIRMATION
     assert rejected(validate, validator, token, request=with_certificate()) == CONFIRMATION
@@ -701,12 +701,12 @@ def test_memories_are_bounded_whatever_is_bound(validate, monkeypatch):
 
 def test_confirmation_is_read_only_and_survives():
     token = ISSUER.mint(bound_to=KEY)
-    judged = dpop().validate(token, request=sent(token))
+    validated = dpop().validate(token, request=sent(token))
     with pytest.raises(TypeError):
-        judged.confirmation["jkt"] = "x"
-    for other in (pickle.loads(pickle.dumps(judged)), copy.deepcopy(judged)):
+        validated.confirmation["jkt"] = "x"
+    for other in (pickle.loads(pickle.dumps(validated)), copy.deepcopy(validated)):
         assert dict(other.confirmation) == {"jkt": KEY.jkt}
-    assert KEY.jkt not in repr(judged)
+    assert KEY.jkt not in repr(validated)
 
 
 def test_a_request_shows_nothing_of_what_it_proves():

@@ -40,17 +40,19 @@ def test_warm_up_fetches_before_the_first_request(world):
         assert life.validator.is_ready() is False
         life.validator.warm_up() if world == "threads" else life.run(life.validator.warm_up_async())
         assert life.validator.is_ready() is True
-        life.judge(life.issuer.mint())
+        life.validate(life.issuer.mint())
         assert life.fetched == 1
 
 
 @world
 def test_warm_up_leaves_nothing_behind_but_keys(world, caplog):
-    """It judges tokens of its own: nobody hears of them, and they prove nothing afterwards."""
+    """It validates tokens of its own: nobody hears of them, and they prove nothing afterwards."""
     heard = []
     with living(world) as life, caplog.at_level("DEBUG", logger="tokenguard"):
         validator = life.validator
-        validator.observe(SimpleNamespace(judged=heard.append, validated=heard.append, called=heard.append))
+        validator.observe(
+            SimpleNamespace(decided=heard.append, validated=lambda *given: heard.append(given), called=heard.append)
+        )
         validator.warm_up() if world == "threads" else life.run(validator.warm_up_async())
         assert {type(event).__name__ for event in heard} == {"Outbound"}
         assert len(validator._memory) == 0
@@ -62,14 +64,14 @@ def test_warm_up_leaves_nothing_behind_but_keys(world, caplog):
 @world
 def test_warm_up_prewarms_with_tokens_that_are_accepted(world, monkeypatch):
     """A refusal, which nobody would hear of, would leave most of the way unused."""
-    judged, verified = [], set()
+    validated, verified = [], set()
     validate, verifies = TokenValidator.validate, Key.verifies
-    monkeypatch.setattr(TokenValidator, "validate", lambda *given: judged.append(validate(*given)))
+    monkeypatch.setattr(TokenValidator, "validate", lambda *given: validated.append(validate(*given)))
     monkeypatch.setattr(Key, "verifies", lambda *given: verified.add(given[1]) or verifies(*given))
     with living(world) as life:
         for _ in range(2):  # as a readiness probe does: the second has nothing to do
             life.validator.warm_up() if world == "threads" else life.run(life.validator.warm_up_async())
-    assert [token.token_id for token in judged] == [f"{turn}" for turn in range(16)]
+    assert [token.token_id for token in validated] == [f"{turn}" for turn in range(16)]
     assert verified == {"HS256", "ES256"}
 
 
@@ -358,7 +360,7 @@ def test_s25_threads_that_validate_while_others_fork():
 @world
 def test_after_close_a_later_call_opens_anew(world):
     with living(world) as life:
-        life.judge(life.issuer.mint())
+        life.validate(life.issuer.mint())
         life.validator.close()
         life.run(life.validator.aclose())
         life.clock.advance(5000)
@@ -454,16 +456,16 @@ def broken(*_, **__):
     raise OSError("secret of a library")
 
 
-def judged(world, validator, token):
+def validated(world, validator, token):
     return validator.validate(token) if world == "threads" else asyncio.run(validator.validate_async(token))
 
 
 def statuses(validator, token):
     """What HTTP callers would get, in both worlds."""
     found = set()
-    for judge in (lambda: validator.validate(token), lambda: asyncio.run(validator.validate_async(token))):
+    for call in (lambda: validator.validate(token), lambda: asyncio.run(validator.validate_async(token))):
         try:
-            judge()
+            call()
             found.add(200)
         except TokenGuardError as error:
             rejection = challenge.reject(error)
@@ -524,7 +526,7 @@ def test_s20_a_broken_logger_changes_no_verdict(monkeypatch):
 def test_s20_a_clock_that_tells_nonsense_is_a_500(world, wrong):
     issuer = FakeIssuer()
     with pytest.raises(ConfigurationError):
-        judged(world, issuer.validator(monotonic=lambda: wrong), issuer.mint())
+        validated(world, issuer.validator(monotonic=lambda: wrong), issuer.mint())
 
 
 @pytest.mark.parametrize(
@@ -540,7 +542,7 @@ def test_s20_a_clock_that_fails_is_a_500_whatever_it_raises(world, name, wrong):
 
     issuer = FakeIssuer()
     with pytest.raises(ConfigurationError) as caught:
-        judged(world, issuer.validator(**{name: fail}), issuer.mint())
+        validated(world, issuer.validator(**{name: fail}), issuer.mint())
     assert caught.value.__cause__ is wrong
 
 
@@ -562,7 +564,7 @@ def test_s20_a_monotonic_clock_that_fails_in_flight(world):
 
     validator = issuer.validator(monotonic=monotonic, transport=httpx.MockTransport(handle))
     with pytest.raises((KeysUnavailableError, ConfigurationError)):
-        judged(world, validator, issuer.mint())
+        validated(world, validator, issuer.mint())
 
 
 def test_s24_a_recursion_limit_of_200_and_a_deep_caller():

@@ -20,7 +20,7 @@ def issuer():
 
 
 @pytest.fixture
-def judged_anew(monkeypatch):
+def validated_anew(monkeypatch):
     """How often a signature was verified: what is remembered is not verified again."""
     calls = []
     verifies = Key.verifies
@@ -52,22 +52,22 @@ def test_a_flood_of_distinct_good_tokens_stays_within_the_bound(issuer, size):
     assert most <= size
 
 
-def test_a_token_in_use_survives_a_flood(issuer, judged_anew):
+def test_a_token_in_use_survives_a_flood(issuer, validated_anew):
     validator = remembering(issuer, 20)
     ours = issuer.mint()
     token = validator.validate(ours)
     for _ in range(200):
         validator.validate(issuer.mint())
         assert validator.validate(ours) is token
-    assert judged_anew() == 201
+    assert validated_anew() == 201
 
 
-def test_the_whole_bound_is_of_use(issuer, judged_anew):
+def test_the_whole_bound_is_of_use(issuer, validated_anew):
     validator = remembering(issuer, 20)
     tokens = [issuer.mint() for _ in range(10)]
     for token in tokens * 3:
         validator.validate(token)
-    assert judged_anew() == len(tokens)
+    assert validated_anew() == len(tokens)
 
 
 def bad_tokens(issuer):
@@ -87,7 +87,7 @@ def bad_tokens(issuer):
     ]
 
 
-def test_bad_tokens_are_never_remembered_and_evict_nothing(issuer, judged_anew):
+def test_bad_tokens_are_never_remembered_and_evict_nothing(issuer, validated_anew):
     validator = remembering(issuer, 8)
     good = [issuer.mint() for _ in range(4)]
     for token in good:
@@ -98,19 +98,19 @@ def test_bad_tokens_are_never_remembered_and_evict_nothing(issuer, judged_anew):
             with pytest.raises(InvalidTokenError):
                 validator.validate(token)
             assert verdicts(validator) == held
-    before = judged_anew()
+    before = validated_anew()
     for token in good:
         validator.validate(token)
-    assert judged_anew() == before
+    assert validated_anew() == before
 
 
-def test_a_token_without_enough_scope_is_remembered_once_and_refused_each_time(issuer, judged_anew):
+def test_a_token_without_enough_scope_is_remembered_once_and_rejected_each_time(issuer, validated_anew):
     validator = remembering(issuer, 8)
     token = issuer.mint("orders:read")
     for _ in range(5):
         with pytest.raises(RejectedError):
             validator.validate(token, scope="orders:write")
-    assert (verdicts(validator), judged_anew()) == (1, 1)
+    assert (verdicts(validator), validated_anew()) == (1, 1)
 
 
 def test_headers_that_strangers_write_are_not_kept(issuer):

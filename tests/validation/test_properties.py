@@ -190,7 +190,7 @@ ERRORS = st.one_of(
     st.booleans(),
 )
 def test_s22_every_challenge_that_can_be_produced_is_legal(error, realm, metadata, show):
-    """S22: one Bearer challenge, legal quoted-strings, and no more told than the error code."""
+    """S22: one Bearer challenge, legal quoted-strings, with no more than the error code."""
     answer = reject(error, realm=realm, resource_metadata=metadata, show_reason=show)
     headers = dict(answer.headers)
     assert len(headers) == len(answer.headers)
@@ -271,10 +271,10 @@ def test_any_introspection_answer_gives_a_verdict(body, status):
     )
     issuer.publish("introspection", body, status=status)
     try:
-        judged = validator.validate("opaque")
+        validated = validator.validate("opaque")
     except (RejectedError, UnavailableError):
         return
     document = json.loads(body)
     assert status == 200
     assert document["active"] is True
-    assert API in judged.audience
+    assert API in validated.audience

@@ -390,7 +390,7 @@ def test_a_leeway_beyond_the_margin_is_refused(issuer):
 
 
 async def test_a_revoked_opaque_token_is_refused(issuer):
-    """Though the authorization server calls it active, as one does that was not told yet."""
+    """Though the authorization server calls it active, as one does that does not know yet."""
     denylist = RevocationList()
     settings = issuer.as_issuer(introspection=issuer.introspection())
     for name in ("jti", "client_id", "sub"):

@@ -96,7 +96,7 @@ def test_one_header_without_a_kid_and_two_keys():
 
 
 def test_a_kid_that_two_keys_share_after_a_refresh_names_neither():
-    """Tokens that were judged before stay good, as their key is still there; a new one cannot be told to be its."""
+    """Tokens that were validated before stay good, as their key is still there; a new one may be of either key."""
     clock, issuer = Clock(), FakeIssuer()
     documents = [issuer.jwks()]
     twin = issuer.stranger().jwk()

@@ -465,7 +465,7 @@ def test_s24_little_stack_is_no_way_out(time):
     expected = [reason(make(time), raw) for raw in tokens]
     validator, outcomes = make(time, token_cache_size=0), set()
 
-    def judge(raw):
+    def validate(raw):
         try:
             validator.validate(raw, scope="orders:read")
         except RejectedError as error:
@@ -481,7 +481,7 @@ def test_s24_little_stack_is_no_way_out(time):
         for room in (200, 100, 60, 40, 30, 25, 20, 15, 10):
             for raw, verdict in zip(tokens, expected, strict=True):
                 sys.setrecursionlimit(stack_depth() + room)
-                outcome = judge(raw)
+                outcome = validate(raw)
                 sys.setrecursionlimit(limit)
                 outcomes.add((room, outcome))
                 assert outcome is not None or verdict is None, "accepted what is refused otherwise"
@@ -553,33 +553,33 @@ def test_a_requirement_that_raises_is_ours(time, error):
 
 
 def test_an_access_token_holds_what_was_sent(time):
-    judged = make(time).validate(
+    found = make(time).validate(
         token(payload={"aud": ["x", API], "exp": NOW + 0.5, "nbf": NOW - 1, "deep": {"a": [1, {"b": []}]}})
     )
-    assert judged.issuer == URL
-    assert judged.subject == "service-7"
-    assert judged.client_id == "billing"
-    assert judged.audience == ("x", API)
-    assert judged.scopes == {"orders:read", "orders:write"}
-    assert (judged.expires_at, judged.issued_at, judged.not_before) == (NOW + 0.5, NOW - 60, NOW - 1)
-    assert judged.token_id == "4f1g23a12aa"
-    assert judged.claims["deep"]["a"][1]["b"] == []
-    assert judged.has_scope("orders:read", "orders:write")
-    assert judged.has_scope()
-    assert not judged.has_scope("orders:read", "x")
+    assert found.issuer == URL
+    assert found.subject == "service-7"
+    assert found.client_id == "billing"
+    assert found.audience == ("x", API)
+    assert found.scopes == {"orders:read", "orders:write"}
+    assert (found.expires_at, found.issued_at, found.not_before) == (NOW + 0.5, NOW - 60, NOW - 1)
+    assert found.token_id == "4f1g23a12aa"
+    assert found.claims["deep"]["a"][1]["b"] == []
+    assert found.has_scope("orders:read", "orders:write")
+    assert found.has_scope()
+    assert not found.has_scope("orders:read", "x")
     for change in (
-        lambda: setattr(judged, "subject", "x"),
-        lambda: setattr(judged, "claims", {}),
-        lambda: delattr(judged, "claims"),
-        lambda: judged.claims.__setitem__("a", 1),
-        lambda: judged.claims["deep"].__setitem__("a", 1),
-        lambda: setattr(judged, "new", 1),
+        lambda: setattr(found, "subject", "x"),
+        lambda: setattr(found, "claims", {}),
+        lambda: delattr(found, "claims"),
+        lambda: found.claims.__setitem__("a", 1),
+        lambda: found.claims["deep"].__setitem__("a", 1),
+        lambda: setattr(found, "new", 1),
     ):
         with pytest.raises((AttributeError, TypeError)):
             change()
-    assert judged != make(time).validate(token())
-    assert hash(judged) == hash(judged)
-    shown = repr(judged)
+    assert found != make(time).validate(token())
+    assert hash(found) == hash(found)
+    shown = repr(found)
     assert "deep" not in shown
     assert all(part in shown for part in (URL, "service-7", "billing", "4f1g23a12aa"))
 
@@ -603,10 +603,10 @@ def test_claims_are_read_only_for_everybody_who_looks(time):
 
 
 def test_absent_claims_are_none(time):
-    judged = make(time).validate(token(payload=dict.fromkeys(("sub", "client_id", "jti", "iat", "scope"), ...)))
-    assert (judged.subject, judged.client_id, judged.token_id, judged.issued_at, judged.not_before) == (None,) * 5
-    assert judged.scopes == frozenset()
-    assert isinstance(judged, AccessToken)
+    found = make(time).validate(token(payload=dict.fromkeys(("sub", "client_id", "jti", "iat", "scope"), ...)))
+    assert (found.subject, found.client_id, found.token_id, found.issued_at, found.not_before) == (None,) * 5
+    assert found.scopes == frozenset()
+    assert isinstance(found, AccessToken)
 
 
 # -- the error tree ----------------------------------------------------------------------------------------------------

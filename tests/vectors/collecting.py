@@ -1,4 +1,4 @@
-"""What a vector is, and the settings that it is judged with.
+"""What a vector is, and the settings that it is validated with.
 
 A vector names the line of the threat list that it belongs to (`threat`), its mechanism and its source. `status`,
 `error` and `reason` are what every HTTP door answers; `verdict` is the reason that `validate` gives (null: accepted,

@@ -22,14 +22,12 @@ from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
 
-PASSED: Final = "_tokenguard_passed"  # on a request: the settings by which the middleware let it pass
-
 _FAILED: Final = 500
 
 
-def admit(request: HttpRequest, token: AccessToken | None) -> None:
+def admit(request: Any, token: AccessToken | None) -> None:
     """Leave the token of a request that may pass where the application finds it."""
-    request.__dict__["access_token"] = token
+    request.access_token = token  # not by `__dict__`: once that is looked at, every attribute costs more
     place = getattr(request, "scope", None)
     (request.META if place is None else place)[TOKEN_KEY] = token
 

@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
 from tokenguard._adapters.guard import TOKEN_KEY
-from tokenguard.django.answers import PASSED, admit, answer, finish, refused
+from tokenguard.django.answers import admit, answer, finish, refused
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import TokenGuardError
 from tokenguard.token import AccessToken
@@ -90,10 +90,9 @@ class BearerMiddleware:
         return refused(conf, request, exception)
 
 
-def _admit(conf: Conf, request: HttpRequest, token: AccessToken | None) -> None:
+def _admit(conf: Conf, request: Any, token: AccessToken | None) -> None:
     admit(request, token)
-    state = request.__dict__
-    state[PASSED] = conf
+    request.tokenguard_passed = conf
     # A browser sends `Authorization: Bearer` only if a script says so; a gateway's field comes with a cookie.
     if token is not None and conf.header is None:
-        state["_dont_enforce_csrf_checks"] = True
+        request._dont_enforce_csrf_checks = True  # noqa: SLF001 - what Django's own test client sets

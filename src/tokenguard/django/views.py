@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views import View
 
 from tokenguard._adapters.guard import mark
-from tokenguard.django.answers import EXEMPT, PASSED, admit, csrf_failure, finish, refused
+from tokenguard.django.answers import EXEMPT, admit, csrf_failure, finish, refused
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required, Requirement, all_of
@@ -144,7 +144,7 @@ def _raised(
     conf: Conf, given: Any, request: HttpRequest, token: AccessToken | None, error: TokenGuardError
 ) -> HttpResponse:
     """The answer to an error of ours out of a view, where nothing behind this function answers it."""
-    if given is not request or request.__dict__.get(PASSED) is conf:
+    if given is not request or getattr(request, "tokenguard_passed", None) is conf:
         raise error
     conf.views.note(request, token, error)
     return refused(conf, request, error)

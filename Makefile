@@ -129,7 +129,7 @@ $(MUTATION)/.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 .PHONY: mutation
-mutation: $(MUTATION)/.stamp ## Mutate the rules and see which tests notice; `mutmut browse` shows what survives (ten minutes)
+mutation: $(MUTATION)/.stamp ## Mutate the rules and see which tests notice; `mutmut browse` shows what survives (half an hour)
 	@rm -rf mutants # it would not judge a mutant again that it knows, whatever the tests say now
 	@$(MUTATION)/bin/mutmut run
 	@$(MUTATION)/bin/mutmut results

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+import hashlib
+from base64 import b64decode, b64encode
 
 import pytest
 from certificate_fields import BAD, DIGEST, GOOD, HEX, LEAF, PEM, TEXT, pem
@@ -77,3 +78,56 @@ def test_nothing_has_no_thumbprint():
         digest_of_der(b"")
     assert digest_of_der(LEAF) == DIGEST
     assert der_of_pem(PEM) == LEAF
+
+
+# What a mutant of a rule would let pass or reject, character by character.
+
+
+def digest(der):
+    return hashlib.sha256(der).digest()
+
+
+@pytest.mark.parametrize("size", [30, 31, 32])
+def test_padding_of_rfc9440_may_be_left_out_but_not_in_part(size):
+    der = bytes(range(1, size + 1))
+    whole = b64encode(der).decode()
+    bare = whole.rstrip("=")
+    assert read_field(f":{whole}:", "rfc9440") == (digest(der), der)
+    assert read_field(f":{bare}:", "rfc9440") == (digest(der), der)
+    for wrong in {f":{bare}{'=' * count}:" for count in range(1, 6)} - {f":{whole}:"}:
+        with pytest.raises(MalformedCertificateError):
+            read_field(wrong, "rfc9440")
+
+
+@pytest.mark.parametrize("text", ["AAAA", "AAAAA", "AAAAAA", "AAAAAAA"])
+def test_both_colons_of_rfc9440_are_needed(text):
+    for wrong in (f":{text}", f"{text}:", text, ":", "::", ""):
+        with pytest.raises(MalformedCertificateError):
+            read_field(wrong, "rfc9440")
+
+
+@pytest.mark.parametrize("form", ["der", "traefik"])
+def test_letters_at_either_end_are_part_of_the_certificate(form):
+    der = b64decode("XaaaXaaX")
+    assert read_field("XaaaXaaX", form) == (digest(der), der)
+    assert read_field(" \tXaaaXaaX\t ", form) == (digest(der), der)
+
+
+def test_only_blanks_separate_the_certificates_of_traefik():
+    assert read_field("AAAA , AAAA", "traefik")[1] == b"\0\0\0"
+    for wrong in ("AAAA\n,AAAA", "AAAA,AAAA\x0b,AAAA", "AAAA,XAAAAX X", "\x0cAAAA", "AAAA,XAAA A"):
+        with pytest.raises(MalformedCertificateError):
+            read_field(wrong, "traefik")
+
+
+def test_a_field_of_the_longest_size_is_read():
+    text = "A" * LONGEST
+    assert read_field(text, "der")[1] == bytes(LONGEST * 3 // 4)
+    with pytest.raises(MalformedCertificateError):
+        read_field(text + "AAAA", "der")
+
+
+@pytest.mark.parametrize("written", ["X{}", "{}X", 'X"{}"', "X{}X", "'{}'"])
+def test_a_hash_has_64_digits_and_nothing_else(written):
+    with pytest.raises(MalformedCertificateError):
+        read_field(f"Hash={written.format('ab' * 32)}", "xfcc")

@@ -171,19 +171,22 @@ def test_a_loop_per_request_still_refreshes():
 def test_a_loop_per_request_over_the_callers_transport_does_not_fetch_at_every_request():
     """There it is abandoned, and counts as an attempt; at the stale bound a request waits for its fetch."""
     issuer = FakeIssuer(clock=Clock())
-    hits = []
+    hits, hanging = [], []
 
     async def handle(request):
         hits.append(request)
-        await asyncio.sleep(0.001)
+        if hanging:
+            await asyncio.Event().wait()  # until its loop ends
         return await issuer.transport.handle_async_request(request)
 
     validator = issuer.validator(transport=httpx.MockTransport(handle))
     token = issuer.mint(expires_in=9999)
     asyncio.run(validator.validate_async(token))
     issuer.clock.advance(601)
+    hanging.append(True)
     for _ in range(10):
         asyncio.run(validator.validate_async(token))
+    hanging.clear()
     state = validator.state()[0].keys
     assert (state.fetches, state.last_error) == (2, "abandoned")
     issuer.clock.advance(3601)

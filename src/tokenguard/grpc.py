@@ -47,9 +47,11 @@ _EXPERIMENTAL: Final = (_NON_BLOCKING, "experimental_thread_pool")  # what `grpc
 def current_token() -> AccessToken:
     """The token of the call that is being handled: in handlers, generators included.
 
-    Raises `LookupError` elsewhere: in a public method, and in a thread that a handler starts (give it the token).
+    Raises `LookupError` elsewhere: in a public method, in a thread that a handler starts (give it the token), and once
+    the call has ended, in a task that outlives it.
     """
-    token = CURRENT.get()
+    current = CURRENT.get()
+    token = None if current is None else current.token
     if token is None:
         raise LookupError("there is a token only inside a handler behind the interceptor, and not in a public method")
     return token

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import grpc
 import pytest
@@ -208,6 +209,25 @@ def test_what_is_around_a_handler_does_not_see_its_token(issuer, kind):
     with serving("sync", Around(), guard("sync", issuer.validator())) as port, channel(port) as opened:
         outcome = call(opened, kind, authorization(issuer.mint()))
     assert (outcome.status, len(seen)) == (CODE.OK, len(outcome.responses) + 1)
+
+
+@both
+@every_kind
+def test_a_context_that_outlives_its_call_has_no_token(issuer, world, kind, monkeypatch):
+    """A task that a handler starts has a copy of its context, and may serve other calls later."""
+    copies = []
+
+    def remembering():
+        copies.append(copy_context())
+        return subject()
+
+    monkeypatch.setattr("grpc_servers.subject", remembering)
+    with serving(world, guard(world, issuer.validator())) as port, channel(port) as opened:
+        assert call(opened, kind, authorization(issuer.mint())).status is CODE.OK
+    assert copies
+    for copied in copies:
+        with pytest.raises(LookupError):
+            copied.run(current_token)
 
 
 @both

@@ -16,7 +16,31 @@ from tokenguard.errors import TokenGuardError
 from tokenguard.requirements import Requirement
 from tokenguard.token import AccessToken
 
-CURRENT: Final[ContextVar[AccessToken | None]] = ContextVar("tokenguard.grpc.current_token", default=None)
+
+class Current:
+    """Where `current_token()` gives this token: between enter and exit, and in copies of the context until `end`.
+
+    A task that a handler starts has such a copy. It may outlive the call, and may serve others then.
+    """
+
+    __slots__ = ("_before", "token")
+    _before: Token[Current | None]
+
+    def __init__(self) -> None:
+        self.token: AccessToken | None = None
+
+    def __enter__(self) -> None:
+        self._before = CURRENT.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        CURRENT.reset(self._before)
+
+    def end(self) -> None:
+        """Give no token any more, wherever it is asked for."""
+        self.token = None
+
+
+CURRENT: Final[ContextVar[Current | None]] = ContextVar("tokenguard.grpc.current_token", default=None)
 
 
 class CallHandlers:
@@ -43,32 +67,35 @@ class CallHandlers:
 
     def call(self, request: Any, context: Any, *send_response: Any) -> Any:
         """A plain function."""
-        call, token = Call(self._method, context), None
+        call, token, current = Call(self._method, context), None, Current()
         try:
-            token = self._validate(call)
-            with _Current(token):
+            token = current.token = self._validate(call)
+            with current:
                 return self._behavior(request, context, *send_response)
         except TokenGuardError as error:
             return self._failed(call, token, error)
+        finally:
+            current.end()
 
     async def call_async(self, request: Any, context: Any) -> Any:
         """A coroutine function."""
-        call, token = Call(self._method, context), None
+        call, token, current = Call(self._method, context), None, Current()
         try:
-            token = await self._validate_async(call)
-            with _Current(token):
+            token = current.token = await self._validate_async(call)
+            with current:
                 return await self._behavior(request, context)
         except TokenGuardError as error:
             return await self._failed(call, token, error)
+        finally:
+            current.end()
 
     # A generator runs in the context of whoever takes its next response, so the token is there for each step alone.
 
     def stream(self, request: Any, context: Any) -> Iterator[Any]:
         """A function whose result is iterated."""
-        call, token = Call(self._method, context), None
+        call, token, current = Call(self._method, context), None, Current()
         try:
-            token = self._validate(call)
-            current = _Current(token)
+            token = current.token = self._validate(call)
             with current:
                 responses = iter(self._behavior(request, context))
             try:
@@ -85,13 +112,14 @@ class CallHandlers:
                         responses.close()
         except TokenGuardError as error:
             self._failed(call, token, error)
+        finally:
+            current.end()
 
     async def stream_async(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """An async generator."""
-        call, token = Call(self._method, context), None
+        call, token, current = Call(self._method, context), None, Current()
         try:
-            token = await self._validate_async(call)
-            current = _Current(token)
+            token = current.token = await self._validate_async(call)
             responses = self._behavior(request, context)
             try:
                 while True:
@@ -106,6 +134,8 @@ class CallHandlers:
                     await responses.aclose()
         except TokenGuardError as error:
             await self._failed(call, token, error)
+        finally:
+            current.end()
 
     def _validate(self, call: Call) -> AccessToken | None:
         return None if self._required is None else self._guard.validate(call, self._required)
@@ -117,19 +147,3 @@ class CallHandlers:
         if token is not None or self._required is None:  # the handler's own decision; the guard's is noted
             self._guard.note(call, token, error)
         return self._end(call, error)
-
-
-class _Current:
-    """Where `current_token()` gives this token."""
-
-    __slots__ = ("_before", "_token")
-    _before: Token[AccessToken | None]
-
-    def __init__(self, token: AccessToken | None) -> None:
-        self._token = token
-
-    def __enter__(self) -> None:
-        self._before = CURRENT.set(self._token)
-
-    def __exit__(self, *_: object) -> None:
-        CURRENT.reset(self._before)

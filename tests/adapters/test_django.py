@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection, transaction
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path
@@ -566,6 +567,32 @@ def test_an_error_of_ours_out_of_a_view_is_answered_as_the_guards(error, outcome
                 outcomes = [(record["door"], record["outcome"]) for record in records]
                 accepted = 2 if middleware and guard(reached) is not reached else 1
                 assert outcomes == [("django", "accepted")] * accepted + [("django", outcome)]
+
+
+def test_an_error_of_ours_out_of_a_view_rolls_the_transaction_back():
+    seen = []
+
+    def view(request):
+        try:
+            raise InsufficientScopeError(("x",))
+        finally:
+            transaction.on_commit(lambda: seen.append("committed"))
+
+    def passing(request):
+        transaction.on_commit(lambda: seen.append("kept"))
+        return HttpResponse()
+
+    for middleware in ([], [MIDDLEWARE]):
+        project = Project([path("", require()(view)), path("passing", require()(passing))], GIVEN, middleware)
+        for ask in both(project):
+            connection.settings_dict["ATOMIC_REQUESTS"] = True
+            try:
+                assert ask(fields=good()).status == 403
+                assert ask(path="/passing", fields=good()).status == 200
+            finally:
+                connection.settings_dict["ATOMIC_REQUESTS"] = False
+                connection.close()
+    assert seen == ["kept"] * 4
 
 
 def test_an_applications_own_answer_wins():

@@ -12,6 +12,7 @@ from inspect import isawaitable, isclass
 from typing import Any, ParamSpec, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.views import View
 
@@ -146,5 +147,9 @@ def _raised(
     """The answer to an error of ours out of a view, where nothing behind this function answers it."""
     if given is not request or getattr(request, "tokenguard_passed", None) is conf:
         raise error
+    # The exception ends here: what the view wrote goes, as where it ends outside of `ATOMIC_REQUESTS`.
+    for connection in connections.all(initialized_only=True):
+        if connection.settings_dict["ATOMIC_REQUESTS"] and connection.in_atomic_block:
+            connection.set_rollback(True)
     conf.views.note(request, token, error)
     return refused(conf, request, error)

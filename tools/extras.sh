@@ -6,15 +6,18 @@ set -eu
 wheel=$(ls dist/*.whl)
 modules() {
   case $1 in
-    starlette | fastapi | flask | redis | requests | drf | grpc | mcp | fastmcp | aiohttp | litestar | otel | cli) echo "tokenguard.$1" ;;
-    django) echo "tokenguard.django" ;;
-    gateway) echo "tokenguard.gateway" ;;
+    starlette | fastapi | flask | redis | requests | django | drf | grpc | mcp | fastmcp | aiohttp | litestar) echo "tokenguard.$1" ;;
+    otel) echo "opentelemetry.metrics tokenguard.otel" ;; # the module itself imports without
+    cli) echo "typer tokenguard.cli" ;;                   # so do these two, to say which extra is missing
+    gateway) echo "typer uvicorn tokenguard.cli tokenguard.gateway" ;;
     fast) echo "pybase64 tokenguard" ;;
-    all) echo "tokenguard.fastapi tokenguard.flask tokenguard.redis tokenguard.cli" ;;
-    "") echo "tokenguard tokenguard.asgi tokenguard.wsgi tokenguard.testing tokenguard.client tokenguard.httpx" ;;
+    all) for one in $extras; do test "$one" = all || modules "$one"; done ;;
+    "") echo "tokenguard tokenguard.asgi tokenguard.wsgi tokenguard.testing tokenguard.client tokenguard.httpx tokenguard.routes tokenguard.observe" ;;
+    *) echo "unknown_extra_$1" ;; # a row is missing here
   esac
 }
-names=${EXTRA-"- $(sed -n '/^\[project.optional-dependencies\]/,/^$/s/^\([a-z]*\) = .*/\1/p' pyproject.toml)"}
+extras=$(sed -n '/^\[project.optional-dependencies\]/,/^$/s/^\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
+names=${EXTRA-"- $extras"}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0

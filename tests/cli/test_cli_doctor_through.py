@@ -124,6 +124,16 @@ def test_everything_open():
     # But for the public paths, at which a 200 to an upgrade says that there was none.
     assert (ran.code, ran.json["faults"]) == (1, ran.json["questions"] - 3)
     assert [one["status"] for one in ran.json["findings"]] == ["fault"] * ran.json["faults"]
+    first, *others = [one["next_step"] for one in ran.json["findings"]]
+    assert first.startswith("if everybody may have this route, name one that needs a token")
+    assert first not in others
+
+
+def test_what_public_paths_answer_is_named():
+    with proxy(lambda one: 200 if one.path == "/health" else strict(one)) as server:
+        ran = through(server.url, "--public", "/health", "--public", "/docs")
+    assert (ran.code, ran.json["verdict"]) == (0, "well")
+    assert ("ok", "none was let in: 200 at a public path (1), 401 (2)") in ran.findings("tunnel")
 
 
 @pytest.mark.parametrize(("status", "code", "verdict"), [(404, 0, "warnings"), (503, 3, "could not tell")])

@@ -25,6 +25,7 @@ _SWITCHING: Final = 101  # a websocket was opened (RFC 9110 section 15.2.2)
 _NEXT_STEP: Final = (
     "compare the proxy's configuration with the one that `tokenguard gateway config` prints, and with docs/gateway.md"
 )
+_IS_IT_GUARDED: Final = "if everybody may have this route, name one that needs a token; else the proxy asks nobody"
 
 
 class Answer(NamedTuple):
@@ -40,6 +41,13 @@ class Answer(NamedTuple):
         if self.status is None or self.status == _SWITCHING:
             return self.status is not None
         return 200 <= self.status < 300 and not self.question.is_served
+
+    @property
+    def outcome(self) -> str:
+        """The status in words that are right beside "none was let in"."""
+        if self.question.is_served and self.status is not None and 200 <= self.status < 300:
+            return f"{self.status} at a public path"
+        return self.error or str(self.status)
 
 
 class Finding(NamedTuple):
@@ -119,13 +127,12 @@ def _about(answers: list[Answer]) -> list[Finding]:
     for area in areas:
         own = [answer for answer in answers if answer.question.area == area]
         let_in = [answer for answer in own if answer.lets_in]
-        found += [
-            Finding("fault", area, f"{answer.question.text}: {answer.status}, like a good token", _NEXT_STEP)
-            for answer in let_in
-        ]
+        for answer in let_in:
+            step = _IS_IT_GUARDED if answer is answers[0] else _NEXT_STEP
+            found.append(Finding("fault", area, f"{answer.question.text}: {answer.status}, like a good token", step))
         if not let_in:
-            counts = Counter(answer.error or str(answer.status) for answer in own)
-            text = ", ".join(f"{status} ({count})" for status, count in sorted(counts.items()))
+            counts = Counter(answer.outcome for answer in own)
+            text = ", ".join(f"{outcome} ({count})" for outcome, count in sorted(counts.items()))
             found.append(Finding("ok", area, f"none was let in: {text}"))
     status = answers[0].status
     if status is not None and status >= 500:

@@ -34,5 +34,5 @@ def audit(app: Any) -> list[Route]:
     """
     table = Table()
     if not read(app, (), table):
-        raise ConfigurationError(f"this is no app whose routes can be read: {_READABLE} can")
+        raise ConfigurationError(f"only routes of {_READABLE} apps can be read, and this is none of them")
     return table.rows

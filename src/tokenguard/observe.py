@@ -90,7 +90,7 @@ class ObservingAsgiMiddleware:
         if kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        seen = _Seen(self._observation.start_async, {**scope})  # as it is now: routers change it
+        seen = _Seen(self._observation.start_async, _as_it_is(scope))
 
         async def sending(message: Message) -> None:
             try:
@@ -172,6 +172,15 @@ class ObservingWsgiMiddleware:
             with suppress(Exception):
                 copied["SSL_CLIENT_CERT"] = guard.reader.certificate(environ)
         return copied
+
+
+def _as_it_is(scope: MutableMapping[str, Any]) -> dict[str, Any]:
+    """A copy, as routers change the scope and apps the list of its fields."""
+    copied = {**scope}
+    fields = copied.get("headers")
+    if isinstance(fields, list):  # an iterator, which ASGI allows too, is the app's to read
+        copied["headers"] = fields.copy()
+    return copied
 
 
 class _Seen:

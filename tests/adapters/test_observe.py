@@ -19,6 +19,7 @@ from observed_validators import stood_in_for
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from raw_requests import ask
 from real_servers import GUNICORN, SERVED, UVICORN, serve, settings
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
@@ -228,6 +229,26 @@ def test_nothing_is_put_into_the_request(by):
     assert not {"user", "auth"} & set(seen[0])
 
 
+@pytest.mark.parametrize("change", [list.clear, lambda fields: fields.append((b"authorization", b"Bearer x"))])
+def test_a_verdict_is_on_the_fields_that_came_whatever_the_app_makes_of_them(change):
+    async def app(scope, receive, send):
+        change(scope["headers"])
+        await PlainTextResponse("x")(scope, receive, send)
+
+    verdicts = []
+    middleware = asgi(app, on_verdict=verdicts.append)
+    answer = asyncio.run(ask(middleware, path="/orders", fields=list(bearer(ISSUER.mint(SCOPE)).items())))
+    until(lambda: verdicts)
+    assert (answer.status, verdicts[0].outcome) == (200, "accepted")
+
+
+def test_fields_that_can_be_read_once_are_the_apps():
+    async def app(scope, receive, send):
+        await PlainTextResponse(str(len(list(scope["headers"]))))(scope, receive, send)
+
+    assert asyncio.run(ask(asgi(app), headers=iter([(b"host", b"x")]))).body == b"1"
+
+
 def test_a_decorator_behind_it_finds_no_guard():
     app = Starlette(routes=[Route("/orders", require_scope(SCOPE)(answer))])
     one = ByAsgi(app=app)
@@ -326,7 +347,7 @@ def test_one_warning_a_second_where_they_disagree(by, caplog):
     assert warnings(caplog)[1:] == [
         "observe: a guard would answer 200 (accepted), the app answered 401; 2 more like it were left out"
     ]
-    assert [record for record in caplog.records if record.levelno == logging.INFO] == []
+    assert [one for one in caplog.records if one.name == "tokenguard" and one.levelno == logging.INFO] == []
 
 
 def test_audit_and_telemetry_see_the_adapter_observe(by, caplog):
@@ -348,9 +369,12 @@ def test_audit_and_telemetry_see_the_adapter_observe(by, caplog):
     assert {one["attributes"]["tokenguard.door"] for one in counted} == {"observe"}
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit])
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, BaseException])
 def test_on_verdict_may_fail(by, caplog, error):
+    calls = []
+
     def fail(verdict):
+        calls.append(verdict)
         raise error("secret")
 
     one = by(on_verdict=fail)
@@ -359,6 +383,8 @@ def test_on_verdict_may_fail(by, caplog, error):
     until(lambda: warnings(caplog))
     assert f"observe: on_verdict failed: {error.__name__} at" in warnings(caplog)[0]
     assert "secret" not in caplog.text
+    until(lambda: not one.middleware._observation.under_way())
+    assert len(calls) == 1
 
 
 def test_on_verdict_may_return_a_coroutine(by, caplog):

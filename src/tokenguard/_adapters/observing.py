@@ -198,6 +198,6 @@ class Observation:
             if inspect.iscoroutine(result):
                 result.close()  # it is never awaited, and need not say so
                 raise ConfigurationError("on_verdict must be a plain function")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - of the application's
+        except BaseException as error:  # noqa: BLE001 - of the application's; no end of this task, or of its loop
             text = "observe: on_verdict failed: %s"
             self._bounded.write(_log, logging.WARNING, text, origin_of(error), kind="on_verdict")

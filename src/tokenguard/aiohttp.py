@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, wraps
-from inspect import isclass
+from inspect import isasyncgenfunction, isclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from aiohttp import web
@@ -64,11 +64,13 @@ def setup(
     starts) and closed at its end.
 
     A `TokenGuardError` that a handler raises before its answer has started is answered as one of the guard's;
-    everything else that it raises passes untouched. Raises `ConfigurationError` for a bad setting, and for an app that
-    has started.
+    everything else that it raises passes untouched. Raises `ConfigurationError` for a bad setting, for an app that has
+    started, and for a sub-application that was added already.
     """
     if not isinstance(app, web.Application) or app.frozen:
         raise ConfigurationError("setup() takes a web.Application that has not started yet")
+    if app.pre_frozen:
+        raise ConfigurationError("setup() guards a sub-application before it is given to add_subapp() or add_domain()")
     reader = aiohttp_reader(header)
     guard = Guard(
         "aiohttp",
@@ -100,7 +102,7 @@ def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R
     needed = all_of(requirements)
 
     def decorate(handler: Callable[P, R]) -> Callable[P, R]:
-        if isclass(handler) or not is_lazy(handler):
+        if isclass(handler) or not is_lazy(handler) or isasyncgenfunction(handler):
             raise ConfigurationError(
                 "require() decorates a coroutine function, or a method of a web.View, once called: @require(...)"
             )

@@ -219,7 +219,11 @@ async def test_without_setup_a_guarded_handler_is_never_open(issuer):
             assert (await client.get(path, headers=issuer.headers("read"))).status == 500
 
 
-@pytest.mark.parametrize("wrong", [View, lambda request: None, None, "read", web.Response])
+async def parts(request):
+    yield b"part"
+
+
+@pytest.mark.parametrize("wrong", [View, lambda request: None, None, "read", web.Response, parts])
 def test_what_is_no_handler_cannot_be_decorated(wrong):
     with pytest.raises(ConfigurationError, match="decorates a coroutine function"):
         require("read")(wrong)
@@ -518,6 +522,11 @@ async def test_setup_takes_an_application_that_has_not_started(issuer):
             setup(app, issuer.validator())
     with pytest.raises(ConfigurationError, match="must be a TokenValidator"):
         setup(web.Application(), None)
+    for add in ("add_subapp", "add_domain"):
+        part = web.Application()
+        getattr(web.Application(), add)("/part" if add == "add_subapp" else "part.example.com", part)
+        with pytest.raises(ConfigurationError, match="before it is given"):
+            setup(part, issuer.validator())
 
 
 class Transport:

@@ -55,7 +55,7 @@ class TokenGuardPlugin(InitPlugin):
 
     The validator is warmed up at the app's start (a failure is logged, the app still starts) and closed at its end. A
     `TokenGuardError` that a handler raises is answered as one of the guard's, unless the app has a handler for it.
-    Raises `ConfigurationError` for a bad setting.
+    Raises `ConfigurationError` for a bad setting, and where the app is made if it cannot serve its metadata.
     """
 
     def __init__(
@@ -93,6 +93,11 @@ class TokenGuardPlugin(InitPlugin):
         app_config.exception_handlers = {TokenGuardError: _answered, **app_config.exception_handlers}
         app_config.after_exception.append(_remember)
         if isinstance(self._metadata, ResourceMetadata):  # served by the middleware, which a route must lead to
+            if app_config.path.strip("/"):
+                raise ConfigurationError(
+                    "an app with a path of its own has no route for its metadata: put the path at a Router, or set"
+                    " resource_metadata to the URL and serve ResourceMetadata(...).document(validator) there"
+                )
             app_config.route_handlers.append(asgi(self._metadata.path, copy_scope=True)(cast("Any", _nowhere)))
         return app_config
 
@@ -197,4 +202,4 @@ async def _send(rejection: Rejection, scope: Scope, receive: Receive, send: Send
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - by name
-    raise MethodNotAllowedException
+    raise MethodNotAllowedException(headers={"Allow": "GET, HEAD, OPTIONS"})

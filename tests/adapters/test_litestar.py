@@ -49,7 +49,11 @@ async def orders(request: Request) -> str:
 
 def application(validator, *handlers, settings=None, **more):
     return Litestar(
-        [home, orders, *handlers], plugins=[TokenGuardPlugin(validator, **settings or {})], openapi_config=None, **more
+        [home, orders, *handlers],
+        plugins=[TokenGuardPlugin(validator, **settings or {})],
+        openapi_config=None,
+        logging_config=None,  # Litestar's default changes the root logger, for all tests that follow
+        **more,
     )
 
 
@@ -93,7 +97,7 @@ async def test_a_guard_stands_at_a_handler_a_controller_and_a_router(issuer):
 
 
 async def test_without_the_plugin_a_guarded_handler_is_never_open(issuer):
-    app = Litestar([orders], openapi_config=None)
+    app = Litestar([orders], openapi_config=None, logging_config=None)
     assert (await ask(app, "GET", "/orders", "", fields(issuer.mint("read")))).status == 500
     with pytest.raises(ConfigurationError, match="scope"):
         require("")
@@ -171,7 +175,7 @@ async def test_errors_of_ours_are_answered_like_the_guards(issuer, caplog):
 
     validator = issuer.validator()
     audit.enable(validator, accepted=True)
-    app = application(validator, own, away, bug, settings={"realm": "orders"}, logging_config=None)
+    app = application(validator, own, away, bug, settings={"realm": "orders"})
     good = fields(issuer.mint())
     answer = await ask(app, path="/own", fields=good)
     assert (answer.status, answer.header("content-type")) == (403, "application/problem+json")
@@ -195,7 +199,7 @@ async def test_an_applications_own_handler_wins(issuer):
     def own(request: Request, error: Exception) -> Response:
         return Response("own", status_code=418)
 
-    app = application(issuer.validator(), exception_handlers={TokenGuardError: own}, logging_config=None)
+    app = application(issuer.validator(), exception_handlers={TokenGuardError: own})
     assert (await ask(app, path="/orders", fields=fields(issuer.mint()))).status == 418
     assert (await ask(app, path="/orders")).status == 401  # before Litestar's handlers
 
@@ -221,9 +225,7 @@ async def test_a_websocket_is_guarded(issuer, denial):
         await socket.receive()
         raise InsufficientScopeError(("own",))
 
-    app = application(
-        issuer.validator(), live, own, late, read, settings={"public": ["/live", "/own"]}, logging_config=None
-    )
+    app = application(issuer.validator(), live, own, late, read, settings={"public": ["/live", "/own"]})
     good, strong = fields(issuer.mint()), fields(issuer.mint("read"))
     for path, sent, status in (
         ("/live", (), 401),
@@ -279,7 +281,14 @@ async def test_metadata_is_served_and_lists_what_guards_ask_for(issuer):
         assert client.get(path).json()["scopes_supported"] == ["all", "controller", "read"]
     assert (await ask(app, "OPTIONS", path)).status == 204
     assert (await ask(app, "POST", path)).status == 401
-    assert (await ask(app, "POST", path, "", fields(issuer.mint("all")))).status == 405
+    answer = await ask(app, "POST", path, "", fields(issuer.mint("all")))
+    assert (answer.status, answer.header("allow")) == (405, "GET, HEAD, OPTIONS")
+
+
+def test_an_app_with_a_path_of_its_own_cannot_serve_metadata(issuer):
+    settings = {"resource_metadata": ResourceMetadata("https://api.example.com/orders")}
+    with pytest.raises(ConfigurationError, match="at a Router"):
+        application(issuer.validator(), path="/orders", settings=settings)
 
 
 async def test_the_validator_is_warmed_up_at_the_start_and_closed_at_the_end(caplog):
@@ -295,7 +304,7 @@ async def test_the_validator_is_warmed_up_at_the_start_and_closed_at_the_end(cap
         async def aclose(self):
             seen.append("closed")
 
-    async with AsyncTestClient(application(Watched(), logging_config=None)):
+    async with AsyncTestClient(application(Watched())):
         assert seen == ["warm"]
     assert seen == ["warm", "closed"]
     assert "warming up the validator failed" in caplog.text

@@ -402,7 +402,7 @@ def test_apps_of_other_kinds():
         bottle.Bottle(),
         falcon.App(),
         falcon.asgi.App(),
-        litestar.Litestar(),
+        litestar.Litestar(logging_config=None),
         quart.Quart("shop"),
     )
     for app in (

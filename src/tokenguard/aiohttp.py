@@ -56,9 +56,9 @@ def setup(
     - `header`: the field that a gateway puts the token into, as its whole value; `Authorization` and the query are the
       app's own then (default None: `Authorization`)
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: shows clients which check failed; for development
 
-    The middleware is put first, so what stands in `app.middlewares` already is behind it. Handlers find an
+    The middleware is put first, so what is in `app.middlewares` already comes behind it. Handlers find an
     `AccessToken` at `request["tokenguard.access_token"]`, or None on public paths and where `optional` let a request
     through. No method is exempt. The validator is warmed up at the app's start (a failure is logged, the app still
     starts) and closed at its end.
@@ -154,7 +154,7 @@ def _middleware(guard: Guard[web.Request], app: web.Application) -> Any:
 async def _complete(
     guard: Guard[web.Request], header: str | None, request: web.Request, response: web.StreamResponse
 ) -> None:
-    """What an answer gets besides, whoever makes it."""
+    """Fields for every answer, also for one that another handler made."""
     nonce = guard.nonce(request)
     if nonce is not None:
         response.headers.setdefault("DPoP-Nonce", nonce)

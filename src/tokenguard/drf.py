@@ -41,7 +41,7 @@ class RefusedRequest(exceptions.APIException):
 
 
 class TokenUser:
-    """`request.user` of a request with a good token: nobody of the user table, without any of Django's permissions.
+    """`request.user` of a request with a good token: no row of the user table, without any of Django's permissions.
 
     `pk` names issuer and caller. Blanks of an issuer are doubled, so that the single one behind it ends it.
     """
@@ -105,9 +105,9 @@ def Requires(*requirements: Required) -> type[BasePermission]:  # noqa: N802 - i
     """A permission class: `permission_classes = [Requires("orders:read")]`. It needs all of `requirements` (a text is
     a `Scope`); without any, just a token. Joins others by `&`.
 
-    It raises `RefusedRequest`, as False would lose the challenge: 401 without a token, also where another authenticator
-    let the request in; 403 where the token is not enough. So in `A | Requires("x")` it stands last, and `~` of it lets
-    nobody in. Raises `ConfigurationError` for what is no requirement.
+    It raises `RefusedRequest`, as False would drop the challenge: 401 without a token, also where another authenticator
+    let the request in; 403 where the token is not enough. So in `A | Requires("x")` it comes last, and `~` of it
+    rejects every request. Raises `ConfigurationError` for what is no requirement.
     """
     needed = all_of(requirements)
 

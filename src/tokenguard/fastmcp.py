@@ -1,6 +1,6 @@
 """FastMCP: an auth provider whose MCP endpoint answers as every other adapter does.
 
-Owns: where FastMCP's own guard stands, and putting ours in front of it; who the caller is for FastMCP. Must not know:
+Owns: where FastMCP's own guard is, and putting ours in front of it; the caller as FastMCP sees it. Must not know:
 status codes and challenges (see `challenge`), what makes a token good (see `validator`).
 
 FastMCP asks a provider for middleware before the path of the endpoint is known, and runs the middleware of the
@@ -71,7 +71,7 @@ class TokenGuardProvider(RemoteAuthProvider):
     - `challenge_scopes`: what challenges list instead of `required_scopes`, where the authorization server has other
       names for them
     - `realm`: for the challenge (RFC 9110 section 11.5)
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: shows clients which check failed; for development
 
     Raises `ConfigurationError`, also where `authorization_servers` is left out and no issuer is discovered.
     """
@@ -102,7 +102,7 @@ class TokenGuardProvider(RemoteAuthProvider):
         }
         for url in (base_url, resource_base_url):
             if url is not None:
-                self._metadata(str(url))  # what may not be said is said at once, not where the app is made
+                self._metadata(str(url))  # a bad setting is reported at once, not where the app is made
         required, listed = scope_names(required_scopes), challenge_scopes
         try:
             super().__init__(
@@ -119,7 +119,7 @@ class TokenGuardProvider(RemoteAuthProvider):
             raise ConfigurationError("base_url, authorization_servers and the like must be URLs") from None
 
     def get_middleware(self) -> list[Middleware]:
-        """For FastMCP: what stands in front of the whole app."""
+        """For FastMCP: the middleware in front of the whole app."""
         return [Middleware(_InFront, provider=self)]
 
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
@@ -149,9 +149,9 @@ class TokenGuardProvider(RemoteAuthProvider):
 
 
 class _InFront:
-    """Says to the routes behind whose app it is; makes the caller known to custom routes, and rejects nothing.
+    """Marks for the routes behind it whose app it is; makes the caller known to custom routes, and rejects nothing.
 
-    A provider inside FastMCP's `MultiAuth` lends its routes but not its middleware: then its guard stands aside.
+    A provider inside FastMCP's `MultiAuth` lends its routes but not its middleware: then its guard decides nothing.
     """
 
     def __init__(self, app: App, provider: TokenGuardProvider) -> None:
@@ -177,7 +177,7 @@ class _InFront:
 
 
 class _Caller:
-    """Who sent a request that needs no token: nobody, where none came that is known to be good."""
+    """The caller of a request that needs no token: None, unless a token came that is known to be good."""
 
     def __init__(self, validator: TokenValidator) -> None:
         self._validator = validator
@@ -303,7 +303,7 @@ class _Scopes(Requirement):
 
 
 class _Verifier(FastMcpTokenVerifier):
-    """What FastMCP asks where this provider's middleware does not stand, as in `MultiAuth`."""
+    """What FastMCP asks where this provider's middleware is missing, as in `MultiAuth`."""
 
     def __init__(self, validator: TokenValidator, scopes: Iterable[str]) -> None:
         super().__init__(required_scopes=list(scopes))

@@ -84,7 +84,7 @@ class _Interceptor:
         }
         for name in _names(public):
             if name in self._methods:
-                raise ConfigurationError("the same name stands in methods and in public: a method is one of the two")
+                raise ConfigurationError("the same name is in methods and in public: a method is one of the two")
             self._methods[name] = None
 
     def _guarded(self, handler: Any, method: str) -> Any:
@@ -131,16 +131,16 @@ class BearerInterceptor(_Interceptor, grpc.ServerInterceptor):
     - `require`: what every token must meet: a text of scopes, a requirement, or several
     - `methods`: what some methods ask for besides, by `"/package.Service/Method"` or `"/package.Service/*"`; the exact
       name wins over the star
-    - `public`: names of the same form that need no token. None is public by itself, health and reflection neither
+    - `public`: names of the same form that need no token. None is public by default, not even health or reflection
     - `realm`: for the challenge
-    - `show_reason`: tells clients which check failed, as `reason` of the trailing metadata; for development
+    - `show_reason`: shows clients which check failed, as `reason` of the trailing metadata; for development
 
     The credential is the metadata key `authorization`. A token is validated where the handler runs, and before the
     first message is read from a stream. `current_token()` gives it to the handler. A method that nothing serves is
     `UNIMPLEMENTED` as before.
 
     No credentials, bad ones or a bad token: `UNAUTHENTICATED`. Too little scope: `PERMISSION_DENIED`. Both with the
-    challenge in the trailing metadata (`www-authenticate`). Keys out of reach: `UNAVAILABLE` with
+    challenge in the trailing metadata (`www-authenticate`). Keys unavailable: `UNAVAILABLE` with
     `grpc-retry-pushback-ms` (gRFC A6). Anything else that goes wrong in the guard: `INTERNAL`. A `TokenGuardError`
     that the handler raises is answered in the same way; everything else that it raises is gRPC's.
 
@@ -164,7 +164,7 @@ class AioBearerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
     - `require`: what every token must meet
     - `methods`, `public`: which methods ask for more, and which for no token, by their names
     - `realm`: for the challenge
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: shows clients which check failed; for development
 
     Handlers that are plain functions run in a thread there, and so does their validation.
     """

@@ -163,6 +163,6 @@ def check_introspection(issuer: Issuer) -> None:
     """Raise `ConfigurationError` where an issuer of `Issuers` would be shown tokens of others."""
     if issuer.introspection is not None and issuer.introspection.when != "always":
         raise ConfigurationError(
-            'an issuer of Issuers may have introspection with when="always" only: an opaque token does not tell who'
-            " issued it, and it must never be shown to another server"
+            'an issuer of Issuers may have introspection with when="always" only: an opaque token does not name'
+            " its issuer, and it must never be shown to another server"
         )

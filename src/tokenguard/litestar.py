@@ -48,7 +48,7 @@ class TokenGuardPlugin(InitPlugin):
     - `header`: the field that a gateway puts the token into, as its whole value; `Authorization` and the query are the
       app's own then (default None: `Authorization`)
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1)
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: shows clients which check failed; for development
 
     The middleware is put first. Handlers find the `AccessToken` at `request.auth.access_token`, or None on public paths
     and where `optional` let a request through. Litestar routes before middleware runs: 404 and 405 come from it.

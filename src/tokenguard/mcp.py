@@ -73,7 +73,7 @@ class Converter(Generic[T]):
     """Makes of a good token the class of the SDK, or of a framework on it.
 
     `expires_at` is later by the leeway, as these frameworks compare it without one; `claims` have it as sent. `iss` is
-    always among the claims: with the client and the subject it is whom the SDK takes for the owner of a session.
+    always among the claims: with the client and the subject it names the owner of a session for the SDK.
     """
 
     __slots__ = ("_kind", "_leeway", "_resource")
@@ -104,7 +104,7 @@ class Converter(Generic[T]):
 
 
 def _client_id(token: AccessToken, raw: str) -> str:
-    """Whom the SDK calls the client: never empty, and no two of them alike for the same issuer and subject."""
+    """The client as the SDK calls it: never empty, and no two of them alike for the same issuer and subject."""
     if token.client_id:
         return token.client_id
     if token.subject:

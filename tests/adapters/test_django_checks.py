@@ -78,7 +78,7 @@ def test_no_check_fetches_anything():
     [
         ({"ISSUER": "https://a.example/"}, "AUDIENCE must be set"),
         (None, "TOKENGUARD must be a mapping"),
-        ({**GIVEN, "REALMS": "x"}, "VALIDATOR stands in place"),
+        ({**GIVEN, "REALMS": "x"}, "VALIDATOR replaces"),
     ],
 )
 def test_e001_bad_settings_in_the_words_of_the_error(given, words):

@@ -17,7 +17,7 @@ from wire_server import Wire, failed, in_flight, send, whole
 
 from tokenguard._flow.effects import Request, Send
 from tokenguard._io import http as http_module
-from tokenguard._io.framing import MAX_HEARD, is_one_answer
+from tokenguard._io.framing import MAX_RECORDED, is_one_answer
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import Threads
 
@@ -180,10 +180,10 @@ def test_a_connection_with_exactly_one_answer_is_used_again(answer, secured, way
 def test_an_answer_longer_than_what_is_looked_at_closes_its_connection(way):
     def behave(connection, wire):
         while wire.read_head(connection):
-            connection.sendall(whole(bytes(MAX_HEARD)))
+            connection.sendall(whole(bytes(MAX_RECORDED)))
 
     with Wire(behave) as server:
-        assert [len(one.body) for one in run_all(way, asking(server.url))] == [MAX_HEARD] * 2
+        assert [len(one.body) for one in run_all(way, asking(server.url))] == [MAX_RECORDED] * 2
     assert server.connections == 2
 
 
@@ -204,7 +204,7 @@ def test_what_is_asked_for_something_else_has_a_connection_of_its_own(order, way
     assert server.connections == 2
 
 
-class Unheard(httpx.SyncByteStream, httpx.AsyncByteStream):
+class Unrecorded(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self):
         yield RIGHT
 
@@ -230,7 +230,7 @@ def test_a_connection_that_was_not_listened_to_is_closed_but_for_http_2(world, v
     stream = Stream()
     stream.closed, stream.read = False, None
     extensions = {"network_stream": stream, "http_version": version}
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Unheard(), extensions=extensions))
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Unrecorded(), extensions=extensions))
     flow = in_flight(send("https://a.example/", pooled=True))
     landed = Threads(transport, None).run(flow) if world == "threads" else asyncio.run(Loops(transport, None).run(flow))
     assert landed.body == RIGHT
@@ -251,14 +251,14 @@ def test_octets_that_come_before_the_first_request_are_no_answer(early, secured,
         while wire.read_head(connection):
             connection.sendall(whole(RIGHT))
 
-    real = http_module._Heard.forget
+    real = http_module._Recorded.forget
 
-    def forget(heard):
+    def forget(recorded):
         sent.wait(10)
-        real(heard)
+        real(recorded)
 
     with Wire(behave, server_side) as server, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(http_module._Heard, "forget", forget)
+        patched.setattr(http_module._Recorded, "forget", forget)
         assert failed(run_all(way, asking(server.url, 1), client_side)[0]) == "protocol_error"
         assert server.connections == 1
         assert not server.heads
@@ -415,7 +415,7 @@ async def test_a_connection_that_fails_when_it_is_looked_at_is_closed():
             self.closed = True
 
     stream = Broken()
-    await http_module._HeardOnLoops(stream).close_unless_quiet(stream)
+    await http_module._RecordedOnLoops(stream).close_unless_quiet(stream)
     assert stream.closed
 
 
@@ -432,7 +432,7 @@ async def test_a_kept_connection_is_looked_at_without_waiting():
             self.closed = True
 
     stream = Quiet()
-    await http_module._HeardOnLoops(stream).close_unless_quiet(stream)
+    await http_module._RecordedOnLoops(stream).close_unless_quiet(stream)
     assert (stream.waited, stream.closed) == (0, False)
 
 

@@ -34,7 +34,7 @@ class _Clock:
 
 
 class _Calls:
-    """Calls with `AccessTokenAuth`, and what is told of each: no token, only whether it is the one of the last call."""
+    """Calls with `AccessTokenAuth`, and reports on each: no token, only whether it is the one of the last call."""
 
     def __init__(self, tokens: TokenSource, origins: list[str]) -> None:
         self._tokens = tokens

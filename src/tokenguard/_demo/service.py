@@ -30,7 +30,7 @@ def listen() -> socket.socket:
 
 
 def announce(port: int) -> None:
-    """Tell the parent where to find this service."""
+    """Report the address of this service to the parent."""
     print(f"http://127.0.0.1:{port}", flush=True)
 
 

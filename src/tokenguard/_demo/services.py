@@ -132,5 +132,5 @@ class Caller(Service):
     def call(self, address: str, later: float) -> Reply:
         """Let it move its clock by `later` seconds, then call the API at `address`."""
         self._write(json.dumps({"url": f"{address}/orders", "later": later}))
-        told = json.loads(self._read())
-        return Reply(told["status"], renewal=told["renewal"])
+        report = json.loads(self._read())
+        return Reply(report["status"], renewal=report["renewal"])

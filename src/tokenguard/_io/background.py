@@ -2,9 +2,9 @@
 
 Owns: how many there are, the threads that run them. Must not know: what they do.
 
-`workers` runs what somebody waits for, so a job there waits for its turn. Here nobody waits, and what is too much is
-dropped. A thread stays for a while when it has nothing to do: to start one for each job would cost each request as much
-as the job itself.
+`workers` runs jobs that a caller waits for, so a job there waits for its turn. Here no caller waits, and a job too
+many is dropped. A thread stays for a while when it has nothing to do: to start one for each job would cost each request
+as much as the job itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Background:
         self._threads = 0
 
     def start(self, job: Callable[[], None]) -> bool:
-        """Run `job` beside the caller; what it raises is lost. Result: False where it was dropped."""
+        """Run `job` beside the caller; what it raises is ignored. Result: False where it was dropped."""
         with self._changed:
             if self._under_way() >= MOST:
                 self.dropped += 1

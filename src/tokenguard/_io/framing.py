@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_HEARD: Final = 64 * 1024  # octets that are kept for this check; a longer answer closes its connection
+MAX_RECORDED: Final = 64 * 1024  # octets that are kept for this check; a longer answer closes its connection
 
 # RFC 9112:  status-line   = HTTP-version SP status-code SP [ reason-phrase ]     (section 4)
 #            field-line    = field-name ":" OWS field-value OWS                    (section 5)

@@ -28,7 +28,7 @@ import certifi  # of httpx
 from tokenguard._flow.effects import CERTIFICATE, ExchangeError, Request, Response
 from tokenguard._io import libraries, proxies
 from tokenguard._io.body import MAX_BODY, USER_AGENT, Body
-from tokenguard._io.framing import MAX_HEARD, is_one_answer
+from tokenguard._io.framing import MAX_RECORDED, is_one_answer
 from tokenguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def _forget_cookies(client: httpx.Client | httpx.AsyncClient) -> None:
 class _Reads:
     """What one request has read so far. Refers to no connection: a context may outlive its event loop."""
 
-    __slots__ = ("are_heard", "has_octets")
+    __slots__ = ("are_recorded", "has_octets")
 
     def __init__(self) -> None:
-        self.are_heard = False  # whether the reads of its connection are recorded
+        self.are_recorded = False  # whether the reads of its connection are recorded
         self.has_octets = False
 
 
@@ -114,10 +114,10 @@ class _Attempt:
     def may_repeat(self, error: ExchangeError) -> bool:
         """Whether a kept connection ended before the first octet of an answer: the server closed it while the request
         was sent (RFC 9112 section 9.3.1), or octets without a request came on it before."""
-        return error.kind != "timeout" and self.reads.are_heard and not self.is_new and not self.reads.has_octets
+        return error.kind != "timeout" and self.reads.are_recorded and not self.is_new and not self.reads.has_octets
 
 
-class _Heard:
+class _Recorded:
     """Replaces a connection's `read`, and keeps the octets that came since the last exchange."""
 
     def __init__(self, stream: Any) -> None:
@@ -130,23 +130,23 @@ class _Heard:
         self._octets.clear()
 
     def is_one_answer(self, method: str) -> bool:
-        return len(self._octets) <= MAX_HEARD and is_one_answer(bytes(self._octets), method)
+        return len(self._octets) <= MAX_RECORDED and is_one_answer(bytes(self._octets), method)
 
     def _begin(self) -> None:
         reads = _reads.get()
         if reads is not None:
-            reads.are_heard = True
+            reads.are_recorded = True
 
     def _take(self, data: bytes) -> bytes:
         reads = _reads.get()
         if data and reads is not None:
             reads.has_octets = True
-        if len(self._octets) <= MAX_HEARD:
+        if len(self._octets) <= MAX_RECORDED:
             self._octets += data
         return data
 
 
-class _HeardInThreads(_Heard):
+class _RecordedInThreads(_Recorded):
     def __call__(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._begin()
         return self._take(self._read(max_bytes, timeout))
@@ -161,7 +161,7 @@ class _HeardInThreads(_Heard):
         return False
 
 
-class _HeardOnLoops(_Heard):
+class _RecordedOnLoops(_Recorded):
     async def __call__(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._begin()
         return self._take(await self._read(max_bytes, timeout))
@@ -194,7 +194,7 @@ class Connection:
         _forget_cookies(self._client)
         self._is_borrowed = self._may_keep = transport is not None
         self._now = _Attempt()
-        self._heard: _HeardInThreads | None = None  # the connection of this exchange, or the one that was kept
+        self._heard: _RecordedInThreads | None = None  # the connection of this exchange, or the one that was kept
         self._sockets: list[socket.socket] = []
         self._is_cut = False
 
@@ -252,14 +252,14 @@ class Connection:
         stream = _http1_stream(answer)
         if stream is None:
             return
-        heard = stream.read
+        recorded = stream.read
         if (
             self._may_keep
-            and isinstance(heard, _HeardInThreads)
-            and heard.is_one_answer(answer.request.method)
-            and heard.is_quiet()
+            and isinstance(recorded, _RecordedInThreads)
+            and recorded.is_one_answer(answer.request.method)
+            and recorded.is_quiet()
         ):
-            heard.forget()
+            recorded.forget()
         else:
             stream.close()
         if self._is_borrowed:  # others may use it before the next exchange
@@ -276,7 +276,7 @@ class Connection:
             self._open(info["return_value"])
 
     def _open(self, stream: Any) -> None:
-        self._heard = _HeardInThreads(stream)
+        self._heard = _RecordedInThreads(stream)
         opened = stream.get_extra_info("socket")
         # TLS takes the descriptor over from the socket below it; a closed one has none either.
         self._sockets = [
@@ -314,7 +314,7 @@ class _Handshake(_Attempt):
 
     def __init__(self) -> None:
         super().__init__()
-        self._heard: _HeardOnLoops | None = None
+        self._heard: _RecordedOnLoops | None = None
         self._opened: Any = None
         self._unsecured: Any = None
 
@@ -327,7 +327,7 @@ class _Handshake(_Attempt):
             self._unsecured = self._opened
         elif event.endswith(_OPENED):
             self._opened, self._unsecured = info["return_value"], None
-            self._heard = _HeardOnLoops(self._opened)
+            self._heard = _RecordedOnLoops(self._opened)
 
     async def aclose(self) -> None:
         if self._unsecured is not None:
@@ -389,10 +389,10 @@ async def _settle(answer: httpx.Response, *, keep: bool) -> None:
     stream = _http1_stream(answer)
     if stream is None:
         return
-    heard = stream.read
-    if keep and isinstance(heard, _HeardOnLoops) and heard.is_one_answer(answer.request.method):
-        heard.forget()
-        await heard.close_unless_quiet(stream)
+    recorded = stream.read
+    if keep and isinstance(recorded, _RecordedOnLoops) and recorded.is_one_answer(answer.request.method):
+        recorded.forget()
+        await recorded.close_unless_quiet(stream)
     else:
         await stream.aclose()
 

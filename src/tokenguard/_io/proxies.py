@@ -27,7 +27,7 @@ _NO_SOCKS: Final = "a SOCKS proxy needs the package socksio: pip install 'httpx[
 
 
 class _Unusable:
-    """Takes the place of a proxy that cannot be used: every request to a host behind it fails."""
+    """Replaces a proxy that cannot be used: every request to a host behind it fails."""
 
     def handle_request(self, request: Any) -> NoReturn:  # noqa: ARG002 - the interface of a transport
         raise ExchangeError(PROXY_SETTING, ends_attempt=True)

@@ -74,7 +74,7 @@ class Assembly:
         return self._ready(Authority, issuer)
 
     def _registered(self, issuer: Issuer, not_this: KeySource | None, schedule: Schedule | None) -> Registered:
-        """The same for one that was looked up. It never gets the keys of the one whose place it takes."""
+        """The same for one that was looked up. It never gets the keys of the one that it replaces."""
         return self._ready(Registered, issuer, not_this, schedule)
 
     def _ready(
@@ -175,7 +175,7 @@ class Assembly:
         return keys
 
     def _forget(self, keys: KeySource) -> None:
-        """No issuer has these keys any more: one that comes fetches its own."""
+        """No issuer has these keys any more: a later one fetches its own."""
         for same in [same for same, shared in self._shared.items() if shared is keys]:
             del self._shared[same]
 
@@ -245,7 +245,7 @@ def issuers_of(given: object) -> tuple[tuple[Issuer, ...], tuple[Issuers, ...]]:
     introspecting = [one.introspection for one in issuers.values() if one.introspection is not None]
     if sum(one.when == "opaque" for one in introspecting) > 1:
         raise ConfigurationError(
-            'only one issuer may have introspection with when="opaque": an opaque token does not tell who issued it,'
+            'only one issuer may have introspection with when="opaque": an opaque token does not name its issuer,'
             " and it must never be shown to another server"
         )
     return tuple(issuers.values()), tuple(registries)

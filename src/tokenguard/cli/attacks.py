@@ -2,7 +2,7 @@
 
 Owns: the tricks. Must not know: how they are sent, what is made of the answers.
 
-None of them writes: GET, HEAD and a websocket's handshake only. A proxy or an API that has not heard of a trick answers
+None of them writes: GET, HEAD and a websocket's handshake only. A proxy or an API that does not know a trick answers
 it as it answers a request without a token.
 """
 

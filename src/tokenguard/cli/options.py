@@ -135,7 +135,7 @@ def request_of(method: str, url: str, proof: str | None, certificate: Path | Non
 
 
 def binding(settings: dict[str, Any], request: ResourceRequest) -> dict[str, Any]:
-    """`settings` with what it takes to judge `request`. No proof is used up: a look at it must change nothing."""
+    """`settings` with what validating `request` needs. No proof is recorded as used: this must change nothing."""
     dpop = settings.get("dpop")
     if dpop is not None:
         dpop = replace(dpop, replay=None)

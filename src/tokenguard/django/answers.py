@@ -27,7 +27,7 @@ _FAILED: Final = 500
 
 def admit(request: Any, token: AccessToken | None) -> None:
     """Leave the token of a request that may pass where the application finds it."""
-    request.access_token = token  # not by `__dict__`: once that is looked at, every attribute costs more
+    request.access_token = token  # not by `__dict__`: once that is read, every attribute costs more
     place = getattr(request, "scope", None)
     (request.META if place is None else place)[TOKEN_KEY] = token
 
@@ -46,7 +46,7 @@ EXEMPT: Final = _Exempt()
 
 
 def csrf_failure(request: HttpRequest, view: object) -> HttpResponseBase | None:
-    """What Django answers to a request by a gateway's field that has no CSRF token, where nobody has looked.
+    """What Django answers to a request by a gateway's field that has no CSRF token, where none was checked yet.
 
     django-ninja and Django REST framework exempt all their views: they leave it to what lets a request in.
     """

@@ -1,6 +1,6 @@
 """System checks: settings, the order of middleware, permissions that are never asked, routes that nothing guards.
 
-Owns: what `manage.py check` says. Must not know: how settings are read (see `conf`), how routes are read (see
+Owns: what `manage.py check` reports. Must not know: how settings are read (see `conf`), how routes are read (see
 `tokenguard.routes`). No check fetches anything.
 """
 
@@ -39,7 +39,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_middleware(**_: Any) -> list[CheckMessage]:
-    """`tokenguard.E002`: the middleware stands behind Django's CSRF protection."""
+    """`tokenguard.E002`: the middleware comes behind Django's CSRF protection."""
     kinds = [_loaded(name) for name in settings.MIDDLEWARE]
     csrf, ours = _first(kinds, CsrfViewMiddleware), _first(kinds, BearerMiddleware)
     if csrf is None or ours is None or ours < csrf:

@@ -122,7 +122,7 @@ def _validator(given: Mapping[str, Any]) -> tuple[TokenValidator, bool]:
         return TokenValidator.from_mapping(given, prefix=""), True
     others = [str(name) for name in given if name not in (*_OURS, "VALIDATOR")]
     if others:
-        raise ConfigurationError(f"VALIDATOR stands in place of the validator's own settings: remove {others[0]:.64}")
+        raise ConfigurationError(f"VALIDATOR replaces the validator's own settings: remove {others[0]:.64}")
     try:
         return _given(given["VALIDATOR"])
     except ConfigurationError:

@@ -1,6 +1,6 @@
 """How a Django request is read, under WSGI and under ASGI.
 
-Owns: which side of an `HttpRequest` says what. Must not know: Django's settings, what makes a credential good.
+Owns: where in an `HttpRequest` each fact is read. Must not know: Django's settings, what makes a credential good.
 
 `META` is the environ under WSGI. Under ASGI Django makes it, joins repeated fields, and leaves out the certificate and
 the path as sent: there the scope is read. Django decodes the path and may change it (`FORCE_SCRIPT_NAME`); so the path

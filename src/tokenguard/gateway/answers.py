@@ -1,6 +1,6 @@
 """Answers that are no verdict: yes, and those about the question itself.
 
-Owns: their status, fields and bodies. Must not know: who asks, what was asked. A refusal is `challenge`'s.
+Owns: their status, fields and bodies. Must not know: the proxy, the question. A rejection is `challenge`'s.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def accepted(fields: tuple[tuple[bytes, bytes], ...]) -> Answer:
 
 
 def as_it_is(rejection: Rejection) -> Answer:
-    """A whole refusal."""
+    """A whole rejection."""
     headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in rejection.headers]
     return Answer(rejection.status, tuple(headers), rejection.body)
 
 
 def too_many(retry_after: int) -> Answer:
-    """In place of the refusal of one more bad token (RFC 6585 section 4)."""
+    """In place of the rejection of one more bad token (RFC 6585 section 4)."""
     fields = (("Retry-After", str(retry_after)),)
     return as_it_is(problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many bad tokens came from this address.", fields))
 

@@ -69,14 +69,14 @@ class Gateway:
       `scope` are the token's, whatever the issuer calls them
     - `realm`, `resource_metadata`: for the challenge (RFC 9110 section 11.5, RFC 9728 section 5.1); a
       `ResourceMetadata` is served as well
-    - `show_reason`: tells clients which check failed; for development
+    - `show_reason`: shows clients which check failed; for development
     - `client_address`: the field in which the proxies send the address of their client, exactly one; for `failures` and
       the audit (default None: not known)
     - `failures`: a `FailureLimit`, for clients that keep sending bad tokens (default None: no limit)
 
     Questions come to `/request/{METHOD}{target}`, `/refusal/{METHOD}{target}`, `/envoy{target}` and `/auth`. A yes is
-    200 with every field of `claims`; a no is the refusal of every other adapter, whole. What matches no route is
-    refused, once the token is good. `/-/live`, `/-/ready` and `/-/metrics` are for whoever reaches the port.
+    200 with every field of `claims`; a no is the rejection of every other adapter, whole. What matches no route is
+    rejected, even with a good token. `/-/live`, `/-/ready` and `/-/metrics` answer every peer that reaches the port.
 
     Raises `ConfigurationError`, for a validator with `dpop` or `mtls` too: their proofs do not reach a gateway.
     """
@@ -222,7 +222,7 @@ class Gateway:
                 self._log.write(_log, logging.WARNING, text)
                 self._metrics.count(too_large, _pattern(route))
             return as_it_is(guard.reject(too_large, question))
-        if guard is self._again:  # what was refused is not any more, and this answer would go to the client
+        if guard is self._again:  # rejected before, accepted now: this answer would go to the client
             return as_it_is(guard.reject(UnavailableError(), question))
         self._metrics.count(None, _pattern(route))
         return accepted(fields)
@@ -272,7 +272,7 @@ class Gateway:
 
 
 class _Again(Guard[Question]):
-    """Answers what another question was about already: one refusal is one record."""
+    """Answers what another question was about already: one rejection is one record."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
 """The header fields that carry a token's claims to the API behind the proxy.
 
-Owns: which fields may, how a claim is written. Must not know: HTTP messages, who reads the fields.
+Owns: which fields may, how a claim is written. Must not know: HTTP messages, the reader of the fields.
 
 Every field is in every answer, empty where the token does not have the claim: what a proxy copies overwrites what the
 client sent, and what is absent would leave the client's own value in place.
@@ -74,7 +74,7 @@ class ClaimFields:
 
     @property
     def lacks_issuer(self) -> bool:
-        """Whether a subject or client is told without the issuer that it belongs to."""
+        """Whether a subject or client is written without the issuer that it belongs to."""
         claims = {claim for _, claim in self._claims}
         return "iss" not in claims and not claims.isdisjoint(("sub", "client_id"))
 

@@ -1,10 +1,10 @@
-"""How many bad tokens a client address may send before it is told to wait.
+"""How many bad tokens a client address may send before it gets 429 and has to wait.
 
 Owns: the count for each address, bounded in memory; which addresses count as one. Must not know: tokens, HTTP, where an
 address comes from.
 
-A level for each address rises by one with each failure and falls steadily (a leaky bucket). Nothing here lets anybody
-in or keeps anybody out: a good token passes whatever the level is.
+A level for each address rises by one with each failure and falls steadily (a leaky bucket). Nothing here accepts or
+rejects a token: a good one passes whatever the level is.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class FailureLimit:
     """Addresses that keep sending bad tokens get 429 for them, with `Retry-After`. Off unless given to a `Gateway`.
 
     - `failures`: so many in a row are answered as usual
-    - `seconds`: in which so many are forgotten again, steadily
-    - `max_addresses`: so many are counted at once, in each process; beyond it those that failed longest ago are
-      forgotten
+    - `seconds`: in this time that many are forgotten again, steadily
+    - `max_addresses`: how many are counted at the same time, in each process; beyond it those that failed longest ago
+      are forgotten
 
     An IPv6 address counts with all others of its /64 network. Raises `ConfigurationError`.
     """
@@ -68,7 +68,7 @@ class Failures:
         return self._look(address, adding=1)
 
     def wait(self, address: str | None) -> int:
-        """What `add` said last of this address, without counting."""
+        """What `add` returned last for this address, without counting."""
         return self._look(address, adding=0)
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """The socket that a gateway listens on.
 
-Owns: an address or a path in, a listening socket out; a path that nobody listens on any more. Must not know: who serves
-the connections.
+Owns: an address or a path in, a listening socket out; a path on which no process listens any more. Must not know: how
+connections are served.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def listen_at(path: Path) -> Listening:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket that a process left behind. Raises `OSError` where somebody listens, or it is none."""
+    """Remove a socket that a process left behind. Raises `OSError` where a process listens, or it is no socket."""
     try:
         is_socket = stat.S_ISSOCK(path.stat().st_mode)
     except FileNotFoundError:

@@ -15,7 +15,7 @@ _QUIET: Final = ("uvicorn", "httpx", "httpx2", "httpcore", "asyncio")  # each st
 
 
 def log_to_stderr() -> None:
-    """INFO of tokenguard, WARNING of what it stands on."""
+    """INFO of tokenguard, WARNING of the libraries below it."""
     logging.basicConfig(level=logging.INFO, format=_FORMAT)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -2,7 +2,7 @@
 
 Owns: names and labels; that the figures are those of all workers. Must not know: requests, tokens.
 
-A label's value is a constant, the pattern of a route or a listed issuer: a stranger can make none of them.
+A label's value is a constant, the pattern of a route or a listed issuer: no request can add one.
 
 Workers of one gateway keep their values in files of one directory, which `PROMETHEUS_MULTIPROC_DIR` names before
 `prometheus_client` is imported; any of them answers for all.

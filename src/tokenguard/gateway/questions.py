@@ -1,9 +1,9 @@
 """What a proxy asks: which request a question is about, at each endpoint.
 
-Owns: the endpoints, where method and target stand; the reader for the guard. Must not know: routes, answers.
+Owns: the endpoints, where each has method and target; the reader for the guard. Must not know: routes, answers.
 
-The method and the target are where the endpoint says and nowhere else. At `/request` and `/refusal` they stand in our
-own target, where no header field of the client's can reach; at `/envoy` the question is the request itself; `/auth` is
+Each endpoint reads the method and the target from one place. At `/request` and `/refusal` it is our
+own target, which no header field of the client can change; at `/envoy` the question is the request itself; `/auth` is
 for proxies that set the two fields themselves.
 """
 

@@ -26,7 +26,7 @@ _NAME: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}", re.ASCII)
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+", re.ASCII)
 
 STAR: Final = "*"
-ANY_SEGMENT: Final = "{}"  # no segment of a pattern: braces stand around a name only
+ANY_SEGMENT: Final = "{}"  # no segment of a pattern: braces are around a name only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Route:
 
     - `path`: exact segments, `{name}` for one segment, `*` at the end for one or more: `"/orders/{order}/items/*"`.
       As the API reads it, without percent-encoding; a slash at the end is part of it
-    - `methods`: those that are meant, in capitals; None: all. HEAD is another method than GET
+    - `methods`: in capitals; None: all. HEAD is another method than GET
     - `scope`: what the token must grant, all of it, as everywhere; `[]` asks for any good token
     - `require`: what else is required: a table with any of `any_scope`, `roles`, `any_role`, `acr`, `max_age`, or a
       requirement from `tokenguard.requirements`

@@ -1,6 +1,6 @@
 """One process that serves a gateway by uvicorn, and its end.
 
-Owns: uvicorn's settings, what a signal does. Must not know: other processes, but that the parent has gone.
+Owns: uvicorn's settings, what a signal does. Must not know: other processes, except that the parent has ended.
 
 Everything about the client that a proxy may forge stays out: uvicorn's support for proxy fields is off, so the peer is
 the connection's own.
@@ -65,10 +65,10 @@ def _protocol() -> Any:
 
 
 class _Server(uvicorn.Server):
-    """Stops by a signal without dying of it, as an orchestrator wants exit code 0; takes one connection at a time.
+    """A signal stops it with exit code 0, as an orchestrator expects; takes one connection at a time.
 
-    Workers share one listening socket, and a proxy keeps its connections: one that took all that wait at once would
-    serve most requests from then on, while another stands idle.
+    Workers share one listening socket, and a proxy keeps its connections: one that accepted all waiting ones at once
+    would serve most requests from then on, while another is idle.
     """
 
     def __init__(self, config: uvicorn.Config, gateway: Gateway, listening: socket.socket, parent: int | None) -> None:

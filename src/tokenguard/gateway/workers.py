@@ -2,8 +2,8 @@
 
 Owns: the workers' lives, the directory of their metrics. Must not know: requests.
 
-All of them accept from one socket, so that whoever has the least to do takes the next connection. The parent serves
-nothing itself: nothing that a request does can end it.
+All of them accept from one socket, so that the least busy one takes the next connection. The parent serves
+no request itself, so no request can end it.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Telemetry:
         others = UNKNOWN if not looks_up else None if each_issuer else TENANTS
         self._calls = OutboundCalls(meter, tracer, listed, _urls(validator), others=others)
         self._verdicts = meter.create_counter(
-            "tokenguard.verdicts", unit="{verdict}", description="Verdicts by front door, issuer, outcome and reason."
+            "tokenguard.verdicts", unit="{verdict}", description="Verdicts by adapter, issuer, outcome and reason."
         )
         self._validations = meter.create_histogram(
             "tokenguard.validation.duration",

@@ -41,7 +41,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def moment_of(result: tuple[int, int]) -> int:
-    """What Redis' clock says, in milliseconds. An end by it holds for a write that a Redis that stood still makes
-    later; one that is counted from the write would keep an answer, and so a revoked token, for longer."""
+    """The time of Redis' clock, in milliseconds. An end by it holds for a write that Redis makes late; one that is
+    counted from the write would keep an answer, and so a revoked token, for longer."""
     seconds, microseconds = result
     return seconds * 1000 + microseconds // 1000

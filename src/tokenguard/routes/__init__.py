@@ -28,7 +28,7 @@ def audit(app: Any) -> list[Route]:
     A route is guarded behind a `BearerMiddleware` that does not call its path public, or where its endpoint asks for a
     token by a decorator, a dependency or a permission of tokenguard. Observing middleware does not guard. What
     `optional` lets through is not guarded; its door is `optional`. A public path that only a part of a route covers is
-    a row of its own. What cannot be read, a mounted app of another framework say, is one row: `/path/*`.
+    a row of its own. What cannot be read, such as a mounted app of another framework, is one row: `/path/*`.
 
     Raises `ConfigurationError` for an app of a framework that is not read here, and for bad settings of a guard.
     """

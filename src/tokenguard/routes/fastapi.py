@@ -1,6 +1,6 @@
 """What FastAPI has beside Starlette: included routers, dependencies, frontends.
 
-Owns: where a `BearerToken` stands in a dependency tree, and the scopes that lead to it. Must not know: when a route
+Owns: where a `BearerToken` is in a dependency tree, and the scopes that lead to it. Must not know: when a route
 counts as guarded.
 """
 

@@ -16,7 +16,7 @@ from tokenguard.routes.table import Route
 class Names:
     """How an app differs from the list of its open routes; false where it does not.
 
-    - `unguarded`: paths of routes that nothing guards and nobody named
+    - `unguarded`: paths of routes that nothing guards and the list does not name
     - `gone`: names of the list that are the path of no unguarded route, or not any more
     """
 

@@ -2,8 +2,8 @@
 
 Owns: whether a route matches a public path, and whether it matches nothing else. Must not know: routers, guards.
 
-Where a placeholder's rule is not known, a route is taken to match more than it does: then a row says that something is
-open, where nothing would be the other mistake.
+Where a placeholder's rule is not known, a route is taken to match more than it does: then a row may show an open
+route too many, never one too few.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def read(app: Any, layers: Sequence[Layer], table: Table, prefix: str) -> None:
 
 
 def _middleware(given: Iterable[Any], prefix: str) -> Iterator[Layer]:
-    """Those of an app's middleware that guard. They are made here once more, which asks nobody anything."""
+    """Those of an app's middleware that guard. They are made here once more, which sends no request."""
     for factory, arguments, settings in given:
         kind = factory
         while isinstance(kind, partial):
@@ -70,7 +70,7 @@ def _provided(app: Starlette, table: Table, prefix: str) -> list[Layer]:
 
 
 async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
-    """Stands in for the app behind a middleware that serves nothing."""
+    """Replaces the app behind a middleware that serves nothing."""
 
 
 def _entries(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any]]:

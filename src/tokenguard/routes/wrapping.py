@@ -47,7 +47,7 @@ def read(app: Any, layers: Sequence[Layer], table: Table, prefix: str = "", *, k
 
 
 def unwrap(app: Any, layers: Sequence[Layer], table: Table, prefix: str) -> tuple[list[Layer], Any]:
-    """`layers` and those around an app, the outermost first, and the app: of a framework, or what nobody can look into.
+    """`layers` and those around an app, the outermost first, and the app: of a framework, or one that cannot be read.
 
     What werkzeug's dispatcher serves beside it is added to `table`.
     """

@@ -1,6 +1,6 @@
 """A client's key for DPoP (RFC 9449), and the proofs that it signs, good and bad.
 
-Owns: what a proof says. Must not know: HTTP, who checks it.
+Owns: the content of a proof. Must not know: HTTP, how it is checked.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Mint:
         return key
 
     def stranger(self, algorithm: str | None = None) -> SigningKey:
-        """Somebody else's key, never published, under the `kid` that signs here: for forgeries. One per algorithm."""
+        """Another party's key, never published, under the `kid` that signs here: for forgeries. One per algorithm."""
         algorithm, kid = algorithm or self.key.algorithm, self.key.kid
         with self._lock:
             if algorithm not in self._strangers:

@@ -2,7 +2,7 @@
 
 Owns: the text of the `Caddyfile`. Must not know: how values are checked (`plan`).
 
-`request_header` runs after `forward_auth` unless both stand in a `route` block, which keeps their order: outside of it
+`request_header` runs after `forward_auth` unless both are in a `route` block, which keeps their order: outside of it
 the claims of the gateway would be deleted instead of those of the client. Versions from 2.10.0 to early 2026 left a
 field of the client's where the answer had none.
 """

@@ -3,7 +3,7 @@
 Owns: the text of `envoy.yaml`. Must not know: how values are checked (`plan`).
 
 Envoy takes 200 for a yes and nothing else. A 4xx passes with the fields that are listed. Of a 5xx nothing passes: what
-is written here stands in for it, so that a client sees 503 with `Retry-After` and not 403.
+is written here replaces it, so that a client sees 503 with `Retry-After` and not 403.
 """
 
 from __future__ import annotations

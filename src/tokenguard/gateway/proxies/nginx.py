@@ -2,9 +2,9 @@
 
 Owns: the text of `nginx.conf`. Must not know: how values are checked (`plan`).
 
-`auth_request` understands 2xx, 401 and 403, loses every body and adds the challenge of a 401 to whatever comes after
-it. So the verdict is 200 or 403 here, and a rejection is asked for once more, in the main request, whose answer passes
-whole. A subrequest is given every field that the client sent; so none is passed on, and the request stands in the
+`auth_request` understands 2xx, 401 and 403, drops every body and adds the challenge of a 401 to the answer that comes
+after it. So the verdict is 200 or 403 here, and the main request asks for a rejection once more: its answer passes
+whole. A subrequest gets every field that the client sent; so none is passed on, and the request is in the
 target.
 """
 

@@ -21,6 +21,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from tokenguard import ConfigurationError
+from tokenguard._adapters.metadata import scopes_of
 from tokenguard.django import BearerMiddleware, require
 from tokenguard.drf import BearerAuthentication, Requires
 from tokenguard.observe import ObservingWsgiMiddleware
@@ -119,7 +120,9 @@ def test_settings_that_are_none():
     [
         (r"^files/(?P<name>[^/]+)$", "/files/<name>", "/files/a/b", True),
         (r"^files/(?P<name>[^/]+)$", "/files/<name>", "/other", False),
-        (r"^(?:a/)?b/(\d+)/$", "/b/<var>/", "/a/b", True),
+        (r"^(?:a/)?b/(\d+)$", "/b/<var>", "/a/b", True),
+        (r"^(?:a/)?b/(\d+)/$", "/b/<var>/", "/a/b", False),
+        (r"^(?:a/)?b/(\d+)/$", "/b/<var>/", "/b/*", False),
         (r"^orders/?$", "/orders/", "/orders", True),
         (r"^orders/?$", "/orders/", "/other", False),
         (r"^orders$", "/orders", "/other", False),
@@ -135,12 +138,42 @@ def test_regular_expressions_may_match_anything(pattern, shown_as, public, part)
     assert rows == [("/orders", "*", "", None)]
 
 
+def test_what_ends_with_a_slash_is_never_public():
+    """The middleware does not take such a path for a public one, and neither does the list."""
+    patterns = [path("docs/<str:page>/", plain), path("docs/<path:rest>/", plain), path("docs/a b", plain)]
+    patterns += [re_path(r"^docs/[a-z]+/$", plain), path("docs/<str:page>", plain)]
+    project = Project(patterns, {**GIVEN, "PUBLIC": "/docs/*"}, [MIDDLEWARE])
+    assert project.wsgi(path="/docs/a/").status == 401
+    assert project.wsgi(path="/docs/a b").status == 401
+    assert project.wsgi(path="/docs/a").status == 200
+    assert [row[3] for row in shown(patterns, MIDDLEWARE, PUBLIC="/docs/*")] == ["django"] * 4 + [None]
+
+
 @method_decorator(require("all"), name="dispatch")
 class Guarded(View):
     def get(self, request): ...
 
     @method_decorator(require("more"))
     def post(self, request): ...
+
+
+@method_decorator([require("first"), require("second")], name="dispatch")
+class Listed(View):
+    def get(self, request): ...
+
+
+@method_decorator(require("first"), name="dispatch")
+@method_decorator(require("second"), name="dispatch")
+class Stacked(View):
+    def get(self, request): ...
+
+
+@pytest.mark.parametrize("kind", [Listed, Stacked])
+def test_several_decorators_of_a_class_are_added_up(kind):
+    """`method_decorator` keeps the attributes of the last decorator alone, where several have the same."""
+    view = kind.as_view()
+    assert shown([path("a", view)]) == [("/a", "GET HEAD", "first second", "django")]
+    assert scopes_of([view]) == {"first", "second"}
 
 
 class ByMethod(View):

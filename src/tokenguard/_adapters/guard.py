@@ -15,7 +15,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from tokenguard._adapters.metadata import MARK, metadata_of
+from tokenguard._adapters.metadata import MARK, marks_of, metadata_of
 from tokenguard._adapters.public_paths import PublicPaths, public_paths
 from tokenguard._adapters.request import AsgiReader, Described, Reader
 from tokenguard._flow.effects import Flow
@@ -535,14 +535,14 @@ def mark(view: object, required: Requirement, public: PublicPaths | None = None)
     `public`: the paths for which a function that guards others asks for nothing.
     """
     setattr(view, MARK, (*marks(view), required))
+    setattr(view, f"{MARK}{id(required)}", required)
     if public is not None:
         setattr(view, _PUBLIC, public.entries)
 
 
 def marks(view: object) -> tuple[Requirement, ...]:
     """What `view` asks for, one entry for each decorator, the innermost first; () where nothing guards it."""
-    found: tuple[Requirement, ...] = getattr(view, MARK, ())
-    return found
+    return marks_of(view)
 
 
 def public_of(view: object) -> tuple[str, ...]:

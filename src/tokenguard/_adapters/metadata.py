@@ -100,8 +100,21 @@ def scopes_of(apps: Iterable[object]) -> set[str]:
     return {scope for scope in found if SCOPE_TOKEN.fullmatch(scope)}
 
 
+def marks_of(part: object) -> tuple[Requirement, ...]:
+    """What a view is marked with.
+
+    Each mark stands under `MARK`, and under a name of its own as well: Django's `method_decorator` copies the
+    attributes of several decorators, and the last one's `MARK` stays.
+    """
+    found: tuple[Requirement, ...] = getattr(part, MARK, ())
+    if not found:
+        return ()
+    named = [one for name, one in getattr(part, "__dict__", {}).items() if name.startswith(MARK) and name != MARK]
+    return (*found, *[one for one in named if one not in found])
+
+
 def _asked(part: Any) -> Iterator[str]:
-    for required in getattr(part, MARK, ()):
+    for required in marks_of(part):
         yield from required.mentioned
     for name in ("own_oauth_scopes", "parent_oauth_scopes"):  # of FastAPI's `Security`
         if hasattr(getattr(part, "call", None), "tokenguard_scopes"):

@@ -70,7 +70,8 @@ def _spelled(pattern: Any) -> tuple[str, str]:
     literal = "" if found is None or "|" in text else found["text"]
     is_whole = found is not None and literal + "$" == text[1:]
     shown = replace_unnamed_groups(replace_named_groups(remove_non_capturing_groups(text)))
-    return replace_metacharacters(shown).removeprefix("/"), literal if is_whole else f"{literal}<regex:any>"
+    slash = "/" if text.endswith("/$") and not {"|", "#"} & set(text) else ""  # "#" begins a comment of a verbose one
+    return replace_metacharacters(shown).removeprefix("/"), literal if is_whole else f"{literal}<regex:any>{slash}"
 
 
 # -- views -------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from tokenguard._adapters.public_paths import is_plain
+
 # `{name:converter}` of Starlette and OpenAPI; `<converter(arguments):name>` of werkzeug, and of Django.
 _PLACEHOLDER: Final = re.compile(r"\{(?P<of>[^{}:]*)(?::(?P<is>[^{}]*))?\}|<(?:(?P<was>\w+)(?:\([^<>]*\))?:)?[^<>]*>")
 _SEGMENT: Final = "[^/]+"
@@ -31,10 +33,12 @@ _CONVERTERS: Final = {
 class Template:
     """A path with placeholders: segments, each a literal text or a pattern, and whether more may follow them."""
 
-    __slots__ = ("_is_open", "_segments")
+    __slots__ = ("_is_open", "_is_plain", "_segments")
 
     def __init__(self, path: str) -> None:
         self._segments: list[str | re.Pattern[str]] = []
+        # What ends with a slash, and what has a segment of other characters, is never public, whatever else it has.
+        self._is_plain = path == "/" or not path.endswith("/")
         path, self._is_open = (path[:-2], True) if path.endswith("/*") else (path, False)
         if path:
             self._read(path.removeprefix("/"))
@@ -59,10 +63,15 @@ class Template:
             pattern, is_literal = "", True
 
     def _end(self, pattern: str, *, is_literal: bool) -> None:
-        self._segments.append(re.sub(r"\\(.)", r"\1", pattern) if is_literal else re.compile(pattern))
+        text = re.sub(r"\\(.)", r"\1", pattern)
+        self._segments.append(text if is_literal else re.compile(pattern))
+        if is_literal and not is_plain(f"/{text}"):
+            self._is_plain = False
 
     def meets(self, public: str) -> bool:
         """Whether some path that this matches is covered by `public`."""
+        if not self._is_plain:
+            return False
         wanted, star = _public(public)
         for at, text in enumerate(wanted):
             if at >= len(self._segments):
@@ -74,6 +83,8 @@ class Template:
 
     def is_within(self, public: str) -> bool:
         """Whether every path that this matches is covered by `public`."""
+        if not self._is_plain:
+            return False
         wanted, star = _public(public)
         if self._segments[: len(wanted)] != wanted:
             return False

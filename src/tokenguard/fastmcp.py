@@ -37,7 +37,7 @@ from tokenguard.asgi import App, BearerMiddleware, Receive, Scope, Send, lifespa
 from tokenguard.challenge import Rejection, checked_realm
 from tokenguard.errors import ConfigurationError, Reason, TokenGuardError, UnavailableError
 from tokenguard.mcp import Converter, TokenVerifier
-from tokenguard.requirements import Requirement
+from tokenguard.requirements import NOTHING, Requirement, both
 from tokenguard.resource import ResourceMetadata
 from tokenguard.starlette import response_of
 
@@ -104,9 +104,10 @@ class TokenGuardProvider(RemoteAuthProvider):
             if url is not None:
                 self._metadata(str(url))  # a bad setting is reported at once, not where the app is made
         required, listed = scope_names(required_scopes), challenge_scopes
+        self._verifier = _Verifier(self.validator, required)
         try:
             super().__init__(
-                _Verifier(self.validator, required),
+                self._verifier,
                 [AnyHttpUrl(server) for server in self._servers],
                 base_url,
                 scopes_supported=None if scopes_supported is None else list(self._described["scopes_supported"]),
@@ -125,6 +126,7 @@ class TokenGuardProvider(RemoteAuthProvider):
     def get_routes(self, mcp_path: str | None = None) -> list[Route]:
         """For FastMCP: the metadata of the endpoint at `mcp_path`, and what guards it."""
         self.set_mcp_path(mcp_path)
+        self._verifier.leave_scopes_to_routes()
         metadata = self._metadata(str(self._get_resource_url(mcp_path)))
         guarded = _Guarded(
             _Handover(self.validator, metadata.resource),
@@ -302,12 +304,25 @@ class _Scopes(Requirement):
         return None if self.usual_scopes <= token.scopes else Reason.SCOPE
 
 
+class _ScopedVerifier(TokenVerifier):
+    def ask_for(self, required: Requirement) -> None:
+        self._required = required
+
+
 class _Verifier(FastMcpTokenVerifier):
-    """What FastMCP asks where this provider's middleware is missing, as in `MultiAuth`."""
+    """What FastMCP asks where this provider's middleware is missing, as in `MultiAuth`.
+
+    As one of its `verifiers`, only the scopes of its `server` would be asked for: so this asks for its own.
+    """
 
     def __init__(self, validator: TokenValidator, scopes: Iterable[str]) -> None:
         super().__init__(required_scopes=list(scopes))
-        self._verifier = TokenVerifier(validator)
+        self._verifier = _ScopedVerifier(validator)
+        self._verifier.ask_for(both(scopes, None))
+
+    def leave_scopes_to_routes(self) -> None:
+        """FastMCP's own routes ask for the scopes, so that too few of them are 403 and no new login."""
+        self._verifier.ask_for(NOTHING)
 
     async def verify_token(self, token: str) -> FastMcpAccessToken | None:
         """`MultiAuth` takes every error but its own for a bad token, so ours are of its class as well."""

@@ -16,6 +16,7 @@ from mcp.server.auth.provider import AccessToken as McpAccessToken
 from tokenguard._adapters.bare_token import BareTokenReader
 from tokenguard._adapters.guard import DEFAULT_LEEWAY, Guard, usable
 from tokenguard.errors import ConfigurationError, RejectedError
+from tokenguard.requirements import NOTHING, Requirement
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class TokenVerifier:
         self._validator = usable(validator)
         self._converted = Converter(McpAccessToken, self._validator, resource)
         self._guard = Guard(NAME, BareTokenReader(), self._validator)
+        self._required: Requirement = NOTHING
 
     async def verify_token(self, token: str) -> McpAccessToken | None:
         """The SDK's form of a good token; None for any other, which is noted with its reason.
@@ -61,9 +63,8 @@ class TokenVerifier:
         """
         given: object = token
         raw = given if isinstance(given, str) else ""
-        guard = self._guard
         try:
-            found = await guard.validate_async(raw, guard.required)
+            found = await self._guard.validate_async(raw, self._required)
         except RejectedError:
             return None
         return None if found is None else self._converted(found, raw.strip())

@@ -427,6 +427,17 @@ def test_in_multi_auth_other_verifiers_are_asked_as_well_and_an_outage_is_no_rej
     assert asked(unavailable, "POST", "/mcp", [bearer("known")]).body == b"reached"
 
 
+@pytest.mark.parametrize("place", ["server", "verifier"])
+def test_in_multi_auth_a_token_with_too_few_scopes_is_rejected(place, caplog):
+    scoped = provider(required_scopes="read")
+    auth = MultiAuth(server=scoped) if place == "server" else MultiAuth(verifiers=[scoped], base_url=BASE)
+    app = app_of(auth)
+    assert asked(app, fields=[bearer(ISSUER.mint("read"))]).body == b"reached"
+    caplog.set_level(logging.INFO, "tokenguard")
+    assert asked(app, fields=[bearer(ISSUER.mint("write"))]).status == (403 if place == "server" else 401)
+    assert ("mcp: rejected: InsufficientScopeError (scope)" in caplog.text) == (place == "verifier")
+
+
 def test_the_provider_verifies_as_fastmcp_expects():
     auth = provider(required_scopes="read")
     token = asyncio.run(auth.verify_token(ISSUER.mint("read write", sub="alice")))

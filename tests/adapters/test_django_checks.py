@@ -37,6 +37,11 @@ class OwnCsrf(CsrfViewMiddleware):
     """Of an application."""
 
 
+class Asking:
+    def __init__(self, get_response):
+        raise AssertionError("made")
+
+
 class OwnBearer(BearerMiddleware):
     """Of an application."""
 
@@ -192,8 +197,18 @@ def test_w001_what_cannot_be_known_is_said(monkeypatch):
     def fails(app):
         raise ConfigurationError("unreadable")
 
+    assert found(deploy=True, MIDDLEWARE=[f"{__name__}.Missing"]) == [
+        ("W001", "Which routes are guarded is not known: ImportError")
+    ]
     monkeypatch.setattr(routes, "audit", fails)
     assert found(deploy=True) == [("W001", "Which routes are guarded is not known: unreadable")]
+
+
+def test_w001_makes_no_middleware():
+    """Middleware may ask others for something when it is made, and a check asks nobody."""
+    patterns = (path("open", view),)
+    only = found(deploy=True, MIDDLEWARE=[f"{__name__}.Asking"], ROOT_URLCONF=patterns)
+    assert only == [("W001", "Routes that nothing guards: /open")]
 
 
 def test_w002_settings_for_development():

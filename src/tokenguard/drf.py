@@ -128,6 +128,7 @@ def Requires(*requirements: Required) -> type[BasePermission]:  # noqa: N802 - i
             return True
 
     mark(RequiresToken, needed)
+    mark(RequiresToken.has_permission, needed)
     return RequiresToken
 
 

@@ -4,10 +4,12 @@ import functools
 import sys
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.http import HttpResponse
 from django.test import override_settings
 from django.urls import include, path, re_path
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from django_project import MIDDLEWARE, Project
@@ -149,6 +151,16 @@ def test_what_ends_with_a_slash_is_never_public():
     assert [row[3] for row in shown(patterns, MIDDLEWARE, PUBLIC="/docs/*")] == ["django"] * 4 + [None]
 
 
+def test_a_path_that_goes_by_the_language_may_match_anything():
+    translated = gettext_lazy("docs")
+    patterns = [path(translated, plain), re_path(translated, plain), *i18n_patterns(path("x", plain))]
+    rows = shown(patterns, MIDDLEWARE, PUBLIC="/de/x")
+    assert rows[:2] == [("/docs", "*", "", "django"), ("/de/x", "*", "", None)]
+    assert ("/en-us/x", "*", "", "django") in rows
+    for one in patterns:
+        assert ("/de/x", "*", "", None) in shown([one], MIDDLEWARE, PUBLIC="/de/x")
+
+
 @method_decorator(require("all"), name="dispatch")
 class Guarded(View):
     def get(self, request): ...
@@ -221,7 +233,31 @@ def api(permissions, authenticators=(BearerAuthentication,), **more):
     return Api.as_view()
 
 
+class OrPosting(IsAuthenticated):
+    def has_permission(self, request, view):
+        return request.method == "POST" or super().has_permission(request, view)
+
+
+class OrPostingWithScope(Requires("a")):
+    def has_permission(self, request, view):
+        return request.method == "POST" or super().has_permission(request, view)
+
+
+class Named(Requires("a")):
+    message = "a text of the project's own"
+
+
+class OrAnybody(BearerAuthentication):
+    def authenticate(self, request):
+        return super().authenticate(request) or (object(), None)
+
+
 PERMISSIONS = [
+    (api([OrPosting]), None),
+    (api([OrPosting & Requires("a")]), "a"),
+    (api([OrPostingWithScope]), None),
+    (api([Named]), "a"),
+    (api([IsAuthenticated], [OrAnybody]), None),
     (api([]), None),  # it authenticates, and lets everybody in
     (api([AllowAny]), None),
     (api([IsAuthenticated]), ""),

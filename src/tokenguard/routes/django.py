@@ -19,7 +19,7 @@ from django.contrib.admindocs.utils import (
     replace_unnamed_groups,
 )
 from django.urls import URLResolver, get_resolver
-from django.urls.resolvers import RegexPattern
+from django.urls.resolvers import RegexPattern, RoutePattern
 from django.utils.module_loading import import_string
 from django.views import View
 
@@ -31,6 +31,7 @@ from tokenguard.routes.table import ANY_METHOD, Layer, Table, layer_of_guard, la
 _DOOR: Final = "django"
 _DRF: Final = "drf"
 _CHOOSING: Final = ("get_permissions", "check_permissions")  # methods of a view class that may leave some out
+_ANYTHING: Final = "<regex:any>"  # in a template
 # How a regular expression begins, where it is anchored; without the character before a quantifier.
 _LITERAL: Final = re.compile(r"\^(?P<text>[A-Za-z0-9_/-]*?)(?=[A-Za-z0-9_/-]?[?*{+]|[^A-Za-z0-9_/-]|$)")
 
@@ -62,16 +63,19 @@ def _patterns(resolver: URLResolver, path: str, matched: str) -> Iterator[tuple[
 
 
 def _spelled(pattern: Any) -> tuple[str, str]:
-    """A pattern in words, and as a template: of a regular expression only its literal beginning is known."""
+    """A pattern in words, and as a template: of a regular expression only its literal beginning is known, and of what
+    goes by the language of a request nothing."""
     text = str(pattern)
-    if not isinstance(pattern, RegexPattern):
-        return text, text
+    if isinstance(pattern, RoutePattern):
+        return text, text if isinstance(vars(pattern).get("_route"), str) else _ANYTHING
+    if not (isinstance(pattern, RegexPattern) and isinstance(vars(pattern).get("_regex"), str)):
+        return text, _ANYTHING
     found = _LITERAL.match(text)
     literal = "" if found is None or "|" in text else found["text"]
     is_whole = found is not None and literal + "$" == text[1:]
     shown = replace_unnamed_groups(replace_named_groups(remove_non_capturing_groups(text)))
     slash = "/" if text.endswith("/$") and not {"|", "#"} & set(text) else ""  # "#" begins a comment of a verbose one
-    return replace_metacharacters(shown).removeprefix("/"), literal if is_whole else f"{literal}<regex:any>{slash}"
+    return replace_metacharacters(shown).removeprefix("/"), literal if is_whole else f"{literal}{_ANYTHING}{slash}"
 
 
 # -- views -------------------------------------------------------------------------------------------------------------
@@ -141,12 +145,17 @@ def _authenticates_by_tokens_alone(kind: Any, given: dict[str, Any], views: Any,
     if kind.get_authenticators is not views.APIView.get_authenticators:
         return False
     classes: Any = list(given.get("authentication_classes", kind.authentication_classes))
-    return bool(classes) and all(issubclass(one, ours.BearerAuthentication) for one in classes)
+    return bool(classes) and all(_is_as(ours.BearerAuthentication, one, "authenticate") for one in classes)
+
+
+def _is_as(kind: type, one: object, method: str) -> bool:
+    """Whether a class is `kind`, or of it without a method of its own that may decide otherwise."""
+    return isinstance(one, type) and issubclass(one, kind) and getattr(one, method) is getattr(kind, method)
 
 
 def _asked(permission: Any, *, only_ours: bool) -> list[Layer] | None:
     """What a permission asks for, joined ones too; None where it lets requests without a token in."""
-    found = layers_of(_DRF, permission)
+    found = layers_of(_DRF, getattr(permission, "has_permission", None))  # a method of its own may decide otherwise
     if found:
         return found
     operator = getattr(getattr(permission, "operator_class", None), "__name__", None)
@@ -157,6 +166,6 @@ def _asked(permission: Any, *, only_ours: bool) -> list[Layer] | None:
             return None if first is None or second is None else first
         return [*(first or ()), *(second or ())] or None
     permissions: Any = sys.modules["rest_framework.permissions"]
-    if only_ours and isinstance(permission, type) and issubclass(permission, permissions.IsAuthenticated):
+    if only_ours and _is_as(permissions.IsAuthenticated, permission, "has_permission"):
         return [Layer(_DRF, NOTHING)]
     return None

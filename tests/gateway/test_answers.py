@@ -303,6 +303,11 @@ async def ready(app):
     return (await ask(app, "GET", "/-/ready")).status
 
 
+async def warmed(app):
+    """Let what a probe or the start asked for end."""
+    await asyncio.wait([app._readiness._warming])
+
+
 async def test_a_gateway_is_ready_once_it_can_verify_and_until_it_is_stopped():
     clock = Clock()
     issuer = FakeIssuer(clock=clock)
@@ -312,7 +317,10 @@ async def test_a_gateway_is_ready_once_it_can_verify_and_until_it_is_stopped():
         await server.send("startup")
         assert await ready(app) == 503
         assert (await ask(app, "GET", "/-/live")).status == 200
+        await warmed(app)
     clock.advance(60)  # attempts are spaced
+    assert await ready(app) == 503
+    await warmed(app)
     assert await ready(app) == 200
     await server.send("shutdown")
     await server.end()
@@ -321,7 +329,9 @@ async def test_a_gateway_is_ready_once_it_can_verify_and_until_it_is_stopped():
 
 
 async def test_a_stop_that_was_asked_for_is_seen_at_once():
-    app = Gateway(VALIDATOR, ROUTES)
+    app = Gateway(ISSUER.validator(), ROUTES)
+    assert await ready(app) == 503
+    assert (await ask(app, "GET", "/request/GET/any/1", "", [bearer()])).status == 200
     assert await ready(app) == 200
     app.stop()
     assert await ready(app) == 503
@@ -359,6 +369,7 @@ async def test_probes_log_one_failure_a_minute(caplog):
     with issuer.outage():
         for _ in range(5):
             assert await ready(app) == 503
+            await warmed(app)
     assert len([one for one in caplog.records if "warming up" in one.getMessage()]) == 1
 
 

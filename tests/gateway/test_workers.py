@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 
@@ -114,7 +113,7 @@ def test_accepting_waits_where_no_descriptor_is_left(caplog):
     assert not serving.force_exit
     serving._stop()
     assert serving.force_exit
-    assert not asyncio.run(serving._gateway._readiness.is_ready())
+    assert not serving._gateway._readiness.is_ready()
 
 
 def test_without_httptools_the_other_parser_serves(monkeypatch):

@@ -249,7 +249,7 @@ class Gateway:
         if path == b"/-/live":
             return text(HTTPStatus.OK, "live\n")
         if path == b"/-/ready":
-            if await self._readiness.is_ready():
+            if self._readiness.is_ready():
                 return text(HTTPStatus.OK, "ready\n")
             return text(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
         if path == b"/-/metrics":

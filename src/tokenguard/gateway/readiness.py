@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Readiness"]
 
-_PATIENCE: Final = 0.5  # seconds that a probe waits: those of Kubernetes give up after one
 _EVERY: Final = 5.0  # seconds between two looks at what metrics show
 _MINUTE: Final = 60.0
 
@@ -48,15 +47,15 @@ class Readiness:
         """A stop was asked for: not ready any more. May be called from a handler of signals."""
         self._is_stopping = True
 
-    async def is_ready(self) -> bool:
-        """Whether verdicts can be given. If not, whatever is missing is asked for, and may come within half a
-        second."""
+    def is_ready(self) -> bool:
+        """Whether verdicts can be given now. If not, what is missing is asked for beside, and a later probe sees it.
+        For use in a running loop."""
         if self._is_stopping:
             return False
-        if not self._validator.is_ready():
-            self._warming = self._warm()
-            await asyncio.wait([self._warming], timeout=_PATIENCE)
-        return self._validator.is_ready() and not self._is_stopping
+        if self._validator.is_ready():
+            return True
+        self._warming = self._warm()
+        return False
 
     def open(self) -> None:
         """Warm up in the background, and look at the metrics from time to time."""

@@ -90,6 +90,47 @@ def test_odd_targets_are_no_public_route_over_a_real_server(gateway, issuer, pat
             assert answer.header("x-token-subject") is None
 
 
+CHUNKED = b"POST /-/live HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+ENDLESS = {
+    "a target": (b"GET /", b"a" * 65_536),
+    "a field": (b"GET /-/live HTTP/1.1\r\nHost: gateway\r\nX: ", b"a" * 65_536),
+    "fields": (b"GET /-/live HTTP/1.1\r\nHost: gateway\r\n", b"X-A: a\r\n" * 8_192),
+    "a trailer": (CHUNKED, b"a" * 65_536),
+}
+
+
+def send_without_end(connection, first, more):
+    connection.sendall(first)
+    for _ in range(1_000):
+        connection.sendall(more)
+
+
+@pytest.mark.parametrize("of", ENDLESS)
+def test_a_request_without_end_is_cut_off(gateway, of):
+    """Whoever reaches the port could fill the memory with it."""
+    with gateway.connect() as connection, pytest.raises(ConnectionError):
+        send_without_end(connection, *ENDLESS[of])
+
+
+def test_long_tokens_and_bodies_are_read(gateway):
+    assert gateway.ask("/request/GET/orders/1", ("Authorization", "Bearer " + "a" * 96_000)).status == 401
+    with gateway.connect() as connection:
+        connection.sendall(b"POST /request/GET/health HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2000000\r\n\r\n")
+        connection.sendall(b"a" * 2_000_000)
+        assert reply(connection).status == 200
+        send(connection, "/-/live")
+        assert reply(connection).status == 200
+
+
+def test_what_cannot_be_read_is_not_logged_each_time(gateway):
+    before = gateway.log()
+    for _ in range(3):
+        assert gateway.ask(b"/request/GET/healt\xe8").status == 400
+        upgrade = ("Connection", "Upgrade"), ("Upgrade", "websocket")
+        assert gateway.ask("/request/GET/health", *upgrade).status == 200
+    assert gateway.log() == before
+
+
 def test_metrics_are_those_of_all_workers(gateway, issuer):
     name = 'tokenguard_gateway_verdicts_total{outcome="accepted",reason="",route="/*"}'
     before = gateway.metrics().get(name, 0)

@@ -7,6 +7,7 @@ import pytest
 from commands import run
 
 from tokenguard.errors import ConfigurationError
+from tokenguard.gateway import server
 from tokenguard.gateway.proxies import PROXIES, Address, Plan
 from tokenguard.gateway.proxies.plan import fill
 
@@ -218,3 +219,10 @@ def test_every_place_of_a_template_has_a_value():
     for template, values in (("<<one>>", {}), ("", {"one": 1}), ("<<two>>", {"one": 1})):
         with pytest.raises(ValueError, match="the template and its values differ"):
             fill(template, **values)
+
+
+def test_envoy_closes_unused_connections_before_the_gateway_does():
+    """Else a question may be sent into a connection that is just being closed, and a client gets 503."""
+    text = PROXIES["envoy"](plan())["envoy.yaml"]
+    (seconds,) = re.findall(r"idle_timeout: (\d+)s", text)
+    assert int(seconds) < server._KEEP_ALIVE

@@ -64,7 +64,7 @@ class GatewayProcess:
         """One request on a connection of its own, its target as it stands."""
         with self.connect() as connection:
             send(connection, target, *fields, method=method)
-            return reply(connection)
+            return reply(connection, method)
 
     def metrics(self) -> dict[str, float]:
         text = self.ask("/-/metrics").body.decode()
@@ -106,7 +106,7 @@ def send(connection: socket.socket, target: str | bytes, *fields: tuple[str, str
     connection.sendall(b"\r\n".join(lines))
 
 
-def reply(connection: socket.socket) -> Reply:
+def reply(connection: socket.socket, method: str = "GET") -> Reply:
     with connection.makefile("rb") as reading:
         status = int(reading.readline().split(b" ")[1])
         headers = []
@@ -114,7 +114,7 @@ def reply(connection: socket.socket) -> Reply:
             name, _, value = line.decode("latin-1").partition(":")
             headers.append((name.lower(), value.strip(" ")))
         length = int(dict(headers).get("content-length", "0"))
-        return Reply(status, headers, reading.read(length))
+        return Reply(status, headers, b"" if method == "HEAD" else reading.read(length))
 
 
 @contextmanager

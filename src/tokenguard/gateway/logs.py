@@ -11,11 +11,18 @@ from typing import Final
 __all__ = ["log_to_stderr"]
 
 _FORMAT: Final = "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
-_QUIET: Final = ("uvicorn", "httpx", "httpx2", "httpcore", "asyncio")  # each start, each fetch
+# Each start, each fetch; and of uvicorn a warning for each request that it cannot read, which any client may send.
+_QUIET: Final = (
+    ("uvicorn", logging.ERROR),
+    ("httpx", logging.WARNING),
+    ("httpx2", logging.WARNING),
+    ("httpcore", logging.WARNING),
+    ("asyncio", logging.WARNING),
+)
 
 
 def log_to_stderr() -> None:
-    """INFO of tokenguard, WARNING of the libraries below it."""
+    """INFO of tokenguard, of the libraries below it what an operator must see."""
     logging.basicConfig(level=logging.INFO, format=_FORMAT)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in _QUIET:
+        logging.getLogger(name).setLevel(level)

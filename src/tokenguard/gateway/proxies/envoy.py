@@ -111,11 +111,20 @@ _CLUSTER: Final = """
     - name: <<name>>
       type: STRICT_DNS
       connect_timeout: 2s
-      load_assignment:
+<<options>>      load_assignment:
         cluster_name: <<name>>
         endpoints:
           - lb_endpoints:
               - endpoint: {address: {socket_address: {address: "<<host>>", port_value: <<port>>}}}
+"""
+
+# Shorter than the gateway keeps a connection: Envoy asks no second time if one is closed under its question.
+_UNUSED: Final = """
+      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+          explicit_http_config: {http_protocol_options: {}}
+          common_http_protocol_options: {idle_timeout: 60s}
 """
 
 _CLIENT_ADDRESS: Final = """
@@ -151,10 +160,10 @@ def files(plan: Plan) -> dict[str, str]:
         metadata="" if plan.metadata is None else fill(_METADATA, path=plan.metadata, types=_TYPES),
         request_fields="\n".join(asked),
         claims="\n".join(f"                              - exact: {name.lower()}" for name in plan.claims),
-        clusters=(_cluster("tokenguard", plan.gateway) + _cluster("api", plan.upstream)).rstrip("\n"),
+        clusters=(_cluster("tokenguard", plan.gateway, fill(_UNUSED)) + _cluster("api", plan.upstream)).rstrip("\n"),
     )
     return {MAIN: text}
 
 
-def _cluster(name: str, address: Address) -> str:
-    return fill(_CLUSTER, name=name, host=address.host, port=address.port)
+def _cluster(name: str, address: Address, options: str = "") -> str:
+    return fill(_CLUSTER, name=name, host=address.host, port=address.port, options=options)

@@ -192,6 +192,13 @@ def test_a_request_under_way_ends_when_the_gateway_is_stopped(workers):
         assert not any(map(is_alive, pids))
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_right_after_the_start_is_none_that_kills(issuer, workers):
+    """Whoever can connect may stop it: the exit code is 0 from then on."""
+    with running(config(issuer), "--workers", workers, when=lambda made: made.stop()) as gateway:
+        assert gateway.process.returncode == 0, gateway.log()
+
+
 def test_a_request_that_takes_too_long_is_cut_off():
     issuer = FakeIssuer()
     asked, ended = threading.Event(), threading.Event()

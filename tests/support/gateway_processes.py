@@ -117,9 +117,14 @@ def reply(connection: socket.socket, method: str = "GET") -> Reply:
         return Reply(status, headers, b"" if method == "HEAD" else reading.read(length))
 
 
+def _serves(made: GatewayProcess) -> None:
+    made.ask("/-/live")
+
+
 @contextmanager
-def running(config: str, *options: str, environment=None) -> Iterator[GatewayProcess]:
-    """`tokenguard gateway` with this configuration; `--bind 127.0.0.1:0` unless `options` say where."""
+def running(config: str, *options: str, environment=None, when=_serves) -> Iterator[GatewayProcess]:
+    """`tokenguard gateway` with this configuration; `--bind 127.0.0.1:0` unless `options` say where. `when`: what is
+    done once it listens, before anything else."""
     where = () if {"--bind", "--uds"} & set(options) else ("--bind", "127.0.0.1:0")
     with tempfile.TemporaryDirectory() as scratch:
         path, stderr = Path(scratch, "gateway.toml"), Path(scratch, "stderr")
@@ -138,7 +143,7 @@ def running(config: str, *options: str, environment=None) -> Iterator[GatewayPro
             made.until(lambda: _LISTENING.search(made.log()) or process.poll() is not None)
             port, socket_path = _LISTENING.search(made.log()).groups()
             made.address = socket_path or ("127.0.0.1", int(port))
-            made.ask("/-/live")
+            when(made)
             yield made
         finally:
             process.terminate()

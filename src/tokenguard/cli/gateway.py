@@ -57,22 +57,23 @@ def serve(
         output.exit_wrong_use("give either --bind or --uds")
     from tokenguard.gateway.listening import listen_at, listen_on
     from tokenguard.gateway.logs import log_to_stderr
-    from tokenguard.gateway.server import run
+    from tokenguard.gateway.server import held_signals, run
     from tokenguard.gateway.workers import run_workers
 
-    try:
-        listening = listen_on(bind or _BIND) if uds is None else listen_at(uds)
-    except ConfigurationError as error:
-        output.exit_wrong_use(str(error))
-    log_to_stderr()
-    listening.log(workers)
-    if workers > 1:
-        run_workers(content, listening, workers, graceful_timeout=graceful_timeout)
-        return
-    try:
-        run(made, listening.socket, graceful_timeout=graceful_timeout)
-    finally:
-        listening.close()
+    with held_signals():
+        try:
+            listening = listen_on(bind or _BIND) if uds is None else listen_at(uds)
+        except ConfigurationError as error:
+            output.exit_wrong_use(str(error))
+        log_to_stderr()
+        listening.log(workers)
+        if workers > 1:
+            run_workers(content, listening, workers, graceful_timeout=graceful_timeout)
+            return
+        try:
+            run(made, listening.socket, graceful_timeout=graceful_timeout)
+        finally:
+            listening.close()
 
 
 def loaded(config: Path | None) -> tuple[bytes, Gateway]:

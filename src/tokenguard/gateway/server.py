@@ -21,7 +21,7 @@ import uvicorn
 
 from tokenguard.gateway.application import Gateway
 
-__all__ = ["run"]
+__all__ = ["SIGNALS", "held_signals", "run", "take_signals"]
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _MARGIN: Final = 0.5  # seconds of the time to stop that are kept for closing connections
@@ -33,6 +33,22 @@ _LONGEST_HEAD: Final = 131_072
 _KEEP_ALIVE: Final = 75
 
 _log = logging.getLogger("tokenguard")
+
+
+@contextmanager
+def held_signals() -> Generator[None, None, None]:
+    """Keep signals that stop a process until `take_signals`: whoever can connect can ask for a stop with exit code 0,
+    however long the rest of the start takes."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_signals() -> None:
+    """Let signals come: there is a handler for them, for children another one or none."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, parent: int | None = None) -> None:
@@ -107,6 +123,7 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         previous = {number: signal.signal(number, self._stop) for number in SIGNALS}
+        take_signals()
         try:
             yield
         finally:

@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from tokenguard.gateway.listening import Listening
 from tokenguard.gateway.metrics import DIRECTORY
-from tokenguard.gateway.server import SIGNALS
+from tokenguard.gateway.server import SIGNALS, take_signals
 from tokenguard.gateway.worker import message
 
 __all__ = ["run_workers"]
@@ -161,6 +161,7 @@ def _woken() -> Generator[_Woken, None, None]:
     handled = (*SIGNALS, signal.SIGCHLD)
     previous = {number: signal.signal(number, lambda *_: None) for number in handled}
     woken_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    take_signals()
     try:
         yield _Woken(reading)
     finally:

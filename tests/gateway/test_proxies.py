@@ -498,7 +498,7 @@ ODD = [
     "/health/..;/orders/1", "/orders/1%00", "/health%00", "/health%0a", "/health%", "/health%zz", "/health%20",
     "/%2e%2e/health", "/docs/../orders/1", "/docs/%2e%2e/orders/1", "/docs/..%5corders", "/docs//health", "/docs/;",
     "/docs/\xe9", "/docs/%ff", "http://x.example/orders/1", "http://x.example/health/../orders/1", "*", "orders/1",
-    "/health/", "/HEALTH", "/Orders/1", "/health#", "/orders/1#/health",
+    "/docs/\x7f", "/docs/\xa0", "/health/", "/HEALTH", "/Orders/1", "/health#", "/orders/1#/health",
 ]  # fmt: skip
 
 

@@ -78,7 +78,8 @@ end
 
 core.register_action("tokenguard", { "http-req" }, function(txn)
   local target = txn.f:pathq()
-  if not target or target:sub(1, 1) ~= "/" then
+  -- With other octets in it the gateway's server would not read the question: its answer would not be the gateway's.
+  if not target or target:sub(1, 1) ~= "/" or target:find("[^!-~]") then
     local reply = txn:reply{ status = 400, reason = "Bad Request", body = <<bad_request>> }
     reply:add_header("WWW-Authenticate", <<challenge>>)
     reply:add_header("Content-Type", "application/problem+json")

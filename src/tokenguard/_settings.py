@@ -79,6 +79,7 @@ def strings(name: str, value: object, *, example: str) -> tuple[str, ...]:
 
 
 _UNIX = "unix"
+_MAPPED = "::ffff:0:0/96"  # IPv4 in IPv6 (RFC 4291 section 2.5.5.2)
 
 
 class Peers:
@@ -107,10 +108,13 @@ class Peers:
 
 
 def _network(name: str, text: str) -> IPv4Network | IPv6Network:
-    from ipaddress import ip_network
+    from ipaddress import IPv6Network, ip_network
 
     try:
-        return ip_network(text)
+        found = ip_network(text)
+        if isinstance(found, IPv6Network) and found.subnet_of(IPv6Network(_MAPPED)):  # as `trusts` reads a peer
+            return ip_network((int(found.network_address) & 0xFFFFFFFF, found.prefixlen - 96))
+        return found
     except ValueError:
         raise ConfigurationError(
             f'{name} must hold addresses, networks whose host bits are zero, or "unix": ["10.0.0.0/8", "unix"]'

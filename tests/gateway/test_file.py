@@ -136,6 +136,7 @@ BAD = [
     (of(gateway="resource_metadata = { resource = 'x' }"), "gateway.resource_metadata: resource"),
     (of(gateway="resource_metadata = 5"), "resource_metadata"),
     (of(validator="issuers = 5"), "validator.issuers is no setting: write validator.issuer"),
+    (of(validator="ISSUER = 'https://other.example'"), "in lower case"),
     (of(validator="colour = 5"), "validator.(colour|client_secret) is no setting"),
     (of(validator="client_secret = 'x'"), "validator.(colour|client_secret) is no setting"),
     (of(validator="leeway = 'soon'"), "validator.leeway is not readable"),

@@ -76,7 +76,10 @@ def _validator(document: Mapping[str, Any]) -> TokenValidator:
     """Of the table, which the environment does not add to; of the environment where there is no table."""
     if "validator" not in document:
         return TokenValidator.from_env()
-    settings = {f"{_PREFIX}{name.upper()}": value for name, value in _table(document, "validator").items()}
+    table = _table(document, "validator")
+    if any(name != name.lower() for name in table):  # `ISSUER` beside `issuer` would be one of two
+        raise ConfigurationError("validator knows its words in lower case: issuer, audience")
+    settings = {f"{_PREFIX}{name.upper()}": value for name, value in table.items()}
     try:
         environment.check_every_name(settings, _PREFIX)
         return TokenValidator.from_mapping(settings, _PREFIX)

@@ -397,9 +397,13 @@ async def test_below_a_prefix_and_without_the_sent_path(caplog):
         assert (await ask(app, "GET", path, root_path=root)).status == status
     assert (await ask(app, "GET", "/request/GET/health", root_path="/gw")).status == 200  # a server that leaves it off
     assert (await ask(app, "GET", "/gwx/request/GET/health", root_path="/gw")).status == 404
-    answer = await ask(app, "GET", "/request/GET/health", raw_path=None)
-    assert answer.status == 500
+    for path in ("/request/GET/health", "/refusal/GET/health", "/envoy/health"):
+        assert (await ask(app, "GET", path, raw_path=None)).status == 500
     assert "raw_path" in caplog.text
+    # Where no path is asked about, it need not be known.
+    facts = [("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", "/health")]
+    for path, status in (("/auth", 200), ("/-/live", 200), ("/ü", 404)):
+        assert (await ask(app, "GET", path, "", facts, raw_path=None)).status == status
     assert (await ask(app, "GET", "/request/GET/health", raw_path=b"/request/GET/health?x")).status == 200
 
 

@@ -152,6 +152,18 @@ async def test_a_missing_or_doubled_fact_is_500_and_logged(fields, name, caplog)
     assert name in caplog.text
 
 
+async def test_one_missing_fact_does_not_hide_another(caplog):
+    app = Gateway(VALIDATOR, ROUTES)
+    method, target = ("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", "/health")
+    for _ in range(3):
+        for fields in ([], [method], [target, target, method]):
+            assert (await ask(app, "GET", "/auth", "", fields)).status == 500
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 3
+    for text in ("X-Forwarded-Method is missing", "X-Forwarded-Uri is missing", "X-Forwarded-Uri is there more"):
+        assert sum(text in one for one in texts) == 1
+
+
 @pytest.mark.parametrize("endpoint", [*ENDPOINTS, "refusal"])
 @pytest.mark.parametrize(
     "name",

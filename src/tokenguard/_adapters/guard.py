@@ -463,7 +463,7 @@ class Guard(Generic[R]):
             vars(error)[_SCOPES] = (self.required if required is NOTHING else required).scopes
 
     def _hint(self, name: str, error: BaseException) -> None:
-        _record(self._log, name, error)
+        record(self._log, name, error)
 
     def _sent(self, request: R, longest: int) -> tuple[str, bool]:
         text = self.reader.sent(request, _SKIPPED + longest)
@@ -597,8 +597,9 @@ def checked(token: object) -> AccessToken:
     return token
 
 
-def _record(log: BoundedLog, name: str, error: BaseException) -> None:
-    """A hint for operators: constants, class names and places in code, nothing of the request."""
+def record(log: BoundedLog, name: str, error: BaseException, apart: str = "") -> None:
+    """A hint for operators: constants, class names and places in code, nothing of the request. `apart`: failures with
+    another one are bounded by themselves."""
     outcome, reason = outcome_of(error)
     kind = name, type(error).__name__, reason
     if outcome == "rejected":
@@ -608,7 +609,7 @@ def _record(log: BoundedLog, name: str, error: BaseException) -> None:
         log.write(_log, logging.WARNING, text, *kind, partial(origin_of, error), kind=kind)
     else:
         text = "%s: failed, so a request was rejected: %s"
-        log.write(_log, logging.ERROR, text, name, partial(origin_of, error), kind=kind)
+        log.write(_log, logging.ERROR, text, name, partial(origin_of, error), kind=(*kind, apart))
 
 
 def log_failure(action: str, error: BaseException) -> None:

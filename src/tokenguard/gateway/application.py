@@ -12,7 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard._adapters.guard import POLICY_VIOLATION, Guard, usable
+from tokenguard._adapters.guard import POLICY_VIOLATION, Guard, record, usable
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._settings import Peers, is_field_name, strings
 from tokenguard.errors import (
@@ -116,7 +116,7 @@ class Gateway:
             "resource_metadata": resource_metadata,
             "show_reason": show_reason,
         }
-        self._guard = Guard("gateway", self._reader, self.validator, **answers)
+        self._guard = _First("gateway", self._reader, self.validator, **answers)
         self._again = _Again("gateway", self._reader, self.validator, **answers)
         if self._guard.dpop is not None or self._guard.mtls is not None:
             raise ConfigurationError(
@@ -271,6 +271,16 @@ class Gateway:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+class _First(Guard[Question]):
+    """Logs each missing fact by its name, however soon it follows another one."""
+
+    __slots__ = ()
+
+    def _hint(self, name: str, error: BaseException) -> None:
+        text = str(error) if type(error) is ConfigurationError else ""
+        record(self._log, name, error, text if text.startswith(AUTH_FIELDS) else "")
+
+
 class _Again(Guard[Question]):
     """Answers what another question was about already: one rejection is one record."""
 
@@ -320,10 +330,7 @@ def _own_path(scope: Scope) -> bytes:
     """The path of the question as it was sent, less the prefix that the app is mounted at."""
     raw: bytes | None = scope.get("raw_path")
     if raw is None:
-        raise ConfigurationError(
-            "the server must give raw_path, as uvicorn, hypercorn and granian do: a path that was"
-            " decoded does not say what was sent"
-        )
+        raw = str(scope["path"]).encode()
     raw = raw.partition(b"?")[0]
     root = str(scope.get("root_path") or "").rstrip("/").encode()
     return raw[len(root) :] if root and raw.startswith(root + b"/") else raw

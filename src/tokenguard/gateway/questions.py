@@ -53,9 +53,15 @@ def question_of(scope: Mapping[str, Any], path: bytes) -> Question | None:
     """The question that a request to our own `path` (as sent, without the query) is, for which `is_question` says so;
     None where its target is no method and path.
 
-    Raises `ConfigurationError` for a missing or repeated fact: the proxy's configuration is wrong.
+    Raises `ConfigurationError` for a missing or repeated fact (the proxy's configuration is wrong), and where the path
+    is one and the server does not give it as it was sent.
     """
     query: bytes = scope.get("query_string") or b""
+    if path != _AUTH and scope.get("raw_path") is None:
+        raise ConfigurationError(
+            "the server must give raw_path, as uvicorn, hypercorn and granian do: a path that was"
+            " decoded does not say what was sent"
+        )
     if path.startswith((_REQUEST, _REFUSAL)):
         method, slash, rest = path[len(_REQUEST) :].decode("latin-1").partition("/")
         if not slash or _TOKEN.fullmatch(method) is None:

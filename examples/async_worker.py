@@ -1,4 +1,4 @@
-"""Tasks that take jobs from an asyncio queue; each job carries the access token of who asked for it. Run it with
+"""Tasks that take jobs from an asyncio queue; each job carries the access token of its caller. Run it with
 
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
     python examples/async_worker.py < jobs.jsonl    # lines of {"job": "...", "token": "..."}
@@ -17,9 +17,9 @@ async def work(validator: TokenValidator, queue: asyncio.Queue[str]) -> None:
         try:
             token = await validator.validate_async(message["token"], scope="jobs:run")
         except RejectedError as error:
-            print(f"{message['job']}: dropped ({error.reason})")  # judged: it will not get better
+            print(f"{message['job']}: dropped ({error.reason})")  # the token will not become good
         except UnavailableError as error:
-            print(f"{message['job']}: put back for {error.retry_after} s")  # not judged: try again
+            print(f"{message['job']}: put back for {error.retry_after} s")  # not validated: try again
         else:
             print(f"{message['job']}: done for {token.subject}")
 

@@ -34,7 +34,7 @@ class Scopes:
                 if wanted and not token().has_scope(*wanted):
                     raise InsufficientScopeError(wanted)
                 return callback(*args, **kwargs)
-            except TokenGuardError as error:  # Bottle would make 500 of it
+            except TokenGuardError as error:  # Bottle would answer 500
                 answer = reject(error)  # with the middleware's realm= and resource_metadata=, where it has some
                 return HTTPResponse(answer.body.decode(), answer.status, answer.headers)
 

@@ -39,7 +39,7 @@ def connect(**_: object) -> None:
 
 @app.task(bind=True, max_retries=10)
 def pay(self: Task, order: str) -> None:
-    """Pay one order. Without a token nothing is sent: the task goes back to the queue, and no order is lost."""
+    """Pay one order. Without a token nothing is sent: the task goes back to the queue with its order."""
     try:
         answer = connections["payments"].post(url, json={"order": order})
     except TokenUnavailableError as error:

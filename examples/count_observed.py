@@ -3,7 +3,7 @@
     python examples/count_observed.py audit.log [more.log ...]        # or: ... < audit.log
 
 Reads lines of JSON as `audit.JsonFormatter` writes them; other lines are left out. A client is known where the token's
-signature held; else it is shown as `-`, and the first digits of the credential's SHA-256 tell senders apart.
+signature held; else it is shown as `-`, and the first digits of the credential's SHA-256 distinguish senders.
 """
 
 import fileinput

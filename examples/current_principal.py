@@ -3,7 +3,7 @@
     uvicorn current_principal:api          gunicorn 'current_principal:site'
 
 TOKENGUARD_ISSUER and TOKENGUARD_AUDIENCE say whose tokens are accepted. A user is found by issuer and subject
-together: a subject alone may be somebody else at another issuer, and an e-mail address may change hands.
+together: the same subject may be another user at another issuer, and an e-mail address may change hands.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ USERS: dict[tuple[str, str], User] = {}  # a table of yours
 
 
 def user_of(token: AccessToken) -> User | None:
-    """The token is good; whether there is such a user is the application's to say."""
+    """The token is good; whether there is such a user is the application's decision."""
     return USERS.get((token.issuer, token.subject or ""))
 
 

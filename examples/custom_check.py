@@ -31,7 +31,7 @@ def main() -> int:
         try:
             token = validator.validate(sys.stdin.read().strip())
         except RejectedError as error:
-            print(f"refused: {error.reason}")
+            print(f"rejected: {error.reason}")
             return 1
     print(f"accepted: {token.subject} of {token.claims['tenant']}")
     return 0

@@ -1,4 +1,4 @@
-"""A denylist in Redis: what one process revokes, every process refuses from its next request on. Run it with
+"""A denylist in Redis: what one process revokes, every process rejects from its next request on. Run it with
 
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com REDIS_URL=redis://localhost/0 \
     python examples/denylist_redis.py check < tokens.txt     # or: revoke, logout
@@ -33,9 +33,9 @@ def main(command: str) -> None:
                 else:
                     print(f"accepted: {token.subject}")
             except RejectedError as error:
-                print(f"refused: {error.reason}")
-            except UnavailableError as error:  # the issuer's keys, or Redis, out of reach: never an open door
-                print(f"could not tell, try again in {error.retry_after} s")
+                print(f"rejected: {error.reason}")
+            except UnavailableError as error:  # the issuer's keys, or Redis, unreachable: no token passes
+                print(f"unavailable, try again in {error.retry_after} s")
 
 
 if __name__ == "__main__":

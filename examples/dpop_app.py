@@ -3,7 +3,7 @@
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
 TOKENGUARD_DPOP_BASE_URL=https://api.example.com uvicorn examples.dpop_app:app
 
-TOKENGUARD_DPOP_REQUIRED=true turns plain bearer tokens away, TOKENGUARD_DPOP_NONCE_SECRET asks for nonces, and
+TOKENGUARD_DPOP_REQUIRED=true rejects plain bearer tokens, TOKENGUARD_DPOP_NONCE_SECRET asks for nonces, and
 TOKENGUARD_REDIS_URL shares used proofs between processes.
 """
 
@@ -30,5 +30,5 @@ app.add_middleware(  # for pages of another origin: they sign proofs, and must s
 
 @app.get("/orders")
 async def orders(token: Annotated[AccessToken, Security(bearer, scopes=["orders:read"])]) -> dict[str, object]:
-    """Who asks, and by which key."""
+    """The caller, and its key."""
     return {"orders": [], "for": token.client_id, "key": token.confirmation.get("jkt")}

@@ -2,7 +2,7 @@
 
     uvicorn entra_any_tenant:app
 
-CUSTOMERS stands for a table of yours, held in memory. Whoever is not in it is rejected before anything is fetched.
+CUSTOMERS stands for a table of yours, held in memory. A tenant outside of it is rejected before anything is fetched.
 """
 
 from typing import Annotated
@@ -27,7 +27,7 @@ add_error_handler(app)
 async def orders(token: Token) -> dict[str, object]:
     # The tenant first: a subject or a role of one customer means nothing at another.
     customer = CUSTOMERS.get(token.tenant or "")
-    if customer is None:  # it left between the token and here
+    if customer is None:  # removed since the token was validated
         raise HTTPException(403)
     return {"customer": customer, "person": token.claims.get("oid"), "orders": ORDERS.get(customer, [])}
 

@@ -1,4 +1,4 @@
-"""Opaque tokens, judged by asking their issuer (RFC 7662). The secret is read from its file at each use. Run it with
+"""Opaque tokens, validated by their issuer (RFC 7662). The secret is read from its file at each use. Run it with
 
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
     CLIENT_ID=orders-api CLIENT_SECRET_FILE=/run/secrets/orders-api python examples/introspection.py < tokens.txt
@@ -34,9 +34,9 @@ def main() -> None:
             try:
                 token = validator.validate(line.strip())
             except RejectedError as error:
-                print(f"refused: {error.reason}")
+                print(f"rejected: {error.reason}")
             except UnavailableError as error:
-                print(f"could not tell, try again in {error.retry_after} s")
+                print(f"unavailable, try again in {error.retry_after} s")
             else:
                 print(f"accepted: {token.client_id}, {' '.join(sorted(token.scopes)) or 'no scope'}")
 

@@ -19,7 +19,7 @@ if validator.mtls is None:
 
 
 def orders(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Who asks, and by which certificate."""
+    """The caller, and its certificate."""
     token: AccessToken = environ["tokenguard.access_token"]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{token.client_id} {token.confirmation.get('x5t#S256')}".encode()]

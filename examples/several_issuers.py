@@ -34,7 +34,7 @@ def main() -> None:
             try:
                 token = validator.validate(line.strip())
             except RejectedError as error:
-                print(f"refused: {error.reason}")
+                print(f"rejected: {error.reason}")
             else:
                 print(f"accepted: {token.subject}, by {token.issuer}")
 

@@ -1,4 +1,4 @@
-"""Threads that take jobs from a queue; each job carries the access token of who asked for it. Run it with
+"""Threads that take jobs from a queue; each job carries the access token of its caller. Run it with
 
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
     python examples/worker.py < jobs.jsonl          # lines of {"job": "...", "token": "..."}
@@ -16,9 +16,9 @@ def work(validator: TokenValidator, line: str) -> str:
     try:
         token = validator.validate(message["token"], scope="jobs:run")
     except RejectedError as error:
-        return f"{message['job']}: dropped ({error.reason})"  # judged: it will not get better
+        return f"{message['job']}: dropped ({error.reason})"  # the token will not become good
     except UnavailableError as error:
-        return f"{message['job']}: put back for {error.retry_after} s"  # not judged: try again
+        return f"{message['job']}: put back for {error.retry_after} s"  # not validated: try again
     return f"{message['job']}: done for {token.subject}"
 
 

@@ -1,4 +1,4 @@
-// An API in another language. It knows nothing of tokens: who calls is in fields that only the proxy can have written.
+// An API in another language. It does not handle tokens: the caller is in fields that only the proxy can write.
 import { createServer } from "node:http";
 
 const server = createServer((request, response) => {

@@ -29,7 +29,7 @@ Fields = Sequence[tuple[str, str]]
 
 
 class Reply(NamedTuple):
-    """What came through nginx. `caller` and `target`: what the API was told."""
+    """What came through nginx. `caller` and `target`: what the API received."""
 
     status: int
     challenge: str = ""
@@ -150,7 +150,7 @@ def with_tokens(demo: Demo, issuer: FakeIssuer) -> None:
 
 
 def over_time(demo: Demo, issuer: FakeIssuer) -> str:
-    """What becomes of keys. A token that is good at the end."""
+    """Changes of keys. A token that is good at the end."""
     before = issuer.mint(scope=READ)
     leaked = issuer.key
     issuer.rotate(keep_old=True)
@@ -164,7 +164,7 @@ def over_time(demo: Demo, issuer: FakeIssuer) -> str:
 
 
 def with_losses(demo: Demo, good: str, gateway: Process, stop_issuer: Callable[[], None]) -> None:
-    """What becomes of requests while something is gone."""
+    """Requests while a part is unavailable."""
     worker = gateway.children()[0]
     os.kill(worker, signal.SIGKILL)
     demo.many("a worker killed, 50 requests", good)
@@ -253,10 +253,12 @@ def ask(port: int, method: str, target: str, fields: Fields = ()) -> Reply:
         return Reply(0)
     finally:
         connection.close()
-    told = json.loads(content) if response.status == 200 and content.startswith(b"{") else {}
+    received = json.loads(content) if response.status == 200 and content.startswith(b"{") else {}
     challenges = response.headers.get_all("WWW-Authenticate") or []
     retry_after = response.headers.get("Retry-After", "")
-    return Reply(response.status, " AND ".join(challenges), retry_after, told.get("caller", ""), told.get("target", ""))
+    return Reply(
+        response.status, " AND ".join(challenges), retry_after, received.get("caller", ""), received.get("target", "")
+    )
 
 
 def shown(reply: Reply) -> str:
@@ -283,7 +285,7 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a process accepts connections there."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False

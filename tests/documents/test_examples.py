@@ -217,7 +217,7 @@ def test_custom_check(issuer):
     environment = {**settings(issuer.url, AUDIENCE), "TENANTS": "north south"}
     north, east = (run("custom_check", issuer.mint(tenant=tenant), environment) for tenant in ("north", "east"))
     assert (north.returncode, north.stdout) == (0, "accepted: orders-client of north\n")
-    assert (east.returncode, east.stdout) == (1, "refused: invalid_claim\n")
+    assert (east.returncode, east.stdout) == (1, "rejected: invalid_claim\n")
 
 
 def test_several_issuers(issuer, tmp_path):
@@ -232,6 +232,6 @@ def test_several_issuers(issuer, tmp_path):
     assert done.stdout.splitlines() == [
         f"accepted: orders-client, by {issuer.url}",
         "accepted: partner, by https://partner.example",
-        "refused: audience",
-        "refused: issuer",
+        "rejected: audience",
+        "rejected: issuer",
     ]

@@ -46,13 +46,13 @@ def test_introspection(issuer, tmp_path):
     assert errors == ""
     assert reported == [
         "accepted: orders-client, a b",
-        "refused: revoked",
-        "refused: revoked",
+        "rejected: revoked",
+        "rejected: revoked",
         "accepted: orders-client, no scope",
     ]
     secret.write_text("wrong", "utf-8")
     reported, errors = run("introspection", [good], environment)
-    assert reported == ["could not tell, try again in 1 s"]
+    assert reported == ["unavailable, try again in 1 s"]
     assert "our credentials" in errors
 
 
@@ -68,8 +68,8 @@ def test_denylist_redis(issuer):
 
         assert reported("check", one, two, other) == ["accepted: alice", "accepted: alice", "accepted: bob"]
         assert reported("revoke", one) == ["revoked: 1"]
-        assert reported("check", one, two) == ["refused: revoked", "accepted: alice"]
+        assert reported("check", one, two) == ["rejected: revoked", "accepted: alice"]
         assert reported("logout", two) == ["logged out: alice"]
-        assert reported("check", one, two, other) == ["refused: revoked", "refused: revoked", "accepted: bob"]
+        assert reported("check", one, two, other) == ["rejected: revoked", "rejected: revoked", "accepted: bob"]
         redis.kill()
-        assert reported("check", one, other) == ["could not tell, try again in 1 s"] * 2
+        assert reported("check", one, other) == ["unavailable, try again in 1 s"] * 2

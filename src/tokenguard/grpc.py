@@ -40,6 +40,7 @@ _KINDS: Final[dict[tuple[bool, bool], tuple[str, Callable[..., Any]]]] = {  # by
     (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
     (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
 }
+_MOST_KEPT: Final = 1_024  # methods: a generic handler may serve whatever names clients send
 _NON_BLOCKING: Final = "experimental_non_blocking"  # of a handler: it sends its responses by a callback
 _EXPERIMENTAL: Final = (_NON_BLOCKING, "experimental_thread_pool")  # what `grpc.server` reads from a handler
 
@@ -78,6 +79,8 @@ class _Interceptor:
         self._guard.dpop = None  # a challenge that names it would send clients where they find nothing
         if not isinstance(methods, Mapping):
             raise ConfigurationError('methods must be a mapping such as {"/shop.Orders/*": "orders:read"}')
+        # By the name of the method; None where its handlers are made anew.
+        self._kept: dict[str, tuple[Any, Any] | None] = {}
         # None is a public method.
         self._methods: dict[str, Requirement | None] = {
             _name(name): all_of((base, _every(asked))) for name, asked in methods.items()
@@ -88,7 +91,20 @@ class _Interceptor:
             self._methods[name] = None
 
     def _guarded(self, handler: Any, method: str) -> Any:
-        """The handler of the same kind that validates first."""
+        """The handler of the same kind that validates first: made once for each handler that is there for every call.
+
+        One that another interceptor makes for a call may hold what that call sent, so it is not kept."""
+        kept = self._kept.get(method)
+        if kept is not None and kept[0] is handler:
+            return kept[1]
+        guarded = self._made(handler, method)
+        if kept is not None:
+            self._kept[method] = None
+        elif method not in self._kept and len(self._kept) < _MOST_KEPT:
+            self._kept[method] = handler, guarded
+        return guarded
+
+    def _made(self, handler: Any, method: str) -> Any:
         kind, make = _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
         behavior = getattr(handler, kind)
         handlers = CallHandlers(self._guard, method, self._required(method), behavior, self._end)

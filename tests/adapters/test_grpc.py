@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
@@ -1028,18 +1030,18 @@ def test_what_is_no_certificate_proves_nothing(certificates):
     assert CallReader().certificate(Call("/a.B/C", Context(certificates=certificates))) is None
 
 
+class Mock(Context):
+    aborted = None
+
+    def set_trailing_metadata(self, metadata):
+        self.trailing = metadata
+
+    def abort(self, status, details):
+        self.aborted = status
+
+
 def test_a_context_whose_abort_does_not_raise_starts_no_handler(issuer):
     """As a mock does: the handler must not run on."""
-
-    class Mock(Context):
-        aborted = None
-
-        def set_trailing_metadata(self, metadata):
-            self.trailing = metadata
-
-        def abort(self, status, details):
-            self.aborted = status
-
     begun = []
     for kind in KINDS:
         interceptor, context = BearerInterceptor(issuer.validator()), Mock()
@@ -1049,3 +1051,53 @@ def test_a_context_whose_abort_does_not_raise_starts_no_handler(issuer):
         assert list(result or ()) == []
         assert context.aborted is CODE.UNAUTHENTICATED
     assert begun == []
+
+
+# ---------------------------------------------------------------------------------------------- what is made only once
+
+
+def intercepted(interceptor, handler, method=METHODS[0]):
+    """What ours gives back for `handler`."""
+    details = type("Details", (), {"method": method})()
+
+    async def found(_):
+        return handler
+
+    if isinstance(interceptor, BearerInterceptor):
+        return interceptor.intercept_service(lambda _: handler, details)
+    return asyncio.run(interceptor.intercept_service(found, details))
+
+
+@both
+def test_a_handler_is_wrapped_once(issuer, world):
+    interceptor, handler = guard(world, issuer.validator()), MAKE["unary_unary"](lambda *_: b"")
+    wrapped = intercepted(interceptor, handler)
+    assert wrapped is not handler
+    assert intercepted(interceptor, handler) is wrapped
+    assert intercepted(interceptor, handler, METHODS[1]) is not wrapped  # its name is its own
+
+
+@both
+def test_a_handler_that_is_made_for_one_call_serves_that_call_and_is_not_kept(issuer, world):
+    interceptor, alive, context = guard(world, issuer.validator(), public=METHODS[0]), [], Mock()
+    for number in range(4):
+
+        def behavior(*_, number=number):
+            return number
+
+        alive.append(weakref.ref(behavior))
+        assert intercepted(interceptor, MAKE["unary_unary"](behavior)).unary_unary(b"", context) == number
+    del behavior
+    gc.collect()
+    assert [one() for one in alive] == [None] * 4
+
+
+def test_names_that_clients_make_up_take_no_more_memory(issuer):
+    interceptor, handler = BearerInterceptor(issuer.validator()), MAKE["unary_unary"](lambda *_: b"")
+    names = [f"/{SERVICE}/m{number}" for number in range(1_025)]
+    first = [intercepted(interceptor, handler, name) for name in names]
+    again = [intercepted(interceptor, handler, name) for name in names]
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True] * 1_024 + [False]
+    context = Mock()
+    again[-1].unary_unary(b"", context)
+    assert context.aborted is CODE.UNAUTHENTICATED

@@ -6,7 +6,7 @@ rejection is written.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextvars import ContextVar, Token
 from typing import Any, Final
 
@@ -81,7 +81,8 @@ class CallHandlers:
         """A coroutine function."""
         call, token, current = Call(self._method, context), None, Current()
         try:
-            token = current.token = await self._validate_async(call)
+            begun = self._begin_async(call)
+            token = current.token = begun if begun is None or isinstance(begun, AccessToken) else await begun
             with current:
                 return await self._behavior(request, context)
         except TokenGuardError as error:
@@ -119,7 +120,8 @@ class CallHandlers:
         """An async generator."""
         call, token, current = Call(self._method, context), None, Current()
         try:
-            token = current.token = await self._validate_async(call)
+            begun = self._begin_async(call)
+            token = current.token = begun if begun is None or isinstance(begun, AccessToken) else await begun
             responses = self._behavior(request, context)
             try:
                 while True:
@@ -140,8 +142,8 @@ class CallHandlers:
     def _validate(self, call: Call) -> AccessToken | None:
         return None if self._required is None else self._guard.validate(call, self._required)
 
-    async def _validate_async(self, call: Call) -> AccessToken | None:
-        return None if self._required is None else await self._guard.validate_async(call, self._required)
+    def _begin_async(self, call: Call) -> AccessToken | Awaitable[AccessToken | None] | None:
+        return None if self._required is None else self._guard.begin_async(call, self._required)
 
     def _failed(self, call: Call, token: AccessToken | None, error: TokenGuardError) -> Any:
         if token is not None or self._required is None:  # the handler's own decision; the guard's is noted

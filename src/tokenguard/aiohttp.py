@@ -23,6 +23,7 @@ from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required, all_of
 from tokenguard.resource import ResourceMetadata
+from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
@@ -135,7 +136,8 @@ def _middleware(guard: Guard[web.Request], app: web.Application) -> Any:
         if served is not None:
             return _response(served)
         try:
-            token = await guard.validate_async(request, guard.required)
+            begun = guard.begin_async(request, guard.required)
+            token = begun if begun is None or isinstance(begun, AccessToken) else await begun
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return _response(guard.reject(error, request))
         keep(request, TOKEN_KEY, token)

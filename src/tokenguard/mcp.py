@@ -64,7 +64,8 @@ class TokenVerifier:
         given: object = token
         raw = given if isinstance(given, str) else ""
         try:
-            found = await self._guard.validate_async(raw, self._required)
+            begun = self._guard.begin_async(raw, self._required)
+            found = begun if begun is None or isinstance(begun, AccessToken) else await begun
         except RejectedError:
             return None
         return None if found is None else self._converted(found, raw.strip())

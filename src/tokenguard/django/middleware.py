@@ -72,7 +72,8 @@ class BearerMiddleware:
             guard = conf.middleware
             if guard.metadata is not None and (served := guard.serve(request, get_resolver())) is not None:
                 return answer(request, served)
-            token = await guard.validate_async(request, guard.required)
+            begun = guard.begin_async(request, guard.required)
+            token = begun if begun is None or isinstance(begun, AccessToken) else await begun
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
             return refused(conf, request, error)
         _admit(conf, request, token)

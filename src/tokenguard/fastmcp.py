@@ -246,13 +246,13 @@ class _Handover:
             # FastMCP lets no request pass whose credential does not begin with `Bearer `; one under DPoP is good, too.
             rest = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
             scope["headers"] = [*rest, (b"authorization", _PREFIX + raw.encode())]
-        await AuthContextMiddleware(cast("Any", found.route).handle)(scope, cast("Any", receive), cast("Any", send))
+        await found.app(scope, receive, send)
 
 
 class _Found:
     """FastMCP's route for a request to the app of `provider`, also by a method that it does not have."""
 
-    __slots__ = ("_asked", "child_scope", "is_guarded", "is_plain", "of", "provider", "route")
+    __slots__ = ("_asked", "app", "child_scope", "is_guarded", "is_plain", "of", "provider", "route")
 
     def __init__(self, provider: TokenGuardProvider, scope: Scope) -> None:
         self.provider = provider
@@ -272,6 +272,8 @@ class _Found:
             if is_whole:
                 break
         self.is_guarded = isinstance(getattr(self.route, "app", None), RequireAuthMiddleware)
+        if self.is_guarded:
+            self.app: App = cast("Any", AuthContextMiddleware(cast("Any", self.route).handle))
         # The same for every request that asks for the same: what nearly all requests ask for.
         self.is_plain = (
             self.is_guarded and is_whole and isinstance(self.route, Route) and not self.child_scope["path_params"]

@@ -6,9 +6,10 @@ what a call says (see `_adapters/calls`), challenges (see `challenge`), what mak
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final
@@ -187,14 +188,26 @@ class AioBearerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
 
     _sends_by_callback = False
 
-    async def intercept_service(
+    def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
+    ) -> Coroutine[Any, Any, Any]:
+        """One call. Raises `ConfigurationError` without a loop: a coroutine would end the thread of `grpc.server` that
+        serves all calls."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "AioBearerInterceptor is for grpc.aio.server: give grpc.server a BearerInterceptor"
+            ) from None
+        return self._intercepted(continuation, handler_call_details)
+
+    async def _intercepted(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
     ) -> Any:
-        """One call."""
-        handler = await continuation(handler_call_details)
-        return None if handler is None else self._guarded(handler, handler_call_details.method)
+        handler = await continuation(details)
+        return None if handler is None else self._guarded(handler, details.method)
 
 
 def _every(given: Required | Iterable[Required]) -> Requirement:

@@ -168,6 +168,22 @@ def test_a_public_method_has_no_current_token(issuer, world):
     assert "a token only inside a handler" in outcome.details
 
 
+@every_kind
+def test_the_interceptor_for_loops_in_a_server_without_one_ends_calls_and_not_the_server(issuer, kind, caplog):
+    begun = []
+    with (
+        serving(
+            "sync", guard("aio", issuer.validator()), services=[service({kind: lambda *_: begun.append(1)})]
+        ) as port,
+        channel(port) as opened,
+    ):
+        for _ in range(2):
+            assert call(opened, kind, authorization(issuer.mint())).status is CODE.UNKNOWN
+    assert begun == []
+    texts = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert texts == ["AioBearerInterceptor is for grpc.aio.server: give grpc.server a BearerInterceptor"] * 2
+
+
 @both
 @pytest.mark.parametrize("kind", ["unary_stream", "stream_stream"])
 def test_each_response_is_made_with_the_token_of_its_own_call(issuer, world, kind):

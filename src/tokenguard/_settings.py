@@ -127,7 +127,7 @@ def fetched_url(name: str, value: object) -> str:
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"{name} must be an https URL such as https://server.example/path")
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"{name} must not hold user information: remove what stands before the @")
+        raise ConfigurationError(f"{name} must not hold user information: remove what is before the @")
     if "#" in str(value):
         raise ConfigurationError(f"{name} must not have a fragment: remove what follows the #")
     return str(value)

@@ -66,8 +66,8 @@ class IssuerState:
     - `issuer`: its URL
     - `keys`: the state of its keys
     - `tenant`: of its settings
-    - `is_listed`: whether it stands in the validator's settings; otherwise `Issuers` looked it up
-    - `is_proven`: whether it is listed, or a key of it has verified a token: anybody can make up one that is not
+    - `is_listed`: whether it is in the validator's settings; otherwise `Issuers` looked it up
+    - `is_proven`: whether it is listed, or a key of it has verified a token: a forged token may name one that is not
     """
 
     issuer: str
@@ -99,7 +99,7 @@ class TokenValidator(Runtime):
     - `transport`: an httpx transport to use for them; its owner closes it
     - `ssl_context`: with a CA or a client certificate of your own; not beside a `transport`. None: as httpx, by the
       environment
-    - `allow_insecure_http`: True allows http, for development only: whoever is on the network path may replace the keys
+    - `allow_insecure_http`: True allows http, for development only: every host on the network path may replace the keys
 
     Limits:
 
@@ -108,7 +108,7 @@ class TokenValidator(Runtime):
 
     For tests and fleets:
 
-    - `clock`: wall time in seconds, for claims. By default what `time.time` is at each call
+    - `clock`: wall time in seconds, for claims. The default calls `time.time` each time
     - `monotonic`: seconds, for the ages of caches
     - `jitter`: returns 0 to 1, the share of 5 % of their freshness by which keys are refreshed early, so that a fleet
       does not fetch at one moment
@@ -246,8 +246,8 @@ class TokenValidator(Runtime):
         - `request`: what the request said, for bound tokens and for requirements that look at it; without it a token is
           validated as sent under `Bearer`, without a certificate
 
-        Raises `RejectedError` (it is bad, or not enough), `UnavailableError` (nobody could say), `ConfigurationError`.
-        Nothing else leaves it, whatever `raw` is.
+        Raises `RejectedError` (it is bad, or does not grant enough), `UnavailableError` (it could not be checked),
+        `ConfigurationError`. It raises nothing else, whatever `raw` is.
         """
         try:
             if self.observer is not None:
@@ -384,9 +384,9 @@ class TokenValidator(Runtime):
         return None if used is None else (used.count(self._clock()), used.size)
 
     def is_ready(self) -> bool:
-        """Whether every listed issuer was tried, and at least one can verify: one partner's outage takes no service
-        out. With nothing but `Issuers`: at once. Never fetches: a readiness probe calls `warm_up` first, or a service
-        that was idle would never be ready again."""
+        """Whether every listed issuer was tried, and at least one can verify: one issuer's outage makes no service
+        unready. With nothing but `Issuers`: immediately. Never fetches: a readiness probe calls `warm_up` first, or a
+        service that was idle would never be ready again."""
         listed = [authority.keys.state() for authority in self._authorities]
         if not listed:
             return True

@@ -104,7 +104,7 @@ class Observers:
                 member.after_fork()
 
     def _failed(self, member: Observer, error: Exception) -> None:
-        text = "an observer (%s) failed (%s); the outcome stands"
+        text = "an observer (%s) failed (%s); the outcome does not change"
         self._bounded.write(_log, logging.WARNING, text, type(member).__name__, type(error).__name__)
 
 

@@ -268,7 +268,7 @@ def checks_of(given: Iterable[Check]) -> tuple[Check, ...]:
 def check_outbound(http_timeout: object, ssl_context: object, *callables: object) -> None:
     """Check the settings of outbound calls and clocks. Raises `ConfigurationError`."""
     if number("http_timeout", http_timeout, above=True) > _LONGEST_TIMEOUT:
-        raise ConfigurationError("http_timeout must be at most 300 seconds: nobody waits longer for an answer")
+        raise ConfigurationError("http_timeout must be at most 300 seconds: no caller waits longer for an answer")
     if any(not callable(one) or inspect.iscoroutinefunction(one) for one in callables):
         raise ConfigurationError(
             "clock, monotonic and jitter must be plain functions without arguments that return seconds"

@@ -45,7 +45,7 @@ def options(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """What comes before a command."""
 
 
 for command in (check, doctor, routes, token, issuer, demo):
@@ -54,5 +54,5 @@ for command in (check, doctor, routes, token, issuer, demo):
 gateway.command()(config)
 app.add_typer(gateway, name="gateway")
 
-# What the library logs is said by the commands, in order; printed beside them it would be said twice.
+# The commands report what the library logs, in order; its records beside them would repeat it.
 logging.getLogger("tokenguard").addHandler(logging.NullHandler())

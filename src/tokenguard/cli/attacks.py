@@ -1,6 +1,6 @@
 """What an attacker asks a proxy that guards an API: requests without a good token, one trick each.
 
-Owns: the tricks. Must not know: how they are sent, what is made of the answers.
+Owns: the tricks. Must not know: how they are sent, what an answer means.
 
 None of them writes: GET, HEAD and a websocket's handshake only. A proxy or an API that does not know a trick answers
 it as it answers a request without a token.
@@ -99,7 +99,7 @@ def _forged_targets(route: str, public: tuple[str, ...]) -> Iterator[Question]:
 
 
 def _forged_callers(route: str) -> Iterator[Question]:
-    """Somebody else is said to ask, or to have been checked already."""
+    """Fields that name another caller, or one that was checked already."""
     area = "forged caller"
     for name in ("X-Forwarded-For", "X-Real-IP", "X-Client-Address"):
         yield Question(area, f"{name}: 127.0.0.1", route, ((name, "127.0.0.1"),))

@@ -1,7 +1,7 @@
 """The checks of what a token is bound to: its DPoP proof, its certificate.
 
 Owns: what each check expects and what it found, in words. Must not know: keys of issuers, the verdict. Whether a proof
-was used before is no question here: to look at it must not use it up.
+was used before is not checked here: a check must not mark it as used.
 """
 
 from __future__ import annotations

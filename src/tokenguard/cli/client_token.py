@@ -42,7 +42,7 @@ def token(
     Settings without an option are read from TOKENGUARD_CLIENT_* in the environment; secrets come from there or from
     files only. Only --raw shows the token.
 
-    Exit code 0: issued. 1: refused. 2: a bad setting. 3: could not tell, because the server gave no usable answer.
+    Exit code 0: issued. 1: rejected. 2: a bad setting. 3: could not tell, because the server gave no usable answer.
     """
     given = {
         "ISSUER": issuer,

@@ -51,8 +51,8 @@ def issuer(
     """Run the embedded development issuer until it is stopped with Ctrl-C or a signal.
 
     It prints its endpoints, a client, and curl lines to paste. People log in on a page without a password: by
-    authorization code and PKCE, from pages on loopback. It listens on loopback only, grants what it is asked for, and
-    forgets everything but `--keys` at its end: never use it in production.
+    authorization code and PKCE, from pages on loopback. It listens on loopback only, grants every requested scope, and
+    keeps nothing but `--keys` at its end: never use it in production.
     """
     if algorithm is not None and (algorithm not in ALGORITHMS or algorithm in SYMMETRIC):
         output.exit_wrong_use(
@@ -88,7 +88,7 @@ def issuer(
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one needs to use the issuer. A secret that was given is named, never shown."""
+    """What is needed to use the issuer. A secret that was given is named, never shown."""
 
     fake: FakeIssuer
     client_id: str

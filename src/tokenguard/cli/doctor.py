@@ -110,7 +110,7 @@ def _ask_proxy(
 
 
 def _bound(validator: TokenValidator) -> list[Finding]:
-    """What is on for bound tokens, and what only the operator can know."""
+    """What is turned on for bound tokens, and what only the operator can know."""
     found: list[Finding] = []
     dpop, mtls = validator.dpop, validator.mtls
     if dpop is not None:

@@ -43,7 +43,7 @@ class Selection:
     """The findings that are shown, the worst issuer first, and how many issuers and findings of theirs are left out.
 
     - `findings`: of the issuers with the most faults, then with the most warnings, then in the order of configuration;
-      those about the settings stand last, and are never left out
+      those about the settings come last, and are never left out
     - `issuers`: how many were examined
     - `faulty`, `warned`, `well`: how many of those that are left out have a fault, a warning alone, or neither
     - `more`: for each issuer that is shown, how many of its findings are left out: never a worse one than those shown

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Proxy(StrEnum):
-    """Whose configuration."""
+    """The proxy whose configuration is printed."""
 
     NGINX = "nginx"
     CADDY = "caddy"

@@ -20,7 +20,7 @@ from tokenguard.errors import Reason
 
 _PARTS: Final = ("header", "payload", "signature")
 _ALTERED: Final = "does not verify: altered, or signed with another key under this kid"
-# Microsoft signs what it gives out for its own APIs over another header than it sends: only they can verify it.
+# Microsoft signs tokens for its own APIs over another header than it sends: only these APIs can verify them.
 _FOR_ANOTHER_API: Final = (
     "does not verify: the header has a nonce, so the token was made for another API (Microsoft Graph), which alone can"
     " verify it; let the client ask for a scope of this API, such as api://.../.default"

@@ -1,6 +1,6 @@
 """The options that `check` and `doctor` share, and the settings of a `TokenValidator` that they become.
 
-Owns: their names, their help, reading files and the environment. Must not know: what is done with the settings.
+Owns: their names, their help, reading files and the environment. Must not know: how the settings are used.
 Secrets are read from the environment or an environment file only; no option takes one, so none is in a process list.
 """
 

@@ -1,4 +1,4 @@
-"""Who may log in at the development issuer, and what its tokens say, as options.
+"""The people of the development issuer and the claims of its tokens, as options.
 
 Owns: reading `--person`, `--role` and `--claim`. Must not know: the issuer, tokens.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final
 from tokenguard._jose import strict_json
 from tokenguard.errors import ConfigurationError
 
-# What the issuer says itself, and the option that changes it, where there is one.
+# The claims that the issuer sets itself, and the option that changes each, where there is one.
 _OWN: Final = {
     "iss": None,
     "exp": None,
@@ -25,7 +25,7 @@ _OWN: Final = {
 
 
 def common_claims(claims: Iterable[str], roles: Iterable[str]) -> dict[str, object]:
-    """What every token says: `NAME=JSON` each, and the claim `roles`. Raises `ConfigurationError`."""
+    """The claims of every token: `NAME=JSON` each, and the claim `roles`. Raises `ConfigurationError`."""
     found: dict[str, object] = {}
     for text in claims:
         name, equals, value = text.partition("=")
@@ -53,7 +53,7 @@ def common_claims(claims: Iterable[str], roles: Iterable[str]) -> dict[str, obje
 
 
 def people(given: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Who may log in: `NAME`, or `NAME=JSON` with an object of claims. Raises `ConfigurationError`."""
+    """A person who may log in: `NAME`, or `NAME=JSON` with an object of claims. Raises `ConfigurationError`."""
     found: dict[str, dict[str, Any]] = {}
     for text in given:
         name, equals, value = text.partition("=")

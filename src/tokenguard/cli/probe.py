@@ -21,7 +21,7 @@ from tokenguard._io.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What came of one request. `response` is None where there was none; `error` is then a constant word.
+    """The result of one request. `response` is None where there was none; `error` is then a constant word.
 
     `offset`: seconds by which the server's clock is ahead of this one, by its `Date` (RFC 9110 section 6.6.1), good to
     a second. `certificate_ends`: seconds since the epoch.

@@ -1,6 +1,6 @@
 """A verdict with its explanation, for people and for machines.
 
-Owns: the contents, their order and names. Must not know: how the verdict was reached. A report does not hold the token
+Owns: the contents, their order and names. Must not know: how the verdict is made. A report does not hold the token
 itself, so that it cannot be printed.
 """
 

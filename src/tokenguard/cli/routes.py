@@ -49,7 +49,7 @@ def routes(
     try:
         named = [*(public or ()), *_from_settings(Path.cwd())]
         found = _audit(_loaded(app))
-    except ConfigurationError as error:  # in the words of Python: it is about the app's own code
+    except ConfigurationError as error:  # Python's own text: it is about the app's own code
         output.exit_wrong_use(str(error))
     names = compare(found, named)
     if json:

@@ -1,4 +1,4 @@
-"""`tokenguard doctor --through`: does a deployed proxy let in what it must not?
+"""`tokenguard doctor --through`: does a deployed proxy let a request in that it must reject?
 
 Owns: sending the questions as they are, the verdict, the report. Must not know: the tricks (see `attacks`).
 """

@@ -51,7 +51,7 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
     csrf, ours = _first(kinds, CsrfViewMiddleware), _first(kinds, BearerMiddleware)
     if csrf is None or ours is None or ours < csrf:
         return []
-    text = "tokenguard.django.BearerMiddleware stands behind CsrfViewMiddleware in MIDDLEWARE."
+    text = "tokenguard.django.BearerMiddleware comes behind CsrfViewMiddleware in MIDDLEWARE."
     return [Error(text, hint="Write it before CsrfViewMiddleware, behind CORS middleware.", id="tokenguard.E002")]
 
 

@@ -1,4 +1,4 @@
-"""An authorization server without a wire: clients, endpoints, counters, outages.
+"""An authorization server without a socket: clients, endpoints, counters, outages.
 
 Owns: receiving a request and answering it. Must not know: httpx, sockets, the validator.
 """

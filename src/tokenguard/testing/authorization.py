@@ -47,7 +47,7 @@ class _NobodyToTell(Exception):  # noqa: N818  it goes to the person
 
 @dataclass(frozen=True, slots=True)
 class _Back:
-    """Where the person goes back to, and what goes with them in any case."""
+    """The URL that the browser returns to, and the parameters that it always has."""
 
     redirect_uri: str
     always: dict[str, str]
@@ -61,7 +61,7 @@ class _Back:
 
 
 class Authorization:
-    """Asks which of `people` it is, and gives a code. Nobody proves anything: this is for development."""
+    """Asks which of `people` it is, and gives a code. No password is asked for: this is for development."""
 
     def __init__(self, mint: Mint, clients: Clients, people: Collection[str], codes: Codes) -> None:
         self._mint = mint

@@ -3,7 +3,7 @@
 Owns: one method per kind, and the `Reason` that the validator must give for it.
 Must not know: HTTP, how the validator finds out.
 
-The reasons hold for a validator of this issuer with default settings, keys within reach and the issuer's own clock.
+The reasons hold for a validator of this issuer with default settings, reachable keys and the issuer's own clock.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class DeceitfulMint(Mint):
 
     @bad(Reason.MISSING_CLAIM)
     def no_expiry(self, **claims: Any) -> str:
-        """No `exp`: it would be good for ever. `Reason.MISSING_CLAIM`."""
+        """No `exp`: it would never expire. `Reason.MISSING_CLAIM`."""
         return self._with(claims, exp=ABSENT)
 
     @bad(Reason.INVALID_CLAIM)
@@ -226,5 +226,5 @@ class DeceitfulMint(Mint):
 
     @bad(Reason.REVOKED, When.INTROSPECTED)
     def unknown_opaque(self) -> str:
-        """Looks like an opaque token, never given out. `Reason.REVOKED` with introspection, `MALFORMED` without."""
+        """Looks like an opaque token, never issued. `Reason.REVOKED` with introspection, `MALFORMED` without."""
         return b64url(self._random_bytes(32))

@@ -2,7 +2,7 @@
 
 Owns: loopback (RFC 6761 section 6.3, RFC 8252 section 7.3), CORS (Fetch, section 3.3). Must not know: what is answered.
 
-Only pages on loopback may read anything: a site that a developer has open beside gets nothing from the issuer.
+Only pages on loopback may read anything: another site in the developer's browser gets nothing from the issuer.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class FakeIssuer(AuthorizationServer):
     loopback HTTP: `with issuer.serve() as server:`. `issuer.validator()` builds a validator that is wired either way.
 
     - `url`: the issuer identifier
-    - `audience`: what `aud` says
-    - `algorithm`: what signs, one of `ALGORITHMS`
+    - `audience`: the `aud` of its tokens
+    - `algorithm`: of its signatures, one of `ALGORITHMS`
     - `client_id`: of the client that is registered at the start, whose `client_secret` is random
     - `clock`: wall time in seconds
     - `random_bytes`: source of token ids, opaque tokens and secrets
@@ -72,7 +72,7 @@ class FakeIssuer(AuthorizationServer):
     def serve(self, *, port: int = 0) -> DevelopmentServer:
         """A loopback HTTP server, which serves from now on; `url` begins with `http://127.0.0.1:PORT`. `with` ends it.
 
-        `port` 0 takes a free one; `OSError` where it is taken. For development only, and it says so on the log.
+        `port` 0 takes a free one; `OSError` where it is taken. For development only, and its log states that.
         """
         from tokenguard.testing.server import DevelopmentServer
 

@@ -1,4 +1,4 @@
-"""Good tokens, and the memory of what was given out.
+"""Good tokens, and the memory of issued ones.
 
 Owns: the signing keys and which are published, the claims of a good token, issued and revoked tokens.
 Must not know: HTTP, endpoints, what is wrong with a bad token.
@@ -210,7 +210,7 @@ class Mint:
         return self._remember(sign_compact(header, claims, self.key), dict(claims))
 
     def sign(self, header: Mapping[str, object] | bytes, payload: Mapping[str, object] | bytes) -> str:
-        """A token of exactly this header and payload, rightly signed by the current key. Introspection knows it not."""
+        """A token of exactly this header and payload, signed by the current key. Introspection does not know it."""
         return sign_compact(header, payload, self.key)
 
     def revoke(self, token: str) -> None:

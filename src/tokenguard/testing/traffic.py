@@ -1,4 +1,4 @@
-"""What was asked of a test issuer, and when it does not answer.
+"""Requests to a test issuer, and the times in which it does not answer.
 
 Owns: counters, recorded requests, outages. Must not know: tokens, endpoints' contents, httpx, sockets.
 """
@@ -80,7 +80,7 @@ class Counters:
             self._counts[endpoint] += 1
 
     def reset(self) -> None:
-        """Start from nought."""
+        """Start from zero."""
         with self._lock:
             self._counts.clear()
 

@@ -1,4 +1,4 @@
-"""A test issuer as an httpx transport: no socket, both worlds.
+"""A test issuer as an httpx transport: no socket, for threads and event loops.
 
 Owns: httpx messages in and out, what an outage looks like to httpx. Must not know: what endpoints answer.
 """

@@ -108,10 +108,11 @@ class ObservingAsgiMiddleware:
     def _closing(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
             if message["type"] in _ENDS:
-                for _ in range(_LAST):
-                    if not self._observation.under_way():
-                        break
-                    await asyncio.sleep(0.01)
+                with suppress(RuntimeError):  # of another kind of loop, where nothing can be waited for
+                    for _ in range(_LAST):
+                        if not self._observation.under_way():
+                            break
+                        await asyncio.sleep(0.01)
                 try:
                     await self._validator.aclose()
                 except Exception as error:  # noqa: BLE001 - an app that stops must stop

@@ -569,6 +569,27 @@ def test_outside_of_asyncio():
     assert verdicts[0].reason == "missing"
 
 
+def test_a_shutdown_outside_of_asyncio():
+    sent, held = [], Held(ISSUER.validator())
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start" if scope["type"] == "http" else "lifespan.shutdown.complete"})
+
+    async def send(message):
+        sent.append(message["type"])
+
+    middleware = asgi(app, held)
+    for scope in (
+        {"type": "http", "method": "GET", "path": "/x", "headers": [(b"authorization", b"Bearer a.b.c")]},
+        {"type": "lifespan"},
+    ):
+        with pytest.raises(StopIteration):
+            middleware(scope, None, send).send(None)
+        assert middleware._observation.under_way() == 1
+    held.may.set()
+    assert sent == ["http.response.start", "lifespan.shutdown.complete"]
+
+
 def test_lifespan_passes_and_closes_the_validator(caplog):
     closed = []
 

@@ -139,7 +139,7 @@ class Bounds:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Start anew: a lock that a thread of the parent held would never be released. The parent reports its own
+        """Start again: a lock that a thread of the parent held would never be released. The parent reports its own
         number."""
         self._lock = threading.Lock()
         self._left_out: dict[str, int] = {}

@@ -142,7 +142,7 @@ class Introspection:
         return any(map(callable, (self.client_secret, self.bearer_token, self.private_key)))
 
     def credentials(self, *, issuer: str, now: float, jti: str) -> Credentials:
-        """What authenticates one request: reads secrets and keys anew. For the flow that asks.
+        """What authenticates one request: reads secrets and keys again. For the flow that asks.
 
         Raises `ConfigurationError`, with the cause where a callable raised.
         """

@@ -1,6 +1,6 @@
 """`Issuers`: authorization servers that come and go while the service runs, one for each customer.
 
-Owns: asking the application which one stands behind an `iss`, and the patterns of those that differ in a tenant's name.
+Owns: asking the application which one belongs to an `iss`, and the patterns of those that differ in a tenant's name.
 Must not know: keys, what is kept of an issuer (`_issuer.directory`).
 """
 
@@ -28,7 +28,7 @@ _NAME: Final = "tenant-name"  # with which the settings of a template are tried 
 
 
 class Issuers:
-    """Authorization servers that are looked up in the application's own registry, for each token anew.
+    """Authorization servers that are looked up in the application's own registry, again for each token.
 
     - `find`: a fast plain callable `(iss)` that returns the `Issuer` registered under exactly this string, or None. It
       gets what anybody writes into a token, at most 512 characters of it. It is asked on every use of every token, so
@@ -101,7 +101,7 @@ class Issuers:
 
 
 class _Template:
-    """`find` of a pattern. The `Issuer` of a tenant is the same object for as long as somebody keeps it."""
+    """`find` of a pattern. The `Issuer` of a tenant is the same object for as long as it is referred to."""
 
     def __init__(
         self, pattern: object, tenants: Any, claim: object, settings: dict[str, Any], *, shape: str = ""

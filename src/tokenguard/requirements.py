@@ -8,7 +8,7 @@ REFUND = Scope("orders:write") & (Acr("phr", "phrh") | MaxAge(300))
 validator.validate(raw, require=REFUND)
 ```
 
-`&` asks for all, `|` for any. A text stands for a `Scope`, and a plain function `(token, request, now) -> None` that
+`&` asks for all, `|` for any. A text is a `Scope`, and a plain function `(token, request, now) -> None` that
 raises a `RejectedError` for itself. Prepare them once, beside your routes.
 
 Owns: every comparison of a requirement with a token, and which of several unmet requirements decides the answer. Must

@@ -21,7 +21,7 @@ class SecretFile:
 
     - `path`: absolute
 
-    Each call opens the file anew, so that a rotated secret counts at its next use, and returns its text, UTF-8, without
+    Each call opens the file, so that a rotated secret counts at its next use, and returns its text, UTF-8, without
     one final newline. A file that is missing, empty, no file, not UTF-8 or larger than 64 KiB raises: nothing of it is
     ever sent. The `repr` shows the path, never the secret.
 
@@ -66,5 +66,5 @@ class SecretFile:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """To open a pipe waits for somebody who writes into it, for ever."""
+    """To open a pipe waits for a writer, without end."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -90,7 +90,7 @@ class AccessToken:
     - `confirmation`: what the client proved of what the token is bound to: `jkt`, the thumbprint of a key (RFC 9449),
       `x5t#S256`, of a certificate (RFC 8705); empty for a token that is not bound
     - `tenant`: of its `Issuer`: the application's own word for the customer whose authorization server it is, and no
-      claim. A `subject` identifies nobody without `issuer`
+      claim. A `subject` identifies no one without `issuer`
     """
 
     issuer: str
@@ -209,6 +209,6 @@ def _read_only(token: AccessToken) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", claims)
 
 
-# Made when somebody first looks: most handlers never do. JSON is one object where the claims are a dozen or two, which
+# Made at the first use: most handlers never use it. JSON is one object where the claims are a dozen or two, which
 # are written to, and later freed from, memory that is in no cache any more: 3 of the 75 microseconds of a request.
 setattr(AccessToken, "claims", property(_read_only, _sent.__set__))  # noqa: B010 - for the type checkers it is a field

@@ -325,7 +325,7 @@ class TokenValidator(Runtime):
             return self._run(flow)
         except TokenGuardError:
             raise
-        except RecursionError as error:  # what strangers can nest was taken apart before there was a flow
+        except RecursionError as error:  # what a client can nest was taken apart before there was a flow
             raise ConfigurationError(NO_STACK) from error
         except Exception as error:
             raise unexpected(error) from error
@@ -336,7 +336,7 @@ class TokenValidator(Runtime):
             return await self._run_async(flow)
         except TokenGuardError:
             raise
-        except RecursionError as error:  # what strangers can nest was taken apart before there was a flow
+        except RecursionError as error:  # what a client can nest was taken apart before there was a flow
             raise ConfigurationError(NO_STACK) from error
         except Exception as error:
             raise unexpected(error) from error

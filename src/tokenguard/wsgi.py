@@ -112,7 +112,7 @@ class BearerMiddleware:
 class _Answer:
     """An application's answer: what `start` is given reaches the server with the first part of the body.
 
-    An application may start anew until then (PEP 3333), but gunicorn and cheroot send the fields of both starts: a
+    An application may start again until then (PEP 3333), but gunicorn and cheroot send the fields of both starts: a
     rejection would have two `Content-Length` and the cookies of the answer that it replaces.
 
     `start` returns this object, which sends a part of the body (PEP 3333). It is False in a condition:

@@ -90,7 +90,7 @@ class CallHandlers:
         finally:
             current.end()
 
-    # A generator runs in the context of whoever takes its next response, so the token is there for each step alone.
+    # A generator runs in the context that takes its next response, so the token is there for each step alone.
 
     def stream(self, request: Any, context: Any) -> Iterator[Any]:
         """A function whose result is iterated."""

@@ -365,7 +365,7 @@ class Guard(Generic[R]):
             return None, None
 
     # One proof is used once for one request, whatever validates it by one validator. A copy of the request that is
-    # for something else is validated anew.
+    # for something else is validated again.
 
     def _proved(self, request: R, raw: str) -> _Proved | None:
         """What this validator found for this very request."""
@@ -435,7 +435,7 @@ class Guard(Generic[R]):
         *,
         name: str = "",
     ) -> None:
-        """Every request that ended in `error` passes here, once, and every good `token` that somebody watches.
+        """Every request that ended in `error` passes here, once, and every good `token` that an observer sees.
 
         A `token` beside an `error` is the good token of a request that the application rejected. `required`: what was
         asked of the token. `name` is the adapter's, where one works behind another's guard. Never

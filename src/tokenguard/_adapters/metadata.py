@@ -94,7 +94,7 @@ def scopes_of(apps: Iterable[object]) -> set[str]:
         if part is None or id(part) in seen:
             continue
         seen[id(part)] = part
-        with suppress(Exception):  # whatever an attribute of somebody else's does
+        with suppress(Exception):  # whatever an attribute of the framework does
             found.update(_asked(part))
             waiting.extend(_next(part))
     return {scope for scope in found if SCOPE_TOKEN.fullmatch(scope)}

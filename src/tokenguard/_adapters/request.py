@@ -4,7 +4,7 @@ Owns: the only code that reads an ASGI scope or a WSGI environ. Must not know: w
 answers, observers.
 
 A reader has no state but the name of the field that holds the token, so nothing is made for a request. An adapter for
-another protocol writes a `Reader` for whatever stands for a request there, and gives it to its `Guard`.
+another protocol writes a `Reader` for what a request is there, and gives it to its `Guard`.
 """
 
 from __future__ import annotations

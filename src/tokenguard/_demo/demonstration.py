@@ -240,7 +240,7 @@ class Demonstration:
 
 
 def write(path: Path, client: Client) -> None:
-    """Replace the file with the client's secret in one step, as a platform does: nobody reads half of it."""
+    """Replace the file with the client's secret in one step, as a platform does: half of it is never read."""
     new = path.with_suffix(".new")
     new.touch(mode=0o600)
     new.write_text(client.secret or "", "utf-8")

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Kinds of an `ExchangeError` that somebody on this side can fix.
+# Kinds of an `ExchangeError` that can be fixed on this side.
 CERTIFICATE: Final = "certificate"
 PROXY_SETTING: Final = "proxy_setting"
 _NEXT_STEPS: Final = {
@@ -186,7 +186,7 @@ Flow = Generator[Effect, Any, T]
 
 
 def explained(kind: str) -> str:
-    """The word for an error, with the next step if somebody on this side can fix it."""
+    """The word for an error, with the next step if it can be fixed on this side."""
     return f"{kind}: {_NEXT_STEPS[kind]}" if kind in _NEXT_STEPS else kind
 
 

@@ -3,7 +3,7 @@
 Owns: the bounds, and which sources hold a place. Must not know: keys, what is fetched, which issuers there are.
 
 A client that makes up an `iss` which is accepted causes a discovery and a fetch of keys before any signature is
-checked: of a tenant that nobody has, or of any tenant where all are accepted. An issuer that verifies a token gives its
+checked: of an unknown tenant, or of any tenant where all are accepted. An issuer that verifies a token gives its
 places back.
 """
 

@@ -4,7 +4,7 @@ Owns: one authority for each issuer that `Issuers` returns, the bound on them, w
 how keys are fetched, tokens.
 
 The application's own registry decides at each use. What is kept here is what it returned last: another object for the
-same `iss` starts anew, with nothing of the one before it.
+same `iss` starts empty, with nothing of the one before it.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Directory:
     # -- under the lock ------------------------------------------------------------------------------------------------
 
     def _drop(self, authority: Registered) -> None:
-        """Forget one that is no longer registered, and its keys where nobody else has them."""
+        """Forget one that is no longer registered, and its keys where no other issuer has them."""
         del self._kept[authority.url]
         self._unproven.pop(authority.url, None)
         if all(other.keys is not authority.keys for other in self._kept.values()):

@@ -105,7 +105,7 @@ class Discovery:
         for _ in range(_ROUNDS):
             flight = yield from self.search()
             found = yield Join(flight)
-            with self._lock:  # it has landed, or nobody will land it, or this thread must not wait for it
+            with self._lock:  # it has landed, or will never land, or this thread must not wait for it
                 if self._flight is flight:
                     self._flight = None
             if isinstance(

@@ -78,7 +78,7 @@ class Introspector:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start anew in a child process: the parent's flights do not land in it."""
+        """Start again in a child process: the parent's flights do not land in it."""
         self._lock = DeferringLock()
         self._flights: dict[bytes, _Flight] = {}
         self._probe: _Flight | None = None

@@ -66,7 +66,7 @@ class Schedule:
         return self.failed_at + min(2.0 ** min(max(self._cold_failures - 1, 0), _DOUBLINGS), self._cooldown)
 
     def is_overdue(self, mono: float) -> bool:
-        """Whether a whole cool-down has passed in which an attempt was due and nobody made one: the process was
+        """Whether a whole cool-down has passed in which an attempt was due and none was made: the process was
         idle, and it is not known what was withdrawn meanwhile."""
         return mono >= self.due(mono) + self._cooldown
 

@@ -18,7 +18,7 @@ A fetch that fails changes no state, only when the next one is due. A key that i
 state (`refetch`). Keys that are given in the settings are `static`: they have no life-cycle.
 
 Every fetch is a flight of its own. Callers only join it, so none of them can cancel, restart or multiply it. A key that
-a set does not have is not remembered: what strangers ask for takes no memory.
+a set does not have is not remembered: an invented `kid` takes no memory.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ class KeySource:
 
     def _forget_flight(self) -> None:
         if self._flight is not None and self._forced:
-            self._schedule.forced_at = None  # it asked nobody, as far as anybody knows
+            self._schedule.forced_at = None  # no request of it is known to have been sent
         self._flight = None
 
     def _account_failure(self, mono: float, error: Exception) -> None:

@@ -26,9 +26,9 @@ class TokenLog:
         self._bounded = bounded
 
     def failed(self, error: TokenGuardError, word: str, pause: float, *, has_token: bool, of_subject: bool) -> None:
-        """An attempt failed: ERROR where somebody must do something, WARNING where it may pass by itself.
+        """An attempt failed: ERROR where an operator must act, WARNING where it may pass by itself.
 
-        `of_subject`: it is about a subject token, which strangers may bring, so it is no error of ours.
+        `of_subject`: it is about a subject token, which any caller may bring, so it is no error of ours.
         """
         said: object = word
         if isinstance(error, TokenRefusedError):

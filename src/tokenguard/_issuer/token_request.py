@@ -111,7 +111,7 @@ class TokenRequest:
             raise DiscoveryError from error
 
     def _prepare(self, url: str, asked: Asked, subject: object, refused: set[bytes]) -> _Prepared | None:
-        """A request with the first secret that was not refused yet, read anew; None where there is none."""
+        """A request with the first secret that was not rejected yet, read again; None where there is none."""
         unused = [one for one in self._authentication.read() if fingerprint(one) not in refused]
         if not unused:
             return None

@@ -4,7 +4,7 @@ Owns: entries, the one flight of each, holds after failures, discarded tokens. `
 how. Must not know: sockets, loops, what a token says.
 
 The key is all that a token was asked for. Every fetch is a flight of its own. Callers only join it, so none of them can
-cancel, restart or multiply it; while the old token is usable nobody waits at all.
+cancel, restart or multiply it; while the old token is usable no caller waits.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Tokens:
     def attend(
         self, key: TokenKey, asked: Asked, subject: object, noted: Noted | None = None
     ) -> IssuedToken | Flow[IssuedToken]:
-        """A token at once where one is usable and nothing has to be started, else the flow that gives one.
+        """A token, where one is usable and nothing has to be started, else the flow that gives one.
 
         `subject`: the subject token, a value or a callable, None for none. `noted` learns by which way the token came.
         Raises `TokenRefusedError`, `TokenUnavailableError`, `ConfigurationError`; so does the flow.

@@ -2,7 +2,7 @@
 
 Owns: these numbers. Must not know: clocks, tokens, callers.
 
-`jitter` is a share, 0 to 1, drawn anew for each use: processes that started together do not ask together.
+`jitter` is a share, 0 to 1, drawn again for each use: processes that started together do not ask together.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Authority:
         self.client_id_claims = tuple(issuer.client_id_claims)
         self.machine_signs = tuple(issuer.machine_signs)
         self.keys = keys
-        self.status_claims = count()  # of tokens that were validated anew
+        self.status_claims = count()  # of tokens that were not remembered
         self.discovery = discovery
         self.introspector = introspector
         settings = issuer.introspection

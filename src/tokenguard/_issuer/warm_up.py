@@ -82,7 +82,7 @@ def _failure(source: KeySource, flight: Flight[bool]) -> Flow[TokenGuardError | 
     landed = yield Join(flight)
     if landed is False:
         return source.unavailable()
-    if landed is None:  # nobody will land it, or this thread must not wait for it
+    if landed is None:  # it will never land, or this thread must not wait for it
         source.abandon(flight)
         try:
             yield from source.attend()

@@ -88,7 +88,7 @@ class ClientAuthentication:
         return not self._is_asserted
 
     def read(self) -> tuple[Secret, ...]:
-        """What can authenticate, read anew, the preferred one first. A callable of the application may block here.
+        """What can authenticate, read again, the preferred one first. A callable of the application may block here.
 
         Raises `ConfigurationError`, with the cause where a callable raised.
         """

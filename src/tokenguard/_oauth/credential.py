@@ -37,7 +37,7 @@ class _Patterns:
         ours = f"(?:{'|'.join(schemes)})"
         # Only the scheme is in any case: a whole pattern without regard to case reads a token five times slower.
         self.credential = re.compile(rf"((?i:{ours})) ++({_TOKEN68})", re.ASCII)
-        # The scheme where it stands first, after any junk that is no part of a name; "Bearerish" is another scheme.
+        # The scheme where it comes first, after any junk that is no part of a name; "Bearerish" is another scheme.
         self.first = re.compile(rf"[^{_NAME}]*+({ours})(?![{_NAME}])", _FLAGS)
         # WSGI servers join repeated fields with a comma. `bearer=` after a comma is a parameter of some other scheme.
         self.second_is_ours = re.compile(rf",[^,{_NAME}]*+{ours}(?![{_NAME}])(?![ \t]*+=)", _FLAGS)

@@ -261,7 +261,7 @@ def entra(version: object) -> Provider:
 
 
 def guid(setting: str, value: object) -> str:
-    """A GUID in lower case, as it stands in tokens. Raises `ConfigurationError`, for `common` and its like too."""
+    """A GUID in lower case, as it is in tokens. Raises `ConfigurationError`, for `common` and the like too."""
     return _matching(
         _GUID, setting, value, "must be a GUID in lower case; common, organizations and consumers are no issuer"
     )

@@ -48,7 +48,7 @@ def target(url: str) -> Target | None:
 
 
 def spelled(base: Target) -> str:
-    """A base as nearly every client spells what stands before the path of a request."""
+    """A base as nearly every client spells what comes before the path of a request."""
     host = f"[{base.host}]" if ":" in base.host else base.host
     port = "" if base.port == _PORTS[base.scheme] else f":{base.port}"
     return f"{base.scheme}://{host}{port}{quote(base.path.rstrip('/'), safe=_SAFE)}"

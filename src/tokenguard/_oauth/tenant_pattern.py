@@ -1,6 +1,6 @@
 """URLs that differ in the name of a tenant: which patterns are safe, and what a name may look like.
 
-Owns: where `{tenant}` may stand, so that whoever makes up an `iss` chooses no host of ours to ask and no other path.
+Owns: where `{tenant}` may be, so that an invented `iss` can choose neither the host that we ask nor another path.
 Must not know: which tenants there are.
 """
 

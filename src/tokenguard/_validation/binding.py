@@ -4,7 +4,7 @@ its connection (RFC 8705 section 3).
 Owns: the order of these checks, nonces, what is kept of a proof that was used. Must not know: how a proof is taken
 apart (`_oauth.dpop`), protocols, what makes a token good without all this.
 
-A key is used only once a good token names it, so that no stranger makes us verify with a key of theirs. A proof is
+A key is used only after a good token named it, so that no other client makes us verify with its key. A proof is
 marked as used last, so that whatever is rejected before may be sent again.
 """
 
@@ -146,11 +146,11 @@ class Binding:
         self._remember(proof)
         if not is_used:
             return None
-        # By key and `jti`: nobody can use up the `jti` of another client.
+        # By key and `jti`: no client can use up the `jti` of another one.
         return Use(sha256(f"{key}.{proof.claims['jti']}".encode()).digest(), until, nonce_age, next_nonce)
 
     def _remember(self, proof: Proof) -> None:
-        # Only here, where a token named the key and the signature held: strangers cannot fill this.
+        # Only here, where a token named the key and the signature held: forged proofs cannot fill this.
         if proof.is_new and len(proof.header_text) <= _LONGEST_HEADER:
             self._headers.put(proof.header_text, proof.header)
 

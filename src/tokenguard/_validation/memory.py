@@ -1,6 +1,6 @@
 """Remembered verdicts, by the SHA-256 of the whole token.
 
-Owns: the bound and what is dropped first. Must not know: what a verdict stands for.
+Owns: the bound and what is dropped first. Must not know: what a verdict means.
 
 Two generations of a plain dict: reads take no lock (a lock costs five times under eight threads), writes do. When the
 young generation is full it becomes the old one, and the old one is forgotten: one verdict with each new one, because to

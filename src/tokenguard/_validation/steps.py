@@ -306,7 +306,7 @@ class Validation:
         if basis is None or basis.key is not key:
             is_usual = not is_bound and not self._checks and not self._denies and not authority.introspects_all
             basis = Basis(authority, key, keys, is_usual=is_usual)
-            # Only here, where a signature held: the issuer wrote that header, and strangers cannot fill this.
+            # Only here, where a signature held: the issuer wrote that header, and forged tokens cannot fill this.
             if looked_up is not None:
                 looked_up.keep((header, is_bound), basis)
             elif len(unverified.header_text) <= _LONGEST_HEADER:

@@ -17,7 +17,7 @@ GUESSES: Final = ("/health", "/healthz", "/")  # paths that are often public
 
 Fields = tuple[tuple[str, str], ...]
 
-# Two parts with a signature that nobody made: {"alg":"none"} and {"sub":"admin"}.
+# Two parts with an invented signature: {"alg":"none"} and {"sub":"admin"}.
 _INVENTED: Final = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."
 _TARGET_FIELDS: Final = (
     "X-Forwarded-Uri", "X-Forwarded-Path", "X-Original-URL", "X-Original-URI", "X-Rewrite-URL",

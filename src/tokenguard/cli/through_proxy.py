@@ -25,7 +25,7 @@ _SWITCHING: Final = 101  # a websocket was opened (RFC 9110 section 15.2.2)
 _NEXT_STEP: Final = (
     "compare the proxy's configuration with the one that `tokenguard gateway config` prints, and with docs/gateway.md"
 )
-_IS_IT_GUARDED: Final = "if everybody may have this route, name one that needs a token; else the proxy asks nobody"
+_IS_IT_GUARDED: Final = "if this route is public, name one that needs a token; else the proxy does not ask"
 
 
 class Answer(NamedTuple):

@@ -59,7 +59,7 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
 def check_permissions(**_: Any) -> list[CheckMessage]:
     """`tokenguard.W003`: a composition whose second permission is never asked, as `Requires` raises before."""
     found = dict.fromkeys(view for view, permissions in _views() if any(map(_is_too_early, permissions)))
-    hint = "It raises, so neither what stands behind it nor ~ is ever asked: write IsAdminUser | Requires(...)."
+    hint = "It raises, so neither what comes after it nor ~ is ever asked: write IsAdminUser | Requires(...)."
     text = "A permission of {} joins Requires(...) by | before another permission, or by ~."
     return [Warning(text.format(_name(view)), hint=hint, obj=view, id="tokenguard.W003") for view in found]
 

@@ -22,7 +22,7 @@ __all__ = ["Route", "Routes", "routes_of"]
 
 _EXAMPLE: Final = '{"path": "/orders/{order}", "methods": ["GET", "HEAD"], "scope": "orders:read"}'
 _NAME: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}", re.ASCII)
-# A token (RFC 9110 section 5.6.2) without lower-case letters: methods are case-sensitive, and nobody sends `get`.
+# A token (RFC 9110 section 5.6.2) without lower-case letters: methods are case-sensitive, and no client sends `get`.
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+", re.ASCII)
 
 STAR: Final = "*"
@@ -200,7 +200,7 @@ class _Node:
             self.by_method[method] = route
 
     def find(self, method: str, segments: tuple[str, ...], at: int) -> Route | None:
-        # Each node stands for one beginning of a path, so none is visited twice, whatever the request.
+        # Each node is one beginning of a path, so none is visited twice, whatever the request.
         if at == len(segments):
             return self.of(method, segments)
         segment = segments[at]

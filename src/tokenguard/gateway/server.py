@@ -37,7 +37,7 @@ _log = logging.getLogger("tokenguard")
 
 @contextmanager
 def held_signals() -> Generator[None, None, None]:
-    """Keep signals that stop a process until `take_signals`: whoever can connect can ask for a stop with exit code 0,
+    """Keep signals that stop a process until `take_signals`: as soon as clients can connect, a stop gives exit code 0,
     however long the rest of the start takes."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

@@ -123,7 +123,7 @@ class Clients:
     def identify(self, request: Request, parameters: dict[str, str], audiences: Iterable[str]) -> Client:
         """The client that redeems a code: as `authenticate`, or by its `client_id` where it sends no credentials.
 
-        Pages in browsers can keep no secret; the code's own proof stands for it (RFC 7636).
+        Pages in browsers can keep no secret; the proof of the code replaces it (RFC 7636).
         """
         sent = request.header("authorization"), parameters.get("client_secret"), parameters.get("client_assertion")
         client = self.find(parameters.get("client_id", ""))

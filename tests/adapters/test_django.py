@@ -8,6 +8,7 @@ import threading
 from functools import partial
 
 import pytest
+from django.core.cache import cache
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, transaction
@@ -17,7 +18,9 @@ from django.urls import include, path
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.debug import SafeExceptionReporterFilter
+from django.views.decorators.cache import cache_page
 from django.views.decorators.csrf import csrf_exempt, csrf_protect, ensure_csrf_cookie
+from django.views.decorators.vary import vary_on_headers
 from django_project import MIDDLEWARE, Project
 from raw_requests import http_scope
 from request_table import bearer, over_http
@@ -325,6 +328,23 @@ def test_answers_that_a_gateways_field_decided_are_kept_apart():
                 assert answer.header("cache-control") == ("private" if status == 200 else "no-store")
             answer = ask(path="/cached", fields=BY_GATEWAY)
             assert (answer.header("vary"), answer.header("cache-control")) == (f"Accept, {GATEWAY}", "max-age=60")
+
+
+def test_djangos_cache_keeps_callers_apart():
+    """As the page says: below the guard, and with a gateway's field named."""
+    page = cache_page(60)(vary_on_headers(GATEWAY)(lambda request: HttpResponse(request.access_token.subject)))
+    ways = [
+        ({}, [], require()(page), bearer),
+        ({}, [MIDDLEWARE], page, bearer),
+        ({"HEADER": GATEWAY}, [], require()(page), lambda token: [(GATEWAY, token)]),
+        ({"HEADER": GATEWAY}, [MIDDLEWARE], page, lambda token: [(GATEWAY, token)]),
+    ]
+    for more, middleware, view, fields in ways:
+        cache.clear()
+        for ask in both(Project([path("", view)], {**GIVEN, **more}, middleware)):
+            ada, bob = (fields(ISSUER.mint(sub=name)) for name in ("ada", "bob"))
+            assert [ask(fields=one).body for one in (ada, bob, ada)] == [b"ada", b"bob", b"ada"]
+            assert ask().status == 401
 
 
 def test_another_spelling_of_a_gateways_field_is_none():

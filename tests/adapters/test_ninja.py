@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from django_project import MIDDLEWARE, Project  # isort: skip - Django's settings first
@@ -10,6 +12,7 @@ from django.http import HttpResponse
 from django.urls import path
 from ninja import NinjaAPI, Router
 from ninja.decorators import decorate_view
+from ninja.testing import TestAsyncClient, TestClient
 from observed_validators import WAYS
 from request_table import ISSUER as TABLE_ISSUER
 from request_table import REQUESTS, SETTINGS, bearer, over_http
@@ -137,6 +140,27 @@ def test_errors_of_ours_out_of_an_operation():
                     else:
                         expected = over_http(InsufficientScopeError(("x",)), "GET", realm="orders")
                         assert answer.verdict == expected
+
+
+def test_ninjas_own_test_client():
+    """It has no middleware, and keeps the case of field names."""
+    api = NinjaAPI(urls_namespace="own client")
+
+    @api.get("/sync")
+    @decorate_view(require("a"))
+    def sync(request):
+        return request.access_token.client_id
+
+    @api.get("/async")
+    @decorate_view(require("a"))
+    async def asynchronous(request):
+        return request.access_token.client_id
+
+    used = TestClient(api), TestAsyncClient(api)
+    with project(api).in_use():
+        for fields, status in (({}, 401), ({"AUTHORIZATION": f"Bearer {ISSUER.mint('a')}"}, 200)):
+            assert used[0].get("/sync", headers=fields).status_code == status
+            assert asyncio.run(used[1].get("/async", headers=fields)).status_code == status
 
 
 def test_behind_the_middleware_an_operation_needs_nothing():

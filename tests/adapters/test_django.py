@@ -747,7 +747,7 @@ def test_every_way_to_give_a_validator(given):
         ({"VALIDATOR": made_async}, "VALIDATOR must be"),
         ({"VALIDATOR": object}, "validator must be a TokenValidator"),
         ({"VALIDATOR": refuses}, "words of ours"),
-        ({"VALIDATOR": VALIDATOR, "ISSUER": "x"}, "in place of the validator's own settings: remove ISSUER"),
+        ({"VALIDATOR": VALIDATOR, "ISSUER": "x"}, "VALIDATOR replaces the validator's own settings: remove ISSUER"),
         ({"VALIDATOR": VALIDATOR, "LEWAY": 1}, "remove LEWAY"),
     ],
 )

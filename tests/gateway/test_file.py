@@ -114,10 +114,10 @@ def of(gateway="", validator="", routes=ROUTE, top=""):
 
 
 BAD = [
-    ("", "validator.issuer|ISSUER must be set"),
+    ("", r"ISSUER must be set.*no table \[validator\], so the environment counts"),
     (VALIDATOR, "routes must not be empty"),
     (of(routes="", top="routes = []"), "routes must not be empty"),
-    (of(top="gatway = 1"), "the file knows the words validator, gateway, routes"),
+    (of(top="gatway = 1"), "the file knows the words validator, gateway, routes and no other: not 'gatway'"),
     (of(top="gateway = 1"), r"gateway must be a table"),
     (ROUTE.replace("[[routes]]", "validator = 1\n[[routes]]"), r"validator must be a table"),
     (of(gateway="trusted = []"), "the table gateway knows the words"),
@@ -151,7 +151,10 @@ BAD = [
     (of(routes="[[routes]]\npath = '/a'\npublic = true\nscope = []"), "route 1: a route is either public"),
     (of(routes="[[routes]]\npath = '/*'\npublic = true"), "route 1: .* cannot be public"),
     (of(routes="[[routes]]\npath = '/a/*/b'\nscope = []"), "route 1: in path a star"),
-    (of(routes="[[routes]]\npath = '/a'\nscopes = []"), "route 1: a route knows the words"),
+    (
+        of(routes="[[routes]]\npath = '/a'\nscopes = []"),
+        "route 1: a route knows the words .* and no other: not 'scopes'",
+    ),
     (of(routes=2 * ROUTE), "routes 1 and 2 are alike"),
     (of(routes="[routes]\npath = '/a'"), "routes must be a list"),
     (of(routes="[[routes]]\npath = '/a'\nscope = []\nrequire = { role = 'x' }"), "route 1: require must be"),

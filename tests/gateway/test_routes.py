@@ -204,7 +204,7 @@ BAD = [
     ({"path": "/a", "scope": ""}, "scope"),
     ({"path": "/a", "scope": [1]}, "scope"),
     ({"path": "/a", "scope": 1}, "scope"),
-    ({"path": "/a", "scope": [], "method": "GET"}, "knows the words"),
+    ({"path": "/a", "scope": [], "method": "GET"}, "knows the words .* not 'method'"),
     ({"path": "/a", "scope": [], "required": []}, "knows the words"),
     ({"path": "a", "scope": []}, "slash"),
     ({"path": 1, "scope": []}, "slash"),

@@ -75,7 +75,12 @@ def _document(content: bytes) -> dict[str, Any]:
 def _validator(document: Mapping[str, Any]) -> TokenValidator:
     """Of the table, which the environment does not add to; of the environment where there is no table."""
     if "validator" not in document:
-        return TokenValidator.from_env()
+        try:
+            return TokenValidator.from_env()
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{error} (the file has no table [validator], so the environment counts)"
+            ) from None
     table = _table(document, "validator")
     if any(name != name.lower() for name in table):  # `ISSUER` beside `issuer` would be one of two
         raise ConfigurationError("validator knows its words in lower case: issuer, audience")
@@ -95,8 +100,9 @@ def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _check_words(place: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    if any(word not in known for word in given):
-        raise ConfigurationError(f"{place} knows the words {', '.join(known)} and no other")
+    unknown = [word for word in given if word not in known]
+    if unknown:
+        raise ConfigurationError(f"{place} knows the words {', '.join(known)} and no other: not {unknown[0]!r:.64}")
 
 
 def _made(name: str, make: Callable[..., Any], table: Mapping[str, Any]) -> Any:

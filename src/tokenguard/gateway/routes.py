@@ -124,7 +124,7 @@ def _route(given: object) -> Route:
         raise ConfigurationError(f"a route must be a Route(...) or a mapping such as {_EXAMPLE}")
     unknown = [word for word in given if word not in _WORDS]
     if unknown:
-        raise ConfigurationError(f"a route knows the words {', '.join(_WORDS)} and no other")
+        raise ConfigurationError(f"a route knows the words {', '.join(_WORDS)} and no other: not {unknown[0]!r:.64}")
     if "path" not in given:
         raise ConfigurationError("a route must have a path")
     return Route(**given)

@@ -68,7 +68,8 @@ def ask(
     connection: str = "close",
 ) -> Answer:
     """One request on a connection of its own, byte by byte as it is written here."""
-    length = [("Content-Length", str(len(body)))] if body else []
+    is_chunked = any(name == "Transfer-Encoding" for name, _ in fields)
+    length = [("Content-Length", str(len(body)))] if body and not is_chunked else []
     lines = [("Host", "api.example"), *fields, *length, ("Connection", connection)]
     head = "".join(f"{name}: {value}\r\n" for name, value in lines)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as sending:

@@ -8,8 +8,10 @@ HAProxy goes on after an action that failed. So the action says yes by a variabl
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Final
 
+from tokenguard.challenge import Rejection, problem
 from tokenguard.gateway.proxies.plan import Plan, fill, quoted
 
 __all__ = ["MAIN", "files"]
@@ -38,6 +40,10 @@ defaults
 
 frontend tokenguard
     bind <<listen>>
+    # Trailer fields pass untouched, and some servers add them to the header: a client would write its own claims. So
+    # no body without a length, in which alone they can be, and no HTTP/2, where they can follow any body.
+    option disable-h2-upgrade
+    http-request return <<length_required>> if { req.hdr(Transfer-Encoding) -m found }
     # What a client says of itself goes first, in every spelling.
 <<strip>>
     http-request set-header X-Forwarded-For %[src]
@@ -58,6 +64,8 @@ backend api
 _UNAVAILABLE: Final = (
     "status 503 content-type application/problem+json string '{}' hdr Retry-After 1 hdr Cache-Control no-store"
 )
+
+_LENGTH_REQUIRED: Final = "status 411 content-type application/problem+json string '{}' hdr Cache-Control no-store"
 
 _LUA: Final = """
 -- Asks tokenguard about each request: what it rejects is answered here, whole.
@@ -136,6 +144,11 @@ def files(plan: Plan) -> dict[str, str]:
         or_metadata="" if path is None else " or metadata",
         metadata_backend="" if path is None else "    use_backend tokenguard if metadata\n",
         metadata_server="" if path is None else f"\nbackend tokenguard\n    server tokenguard {plan.gateway}\n",
+        length_required=_LENGTH_REQUIRED.format(_no_length().body.decode()),
         unavailable=_UNAVAILABLE.format(plan.unavailable.body.decode()),
     )
     return {_ACTION: lua, MAIN: text}
+
+
+def _no_length() -> Rejection:
+    return problem(HTTPStatus.LENGTH_REQUIRED, "The request must say how long its body is.")

@@ -125,7 +125,7 @@ def test_everything_open():
     assert (ran.code, ran.json["faults"]) == (1, ran.json["questions"] - 3)
     assert [one["status"] for one in ran.json["findings"]] == ["fault"] * ran.json["faults"]
     first, *others = [one["next_step"] for one in ran.json["findings"]]
-    assert first.startswith("if everybody may have this route, name one that needs a token")
+    assert first.startswith("if this route is public, name one that needs a token")
     assert first not in others
 
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,7 +334,8 @@ def test_accepted(stand, target):
 
 
 def test_claims_are_the_gateways(stand):
-    """What a client says of itself is overwritten, absent claims and public routes included."""
+    """What a client says of itself is overwritten, absent claims and public routes included. nginx and Caddy leave an
+    empty field out."""
     evil = [(name, "evil") for name in CLAIMS] + [("x-token-tenant", "evil")]
 
     def check(proxy):
@@ -342,7 +344,8 @@ def test_claims_are_the_gateways(stand):
         found = [(name, fields_of(report, name)) for report in (guarded, public) for name in CLAIMS]
         subject = fields_of(guarded, "X-Token-Subject")
         is_right = subject == ["ada"] and not any("evil" in str(value) for _, value in found)
-        is_right &= all(value in ([], [""]) for name, value in found[len(CLAIMS) :])
+        absent = [] if proxy.name in ("nginx", "caddy") else [""]
+        is_right &= all(value == absent for name, value in found[len(CLAIMS) :])
         return None if is_right else found
 
     assert stand.differences(check) == {}
@@ -722,8 +725,12 @@ def alone(stand, tmp_path_factory):
 def test_without_a_gateway_nobody_gets_in(stand, alone, name):
     """503 and `Retry-After: 1`. Traefik has nothing to say it with: 500."""
     expected = verdict(as_answer(UnavailableError()))
-    for path, fields in (("/orders/1", [bearer(stand.tokens["good"])]), ("/orders/1", []), ("/health", [])):
-        answer = alone[name].ask("GET", path, fields)
+    good = [bearer(stand.tokens["good"])]
+    with ThreadPoolExecutor() as threads:  # HAProxy tries for three seconds each time
+        answers = threads.map(
+            lambda given: alone[name].ask("GET", *given), [("/orders/1", good), ("/orders/1",), ("/health",)]
+        )
+    for answer in answers:
         if name == "traefik":
             assert (answer.status, answer.body) == (500, b"")
         else:

@@ -63,7 +63,7 @@ def measure(processes: int) -> dict[str, Any]:
         found[name] = {
             "peaks": {
                 "first renewals: most requests in a second": peak(calm, 2, 5_000),
-                "server away for 10 min: most requests in a second": peak(away, *OUTAGE),
+                "server unreachable for 10 min: most requests in a second": peak(away, *OUTAGE),
                 "server back: most requests in a second of the first minutes": peak(away, after, after + 300),
                 "processes without a token meanwhile": without,
             },

@@ -188,7 +188,7 @@ class AioBearerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
 
     _sends_by_callback = False
 
-    def intercept_service(
+    def intercept_service(  # pyright: ignore[reportIncompatibleMethodOverride] - raises before there is a coroutine
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,

@@ -59,8 +59,7 @@ def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R
 def _guarded_sync(view: Callable[..., Any], needed: Requirement) -> Callable[..., Any]:
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        given = _request(args, kwargs)
-        request = _http(given)
+        given, request = _requests(args, kwargs)
         conf = None
         try:
             conf = current()
@@ -85,8 +84,7 @@ def _guarded_sync(view: Callable[..., Any], needed: Requirement) -> Callable[...
 def _guarded_async(view: Callable[..., Any], needed: Requirement) -> Callable[..., Any]:
     @wraps(view)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        given = _request(args, kwargs)
-        request = _http(given)
+        given, request = _requests(args, kwargs)
         conf = None
         try:
             conf = current()
@@ -121,18 +119,17 @@ def _is_async(view: Any) -> bool:
     return isinstance(owner, View) and view.__name__ == "dispatch" and bool(owner.view_is_async)
 
 
-def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The request of a view, a method's as well; Django REST framework has a class of its own for it."""
+def _requests(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, HttpRequest]:
+    """The request that a view gets, a method's as well, and Django's own; Django REST framework has a class of its own
+    for the first."""
     if args and isinstance(args[0], HttpRequest):  # nearly always
-        return args[0]
+        return args[0], args[0]
     for argument in (*args, *kwargs.values()):
-        if isinstance(argument, HttpRequest) or isinstance(getattr(argument, "_request", None), HttpRequest):
-            return argument
+        if isinstance(argument, HttpRequest):
+            return argument, argument
+        if isinstance(own := getattr(argument, "_request", None), HttpRequest):
+            return argument, own
     raise ConfigurationError("a view under require() must be called with the request")
-
-
-def _http(given: Any) -> HttpRequest:
-    return given if isinstance(given, HttpRequest) else cast("HttpRequest", given._request)  # noqa: SLF001
 
 
 def _admit(given: Any, request: HttpRequest, token: AccessToken | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final
@@ -192,15 +192,16 @@ class AioBearerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Coroutine[Any, Any, Any]:
-        """One call. Raises `ConfigurationError` without a loop: a coroutine would end the thread of `grpc.server` that
-        serves all calls."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError(
-                "AioBearerInterceptor is for grpc.aio.server: give grpc.server a BearerInterceptor"
-            ) from None
+    ) -> Any:
+        """One call. Raises `ConfigurationError` in `grpc.server`: a coroutine would end its thread, which serves all
+        calls."""
+        if not iscoroutinefunction(continuation):  # those of `grpc.aio` look like plain functions, but run in a loop
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                raise ConfigurationError(
+                    "AioBearerInterceptor is for grpc.aio.server: give grpc.server a BearerInterceptor"
+                ) from None
         return self._intercepted(continuation, handler_call_details)
 
     async def _intercepted(

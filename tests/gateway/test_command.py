@@ -56,6 +56,13 @@ def gateway(issuer):
         yield made
 
 
+@pytest.fixture(scope="module")
+def alone(issuer):
+    """One process that nobody kills, so that what it ran is measured."""
+    with running(config(issuer)) as made:
+        yield made
+
+
 def bearer(issuer, **claims):
     return ("Authorization", f"Bearer {issuer.mint(scope='orders:read', **claims)}")
 
@@ -106,15 +113,15 @@ def send_without_end(connection, first, more):
 
 
 @pytest.mark.parametrize("of", ENDLESS)
-def test_a_request_without_end_is_cut_off(gateway, of):
+def test_a_request_without_end_is_cut_off(alone, of):
     """Whoever reaches the port could fill the memory with it."""
-    with gateway.connect() as connection, pytest.raises(ConnectionError):
+    with alone.connect() as connection, pytest.raises(ConnectionError):
         send_without_end(connection, *ENDLESS[of])
 
 
-def test_long_tokens_and_bodies_are_read(gateway):
-    assert gateway.ask("/request/GET/orders/1", ("Authorization", "Bearer " + "a" * 96_000)).status == 401
-    with gateway.connect() as connection:
+def test_long_tokens_and_bodies_are_read(alone):
+    assert alone.ask("/request/GET/orders/1", ("Authorization", "Bearer " + "a" * 96_000)).status == 401
+    with alone.connect() as connection:
         connection.sendall(b"POST /request/GET/health HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2000000\r\n\r\n")
         connection.sendall(b"a" * 2_000_000)
         assert reply(connection).status == 200

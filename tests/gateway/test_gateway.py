@@ -314,6 +314,8 @@ async def test_the_metadata_is_served_and_named():
         ({"realm": 'a"b'}, "realm"),
         ({"show_reason": "yes"}, "show_reason"),
         ({"client_address": "a b"}, "client_address"),
+        ({"client_address": "authorization"}, "credentials"),
+        ({"client_address": "Cookie"}, "credentials"),
         ({"failures": 5, "client_address": "X-Client-Address"}, "failures"),
     ],
 )

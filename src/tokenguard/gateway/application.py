@@ -55,6 +55,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 _MINUTE: Final = 60.0
 _MOST_PEERS: Final = 1_024  # whose trust is remembered: proxies are few
+_OF_CREDENTIALS: Final = frozenset(("authorization", "cookie", "dpop", "proxy-authorization"))
 _NO_ROUTE: Final = ""  # in metrics
 
 _log = logging.getLogger("tokenguard")
@@ -101,6 +102,8 @@ class Gateway:
         self.claims = ClaimFields(claims)
         if not (client_address is None or is_field_name(client_address)):
             raise ConfigurationError('client_address must be the name of one field, such as "X-Client-Address"')
+        if client_address is not None and client_address.lower() in _OF_CREDENTIALS:  # the audit would show them
+            raise ConfigurationError("client_address must not be a field that has credentials")
         if not (failures is None or isinstance(failures, FailureLimit)):
             raise ConfigurationError("failures must be a FailureLimit(...)")
         if failures is not None and client_address is None:

@@ -440,3 +440,4 @@ def test_the_reader_reads_what_records_need():
     assert reader.certificate(question) is reader.route(question) is reader.kept(question, "x") is None
     assert reader.keep(question, "x", 1) is None
     assert reader.sent(question, 10) == ""
+    assert reader.address(question) == "127.0.0.1"

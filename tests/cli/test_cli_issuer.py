@@ -309,11 +309,16 @@ def test_the_command_is_installed_and_lists_its_commands():
 
 def test_the_page_names_every_option_and_no_other():
     page = (ROOT / "docs" / "cli.md").read_text("utf-8")
-    command = get_command(app)
+
+    def whole(command):
+        yield command
+        for below in getattr(command, "commands", {}).values():
+            yield from whole(below)
+
     known = {
         option
-        for sub in (command, *command.commands.values())
-        for parameter in sub.params
+        for command in whole(get_command(app))
+        for parameter in command.params
         for option in parameter.opts
         if option.startswith("--") and option != "--help"
     }

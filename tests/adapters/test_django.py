@@ -12,6 +12,7 @@ from django.core.cache import cache
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, transaction
+from django.db.backends.signals import connection_created
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path
@@ -602,16 +603,27 @@ def test_an_error_of_ours_out_of_a_view_rolls_the_transaction_back():
         transaction.on_commit(lambda: seen.append("kept"))
         return HttpResponse()
 
-    for middleware in ([], [MIDDLEWARE]):
-        project = Project([path("", require()(view)), path("passing", require()(passing))], GIVEN, middleware)
-        for ask in both(project):
-            connection.settings_dict["ATOMIC_REQUESTS"] = True
-            try:
-                assert ask(fields=good()).status == 403
-                assert ask(path="/passing", fields=good()).status == 200
-            finally:
-                connection.settings_dict["ATOMIC_REQUESTS"] = False
-                connection.close()
+    opened = []  # in whichever thread; Django leaves a database in memory open
+
+    def keep(connection, **_):
+        opened.append(connection.connection)
+
+    connection_created.connect(keep)
+    try:
+        for middleware in ([], [MIDDLEWARE]):
+            project = Project([path("", require()(view)), path("passing", require()(passing))], GIVEN, middleware)
+            for ask in both(project):
+                connection.settings_dict["ATOMIC_REQUESTS"] = True
+                try:
+                    assert ask(fields=good()).status == 403
+                    assert ask(path="/passing", fields=good()).status == 200
+                finally:
+                    connection.settings_dict["ATOMIC_REQUESTS"] = False
+    finally:
+        connection_created.disconnect(keep)
+        connection.connection = None
+        for one in opened:
+            one.close()
     assert seen == ["kept"] * 4
 
 

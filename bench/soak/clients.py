@@ -37,12 +37,10 @@ class HttpClient:
     async def ask(self, fields: dict[str, str]) -> str:
         """The status of the answer; or why there is none."""
         sent = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{sent}\r\n".encode()
         try:
             async with asyncio.timeout(ANSWER_LIMIT):
-                if self._writer is None:
-                    self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-                self._writer.write(f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{sent}\r\n".encode())
-                head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+                head = await self._head(request)
                 at = head.index(b"content-length:") + 15
                 await self._reader.readexactly(int(head[at:].split(b"\r\n", 1)[0]))
         except (OSError, EOFError, TimeoutError, ValueError) as error:
@@ -51,6 +49,22 @@ class HttpClient:
         if b"connection: close" in head:
             await self.__aexit__()
         return head[9:12].decode()
+
+    async def _head(self, request: bytes) -> bytes:
+        """The head of the answer. A kept connection that ended before its first octet is no answer: once more, on a new
+        one, as every client does (RFC 9112 section 9.3.1)."""
+        is_kept = self._writer is not None
+        while True:
+            if self._writer is None:
+                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                self._writer.write(request)
+                return (await self._reader.readuntil(b"\r\n\r\n")).lower()
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                if not is_kept or getattr(error, "partial", b""):
+                    raise
+                is_kept = False
+                await self.__aexit__()
 
 
 class GrpcClient:

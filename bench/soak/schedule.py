@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from math import inf
 from typing import Any
 
@@ -145,7 +146,12 @@ class Soak:
             ("keys: rotated", None, self._publish, self._rotate),
             ("server: stopped", "server", partial(self.serving.signal, stop), partial(self.serving.signal, go)),
         ]
-        both = [one for pair in zip(issuer, [*others, None], strict=True) for one in pair if one is not None]
+        if SERVERS[self.server].is_edge:
+            others += [
+                ("gateway: worker killed", "server", self.serving.kill_worker, _nothing),
+                ("proxy: reloaded", None, self.serving.reload, _nothing),
+            ]
+        both = [one for pair in zip_longest(issuer, others) for one in pair if one is not None]
         for name, flag, start, finish in both[self._at :]:
             await self._step(name, flag, start, finish)
             self._at += 1
@@ -238,6 +244,9 @@ class Soak:
         right = token.statuses(sent, answered, self.world.offsets[since:])
         if troubles & NEEDS[token.kind]:
             right.add(503)
+        # A proxy has nothing to show where a worker has gone, or where a token became good while it was rejected.
+        if SERVERS[self.server].is_edge and ("server" in troubles or right >= {200, 401}):
+            right.add(503)
         self.tally.add(token, status, right, troubles, step, answered - sent)
         if token.kind == "good bound jwt" and status == "200":
             self.world.used(token, fields)
@@ -256,6 +265,10 @@ class Soak:
                 if outcome == "token":
                     await self._ask(client, self.world.issued[text])
                 await asyncio.sleep(PAUSE)
+
+
+def _nothing() -> None:
+    """How a trouble ends that ends by itself."""
 
 
 async def _done(result: Any) -> None:

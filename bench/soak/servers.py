@@ -75,6 +75,7 @@ class Server:
     commands: Commands
     client: type[HttpClient | GrpcClient] = HttpClient
     takes_proofs: bool = True
+    is_edge: bool = False  # a gateway, then a proxy: a worker of the one is killed, the other reloads
 
 
 SERVERS = {
@@ -84,7 +85,7 @@ SERVERS = {
     "django": Server(_gunicorn("soak.django_app:application", *THREADS)),
     "django-asgi": Server(_uvicorn("soak.django_app:asgi")),
     "grpc": Server(_grpc, GrpcClient, takes_proofs=False),
-    "gateway": Server(_edge, takes_proofs=False),
+    "gateway": Server(_edge, takes_proofs=False, is_edge=True),
 }
 
 
@@ -97,14 +98,30 @@ class Serving:
     def family(self) -> list[int]:
         found = [process.pid for process in self.processes]
         for pid in found:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended
-                    found += map(int, (task / "children").read_text().split())
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended
+                found += self._children(pid)
         return found
 
     def signal(self, number: int) -> None:
         for pid in self.family():
             os.kill(pid, number)
+
+    def kill_worker(self) -> None:
+        """One worker of the gateway, which its parent replaces."""
+        workers = self._children(self.processes[-2].pid)
+        os.kill(workers[-1], signal.SIGKILL)
+
+    def reload(self) -> None:
+        """The proxy reads its configuration again."""
+        self.processes[-1].send_signal(signal.SIGHUP)
+
+    @staticmethod
+    def _children(pid: int) -> list[int]:
+        return [
+            child
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in map(int, (task / "children").read_text().split())
+        ]
 
     def size(self) -> dict[str, float]:
         """Of all its processes: resident memory, threads, descriptors."""

@@ -123,7 +123,13 @@ class ObservingAsgiMiddleware:
 
 
 class ObservingWsgiMiddleware:
-    """`ObservingAsgiMiddleware` for WSGI (PEP 3333). The body of an answer passes as the app gave it."""
+    """`ObservingAsgiMiddleware` for WSGI (PEP 3333), with the same settings. A body passes as the app gave it.
+
+    - `scope`, `require`: what every token would have to meet
+    - `public`: paths about which there is no verdict
+    - `header`: the field that would hold the token (default None: `Authorization`)
+    - `on_verdict`: called with each `Verdict`
+    """
 
     def __init__(
         self,

@@ -543,7 +543,7 @@ def test_log_lines_are_one_per_attempt_not_per_request(world, caplog):
         life.clock.advance(1)
         life.outcome(token)
         records = [record for record in caplog.records if record.name == "tokenguard.keys"]
-    assert [(record.levelname, "503" in record.getMessage()) for record in records] == [
+    assert [(record.levelname, "get 503" in record.getMessage()) for record in records] == [
         ("WARNING", True), ("WARNING", False), ("INFO", False),
     ]  # fmt: skip
     assert not any(part in caplog.text for part in token.split(".")[1:])

@@ -88,7 +88,9 @@ def verdict(call):
 def test_any_header_gives_an_answer_and_the_same_from_every_adapter(values, query):
     fields = [("Authorization", value) for value in values]
     answers = {True: set(), False: set()}
-    for column in PROTECTED.columns.values():
+    for name, column in PROTECTED.columns.items():
+        if name.startswith("django") and name.endswith("async") and not query.isascii():
+            continue  # Django answers 400 by itself: it decodes the query of an ASGI scope before its middleware
         answer = column.ask("GET", query, fields)
         assert answer.status in (column.accepted, 400, 401)
         answers[column.joins_fields].add(answer.verdict if answer.status != column.accepted else None)

@@ -36,7 +36,7 @@ $(BIN)/python:
 
 $(STAMP): dev.lock pyproject.toml | $(BIN)/python
 	@echo "installing dev.lock into $(VENV)"
-	@$(PIP) install --require-hashes -r dev.lock
+	@$(PIP) install --require-hashes --no-deps -r dev.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q src # as an installed package has it, whatever PYTHONDONTWRITEBYTECODE says
 	@touch $@
@@ -73,7 +73,7 @@ PROXIES := .venv-proxies
 $(PROXIES)/.stamp: proxies.lock | $(BIN)/python
 	@echo "installing proxies.lock into $(PROXIES)"
 	@test -x $(PROXIES)/bin/python || $(BIN)/python -m venv $(PROXIES)
-	@$(PROXIES)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r proxies.lock
+	@$(PROXIES)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r proxies.lock
 	@touch $@
 
 .PHONY: proxies
@@ -92,7 +92,7 @@ INTEROP := .venv-interop
 
 $(INTEROP)/.stamp: interop.lock | $(BIN)/python
 	@test -x $(INTEROP)/bin/python || $(BIN)/python -m venv $(INTEROP)
-	@$(INTEROP)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r interop.lock
+	@$(INTEROP)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r interop.lock
 	@touch $@
 
 .PHONY: interop-servers
@@ -177,7 +177,7 @@ DOCS := $(VENV)-docs
 $(DOCS)/.stamp: docs.lock | $(BIN)/python
 	@echo "installing docs.lock into $(DOCS)"
 	@test -x $(DOCS)/bin/python || $(BIN)/python -m venv $(DOCS)
-	@$(DOCS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r docs.lock
+	@$(DOCS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r docs.lock
 	@touch $@
 
 .PHONY: docs
@@ -253,7 +253,7 @@ RELEASE := .venv-release
 
 $(RELEASE)/.stamp: release.lock | $(BIN)/python
 	@test -x $(RELEASE)/bin/python || $(BIN)/python -m venv $(RELEASE)
-	@$(RELEASE)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r release.lock
+	@$(RELEASE)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r release.lock
 	@touch $@
 
 .PHONY: release

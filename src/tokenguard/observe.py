@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard._adapters.guard import log_failure
+from tokenguard._adapters import lifetime
 from tokenguard._adapters.observing import Observation, OnVerdict, Verdict
 from tokenguard._adapters.request import asgi_reader, wsgi_reader
 from tokenguard.requirements import Required
@@ -113,10 +113,7 @@ class ObservingAsgiMiddleware:
                         if not self._observation.under_way():
                             break
                         await asyncio.sleep(0.01)
-                try:
-                    await self._validator.aclose()
-                except Exception as error:  # noqa: BLE001 - an app that stops must stop
-                    log_failure("closing the validator", error)
+                await lifetime.close(self._validator)
             await send(message)
 
         return sending

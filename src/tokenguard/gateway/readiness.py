@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tokenguard._adapters.guard import log_failure
+from tokenguard._adapters import lifetime
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._observe.redact import origin_of
 
@@ -71,10 +71,7 @@ class Readiness:
         if tasks:
             await asyncio.wait(tasks)
         self._warming = self._looking = None
-        try:
-            await self._validator.aclose()
-        except Exception as error:  # noqa: BLE001 - a server that stops must stop
-            log_failure("closing the validator", error)
+        await lifetime.close(self._validator)
 
     def _warm(self) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()

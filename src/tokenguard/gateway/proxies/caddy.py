@@ -87,7 +87,6 @@ _METADATA: Final = """
 
 def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last."""
-    directory = "" if plan.directory is None else f"{plan.directory}/"
     names = [f"{plan.claim_prefix}*"] if plan.claim_prefix else list(plan.claims)
     strip = [f"\t\trequest_header -{name.replace('-', other)}" for other in "-_." for name in names]
     address = f"\n\t\t\theader_up {plan.client_address} {{remote_host}}" if plan.client_address else ""
@@ -97,7 +96,7 @@ def files(plan: Plan) -> dict[str, str]:
         port=plan.listen.port,
         gateway=plan.gateway,
         upstream=plan.upstream,
-        main=f"{directory}{MAIN}",
+        main=f"{plan.prefix}{MAIN}",
         strip="\n".join(strip),
         claims=" ".join(plan.claims),
         client_address=address,

@@ -141,7 +141,6 @@ _CLIENT_ADDRESS: Final = """
 
 def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last."""
-    directory = "" if plan.directory is None else f"{plan.directory}/"
     asked = [f'                          - safe_regex: {{regex: "{regex}"}}' for regex in plan.other_spellings]
     address = plan.client_address
     if address is not None:
@@ -152,7 +151,7 @@ def files(plan: Plan) -> dict[str, str]:
         port=plan.listen.port,
         gateway=plan.gateway,
         upstream=plan.upstream,
-        main=f"{directory}{MAIN}",
+        main=f"{plan.prefix}{MAIN}",
         types=_TYPES,
         # The body is JSON in a string of YAML, and a format: a percent sign would begin a command.
         unavailable=json.dumps(plan.unavailable.body.decode().replace("%", "%%")),

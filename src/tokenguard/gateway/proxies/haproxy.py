@@ -120,7 +120,6 @@ end)
 
 def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last."""
-    directory = "" if plan.directory is None else f"{plan.directory}/"
     address = f'\n  fields["{plan.client_address.lower()}"] = {{ txn.f:src() }}' if plan.client_address else ""
     path = plan.metadata
     lua = fill(
@@ -137,7 +136,7 @@ def files(plan: Plan) -> dict[str, str]:
         listen=plan.listen,
         gateway=plan.gateway,
         upstream=plan.upstream,
-        main=f"{directory}{MAIN}",
+        main=f"{plan.prefix}{MAIN}",
         strip="\n".join(f"    http-request del-header {regex} -m reg" for regex in plan.other_spellings),
         metadata_path="" if path is None else f"    acl metadata path -m str {path} # needs no token (RFC 9728)\n",
         unless="" if path is None else " unless metadata",

@@ -98,16 +98,7 @@ http {
 
 <<metadata>>        location = /-/tokenguard/verdict {
             internal;
-            proxy_method GET;
-            proxy_pass_request_headers off;
-            proxy_pass_request_body off;
-            proxy_set_header Host tokenguard;
-            proxy_set_header Connection "";
-            proxy_set_header Content-Length "";
-            proxy_set_header Authorization $http_authorization;<<client_address>>
-            proxy_connect_timeout 2s;
-            proxy_read_timeout 15s;
-            proxy_intercept_errors on;
+<<question>>            proxy_intercept_errors on;
             error_page 300 301 302 303 304 305 307 308 = @tokenguard_no;
             error_page 400 401 402 403 404 405 406 407 408 409 410 411 412 413 414 415 416 417 418 421 = @tokenguard_no;
             error_page 422 423 424 425 426 428 429 431 451 494 495 496 497 = @tokenguard_no;
@@ -120,16 +111,7 @@ http {
         }
 
         location @tokenguard_refusal {
-            proxy_method GET;
-            proxy_pass_request_headers off;
-            proxy_pass_request_body off;
-            proxy_set_header Host tokenguard;
-            proxy_set_header Connection "";
-            proxy_set_header Content-Length "";
-            proxy_set_header Authorization $http_authorization;<<client_address>>
-            proxy_connect_timeout 2s;
-            proxy_read_timeout 15s;
-            recursive_error_pages on;
+<<question>>            recursive_error_pages on;
             error_page 502 504 = @tokenguard_unavailable;
             proxy_pass http://tokenguard_gateway/refusal/$request_method$request_uri;
         }
@@ -152,6 +134,19 @@ http {
 }
 """
 
+# The verdict and the rejection must be asked for with the same facts.
+_QUESTION: Final = """
+            proxy_method GET;
+            proxy_pass_request_headers off;
+            proxy_pass_request_body off;
+            proxy_set_header Host tokenguard;
+            proxy_set_header Connection "";
+            proxy_set_header Content-Length "";
+            proxy_set_header Authorization $http_authorization;<<client_address>>
+            proxy_connect_timeout 2s;
+            proxy_read_timeout 15s;
+"""
+
 _METADATA: Final = """
         location = <<path>> { # needs no token (RFC 9728)
             proxy_pass_request_headers off;
@@ -172,7 +167,6 @@ _CLAIM: Final = """
 
 def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last."""
-    directory = "" if plan.directory is None else f"{plan.directory}/"
     claims = [
         fill(_CLAIM, number=number, variable=name.lower().replace("-", "_"), name=name)
         for number, name in enumerate(plan.claims)
@@ -183,10 +177,10 @@ def files(plan: Plan) -> dict[str, str]:
         listen=plan.listen,
         gateway=plan.gateway,
         upstream=plan.upstream,
-        main=f"{directory}{MAIN}",
-        directory=directory,
+        main=f"{plan.prefix}{MAIN}",
+        directory=plan.prefix,
         claims="".join(claims).rstrip("\n"),
-        client_address=address,
+        question=fill(_QUESTION, client_address=address),
         metadata="" if plan.metadata is None else fill(_METADATA, path=plan.metadata),
         challenge=dict(plan.bad_request.headers)["WWW-Authenticate"].replace("'", "\\'"),
         bad_request=plan.bad_request.body.decode(),

@@ -105,6 +105,11 @@ class Plan:
             )
 
     @property
+    def prefix(self) -> str:
+        """What the name of a file in `directory` begins with; empty where there is none."""
+        return "" if self.directory is None else f"{self.directory}/"
+
+    @property
     def claim_prefix(self) -> str:
         """What all claim fields begin with, such as `X-Token-`; empty unless it has at least two words."""
         words = [name.lower().split("-")[:-1] for name in self.claims]

@@ -87,13 +87,12 @@ def files(plan: Plan) -> dict[str, str]:
         raise ConfigurationError(
             "Traefik says its client's address in X-Forwarded-For only: client_address must be that"
         )
-    directory = "" if plan.directory is None else f"{plan.directory}/"
-    static = fill(_STATIC, listen=plan.listen, gateway=plan.gateway, upstream=plan.upstream, directory=directory)
+    static = fill(_STATIC, listen=plan.listen, gateway=plan.gateway, upstream=plan.upstream, directory=plan.prefix)
     dynamic = fill(
         _DYNAMIC,
         gateway=plan.gateway,
         upstream=plan.upstream,
-        directory=directory,
+        directory=plan.prefix,
         claims=quoted(plan.claims),
         metadata_router="" if plan.metadata is None else fill(_METADATA_ROUTER, path=plan.metadata),
         metadata_service="" if plan.metadata is None else fill(_METADATA_SERVICE, gateway=plan.gateway),

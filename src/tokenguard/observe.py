@@ -11,7 +11,7 @@ behind them finds none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,14 +23,10 @@ from tokenguard.requirements import Required
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from tokenguard.asgi import App, Message, Receive, Scope, Send
     from tokenguard.validator import TokenValidator
 
 __all__ = ["ObservingAsgiMiddleware", "ObservingWsgiMiddleware", "Verdict"]
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _STARTS: Final = ("http.response.start", "websocket.http.response.start")
 _BY_KIND: Final = {
@@ -81,7 +77,7 @@ class ObservingAsgiMiddleware:
         """How many verdicts were dropped."""
         return self._observation.dropped
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
         kind = scope.get("type")
         if kind == "lifespan":
@@ -178,7 +174,7 @@ class ObservingWsgiMiddleware:
         return copied
 
 
-def _as_it_is(scope: MutableMapping[str, Any]) -> dict[str, Any]:
+def _as_it_is(scope: Scope) -> dict[str, Any]:
     """A copy, as routers change the scope and apps the list of its fields."""
     copied = {**scope}
     fields = copied.get("headers")

@@ -7,7 +7,7 @@ Owns: which endpoint a request is for, who may ask, the order of what is looked 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -44,14 +44,10 @@ from tokenguard.resource import ResourceMetadata
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
+    from tokenguard.asgi import Receive, Scope, Send
     from tokenguard.validator import TokenValidator
 
 __all__ = ["Gateway"]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _MINUTE: Final = 60.0
 _MOST_PEERS: Final = 1_024  # whose trust is remembered: proxies are few

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote
 
 from tokenguard._adapters.metadata import MARK, marks_of, metadata_of
@@ -186,12 +186,8 @@ class Guard(Generic[R]):
                 self.note(request, found, None, required)
             elif found is not None and not isinstance(found, AccessToken):
                 found = validator._finish(found)
-        except TokenGuardError as error:
-            self._failed(request, error, required, run)
-            raise
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            self._failed(request, error, required, run)
-            raise ConfigurationError(_FAILED) from None
+            self._fail(request, error, required, run)
         return self._passed(request, found, required, run)
 
     async def validate_async(self, request: R, required: Requirement) -> AccessToken | None:
@@ -216,12 +212,8 @@ class Guard(Generic[R]):
             found = self._begin(request, required, known, run)
             if run is None and isinstance(found, AccessToken):
                 return found
-        except TokenGuardError as error:
-            self._failed(request, error, required, run)
-            raise
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            self._failed(request, error, required, run)
-            raise ConfigurationError(_FAILED) from None
+            self._fail(request, error, required, run)
         if found is None or isinstance(found, AccessToken):
             return self._passed(request, found, required, run)
         return self._finish_async(request, required, found, run)
@@ -238,12 +230,8 @@ class Guard(Generic[R]):
                 self.note(request, found, None, required)
             else:
                 found = await validator._finish_async(begun)
-        except TokenGuardError as error:
-            self._failed(request, error, required, run)
-            raise
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            self._failed(request, error, required, run)
-            raise ConfigurationError(_FAILED) from None
+            self._fail(request, error, required, run)
         return self._passed(request, found, required, run)
 
     def check(self, request: R, token: AccessToken | None, required: Requirement, *, name: str) -> AccessToken | None:
@@ -421,10 +409,14 @@ class Guard(Generic[R]):
             self.note(request, token, None, required)
         return token
 
-    def _failed(self, request: R, error: Exception, required: Requirement, run: Run | None) -> None:
+    def _fail(self, request: R, error: Exception, required: Requirement, run: Run | None) -> NoReturn:
+        """Note an error and raise it, one that is not ours as a `ConfigurationError`."""
         if run is not None:
             run.end(error)
         self.note(request, None, error, required)
+        if isinstance(error, TokenGuardError):
+            raise error
+        raise ConfigurationError(_FAILED) from None
 
     def note(
         self,

@@ -10,8 +10,9 @@ import time
 
 import jwt
 import pytest
+from both_worlds import verdict
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from oidc_provider import AUDIENCE, SIGNERS, running, source, verdict
+from oidc_provider import AUDIENCE, SIGNERS, running, source
 
 from tokenguard.errors import (
     InsufficientScopeError,

@@ -14,10 +14,11 @@ from urllib.parse import quote_plus
 
 import httpx
 import pytest
+from both_worlds import verdict
 
 from tokenguard import InsufficientScopeError, Introspection, Issuer, Reason, TokenValidator
 from tokenguard.client import TokenSource
-from tokenguard.errors import IntrospectionUnavailableError, InvalidTokenError, TokenGuardError, TokenRefusedError
+from tokenguard.errors import IntrospectionUnavailableError, InvalidTokenError, TokenRefusedError
 from tokenguard.testing import Clock
 
 HERE = Path(__file__).parent
@@ -83,23 +84,6 @@ def servers():
 @pytest.fixture(params=OWN)
 def server(request, servers):
     return servers[request.param]
-
-
-def verdict(validator, token, **options):
-    """The verdict of both worlds, which must agree."""
-
-    async def in_a_loop():
-        async with validator:
-            return await validator.validate_async(token, **options)
-
-    found = []
-    for call in (lambda: validator.validate(token, **options), lambda: asyncio.run(in_a_loop())):
-        try:
-            found.append(call())
-        except TokenGuardError as error:
-            found.append(error)
-    assert type(found[0]) is type(found[1])
-    return found[0]
 
 
 def test_a_source_finds_the_endpoint_and_gets_a_token(server):

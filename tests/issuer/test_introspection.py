@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from both_worlds import verdict
 from certificates import Authority
 from clocked_validator import until
 from hostile_server import HostileServer, respond
@@ -34,25 +35,6 @@ ISSUER = "https://auth.example.com/"
 AUDIENCE = "https://api.example.com"
 NOW = 1_800_000_000
 GOOD = {"active": True, "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": NOW + 300}
-
-
-def both(validator, token, **options):
-    """The verdict of `validate` and `validate_async`, which must agree: a token or an error."""
-
-    async def in_a_loop():
-        async with validator:
-            return await validator.validate_async(token, **options)
-
-    verdicts = []
-    for call in (lambda: validator.validate(token, **options), lambda: asyncio.run(in_a_loop())):
-        try:
-            verdicts.append(call())
-        except TokenGuardError as error:
-            verdicts.append(error)
-    one, other = verdicts
-    assert type(one) is type(other)
-    assert getattr(one, "reason", None) is getattr(other, "reason", None)
-    return one
 
 
 def answering(answer, *, status=200, when="opaque", jwks=None, **settings):
@@ -91,7 +73,7 @@ def loopback(server, **settings):
 
 
 def test_an_opaque_token_is_judged_by_introspection_alone():
-    token = both(
+    token = verdict(
         answering(GOOD | {"scope": "a b", "client_id": "shop", "jti": "1", "iat": NOW, "nbf": NOW}), "opaque-1"
     )
     assert (token.issuer, token.subject, token.client_id, token.token_id) == (ISSUER, "alice", "shop", "1")
@@ -103,8 +85,8 @@ def test_an_opaque_token_is_judged_by_introspection_alone():
 
 def test_exp_may_be_absent_and_floats_are_fine():
     members = {name: value for name, value in GOOD.items() if name != "exp"}
-    assert both(answering(members), "opaque-1").expires_at is None
-    assert both(answering(members | {"exp": NOW + 0.5, "iat": NOW - 0.5}), "opaque-1").expires_at == NOW + 0.5
+    assert verdict(answering(members), "opaque-1").expires_at is None
+    assert verdict(answering(members | {"exp": NOW + 0.5, "iat": NOW - 0.5}), "opaque-1").expires_at == NOW + 0.5
 
 
 @pytest.mark.parametrize(
@@ -145,7 +127,7 @@ def test_an_active_answer_passes_the_checks_of_a_jwt_also_when_remembered(change
     members = {name: value for name, value in (GOOD | changes).items() if value is not ABSENT}
     validator = answering(members)
     for _ in range(2):
-        error = both(validator, "opaque-1")
+        error = verdict(validator, "opaque-1")
         assert isinstance(error, InvalidTokenError)
         assert error.reason is reason
 
@@ -153,13 +135,13 @@ def test_an_active_answer_passes_the_checks_of_a_jwt_also_when_remembered(change
 @pytest.mark.parametrize("active", ["true", "false", 1, 0, [True], {}, None, ABSENT])
 def test_threats_88_89_an_answer_without_a_boolean_active_is_neither_yes_nor_no(active):
     members = {name: value for name, value in (GOOD | {"active": active}).items() if value is not ABSENT}
-    assert isinstance(both(answering(members), "opaque-1"), IntrospectionUnavailableError)
+    assert isinstance(verdict(answering(members), "opaque-1"), IntrospectionUnavailableError)
 
 
 def test_require_audience_false_still_matches_an_audience_that_is_there():
     without = {name: value for name, value in GOOD.items() if name != "aud"}
-    assert both(answering(without, require_audience=False), "opaque-1").audience == ()
-    error = both(answering(GOOD | {"aud": "https://other.example.com"}, require_audience=False), "opaque-1")
+    assert verdict(answering(without, require_audience=False), "opaque-1").audience == ()
+    error = verdict(answering(GOOD | {"aud": "https://other.example.com"}, require_audience=False), "opaque-1")
     assert error.reason is Reason.AUDIENCE
 
 
@@ -194,7 +176,7 @@ def test_extra_checks_and_scope_are_judged_on_every_call():
 def test_what_can_be_no_token_is_not_asked_about(raw):
     asked = []
     validator = answering(lambda request: asked.append(request) or GOOD)
-    assert both(validator, raw).reason is Reason.MALFORMED
+    assert verdict(validator, raw).reason is Reason.MALFORMED
     assert not asked
 
 
@@ -399,7 +381,7 @@ NO_ANSWERS = {
 def test_threat_92_no_answer_is_never_a_pass_never_a_hang_never_a_401(kind):
     started = time.monotonic()
     with HostileServer(NO_ANSWERS[kind]) as server:
-        error = both(loopback(server, http_timeout=1), "opaque-1")
+        error = verdict(loopback(server, http_timeout=1), "opaque-1")
     assert isinstance(error, IntrospectionUnavailableError)
     assert error.retry_after >= 1
     assert time.monotonic() - started < 10  # what drips would take minutes
@@ -427,7 +409,7 @@ def test_threat_93_s2_a_redirect_is_not_followed_and_no_credential_leaves(status
     with HostileServer(respond(body=json.dumps(GOOD).encode())) as second:
         redirect = respond(f"{status} Elsewhere", b"", Location=second.url + "/introspect")
         with HostileServer(redirect) as first:
-            assert isinstance(both(loopback(first), "opaque-1"), IntrospectionUnavailableError)
+            assert isinstance(verdict(loopback(first), "opaque-1"), IntrospectionUnavailableError)
         assert not second.requests
 
 
@@ -493,7 +475,7 @@ def test_when_always_a_jwt_is_judged_here_and_asked_about_and_its_claims_are_its
     issuer = FakeIssuer(clock=Clock())
     issuer.endpoints.introspection_changes = {"scope": "admin", "aud": ABSENT, "sub": "other"}
     validator = issuer.validator(issuer.as_issuer(introspection=issuer.introspection(when="always")))
-    token = both(validator, issuer.mint("read", sub="alice"))
+    token = verdict(validator, issuer.mint("read", sub="alice"))
     assert (token.scopes, token.subject) == ({"read"}, "alice")
     with pytest.raises(InvalidTokenError) as refusal:
         validator.validate(issuer.forged_signature())
@@ -512,7 +494,7 @@ def test_the_answer_about_a_jwt_names_its_audience_where_its_issuer_does():
     issuer = FakeIssuer(clock=Clock())
     introspection = issuer.introspection(when="always", negative_ttl=0)
     validator = issuer.validator(issuer.as_issuer(introspection=introspection, audience_claims=("resource", "aud")))
-    both(validator, issuer.mint())
+    verdict(validator, issuer.mint())
     issuer.endpoints.introspection_changes = {"resource": "https://other.example.com"}
     with pytest.raises(InvalidTokenError) as refusal:
         validator.validate(issuer.mint())
@@ -540,7 +522,7 @@ def test_124_a_header_that_only_a_strict_reader_refuses_makes_no_opaque_token(he
     payload = base64.urlsafe_b64encode(b'{"iss":"https://other.example"}').rstrip(b"=").decode()
     text = base64.urlsafe_b64encode(header).rstrip(b"=").decode()
     for token in (f"{text}.{payload}.AAAA", f"{text}.{payload}.", f"{text}..AAAA"):
-        error = both(validator, token)
+        error = verdict(validator, token)
         assert isinstance(error, InvalidTokenError)
         assert error.reason is Reason.MALFORMED
     assert asked == []
@@ -595,7 +577,7 @@ def test_client_authentication_at_a_server_that_checks_it(method, algorithm):
     if method == "bearer":
         settings["bearer_token"] = issuer.mint()
     validator = issuer.validator(issuer.as_issuer(introspection=issuer.introspection(client, **settings)))
-    assert both(validator, issuer.mint_opaque("read")).scopes == {"read"}
+    assert verdict(validator, issuer.mint_opaque("read")).scopes == {"read"}
 
 
 def test_a_wrong_credential_of_ours_is_503_and_told_to_the_operator_and_mended_by_rotation(caplog):
@@ -620,7 +602,7 @@ def test_a_failing_secret_callable_is_a_configuration_error_in_both_worlds():
         raise LookupError
 
     validator = answering(GOOD, client_secret=vault)
-    error = both(validator, "opaque-1")
+    error = verdict(validator, "opaque-1")
     assert isinstance(error, ConfigurationError)
     assert isinstance(error.__cause__, LookupError)
 
@@ -688,7 +670,7 @@ def test_the_endpoint_is_discovered():
 @pytest.mark.parametrize("kind", ["401", "403 HTML", "500", "200 garbage", "closes at once", "no HTTP"])
 def test_s17_no_token_and_no_secret_in_logs_and_errors(kind, caplog):
     with caplog.at_level(logging.DEBUG), HostileServer(NO_ANSWERS[kind]) as server:
-        error = both(loopback(server), "opaque-token-123")
+        error = verdict(loopback(server), "opaque-token-123")
     shown = caplog.text + str(error) + repr(error)
     assert "opaque-token-123" not in shown
     assert "s3cret" not in shown

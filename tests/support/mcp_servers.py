@@ -14,6 +14,7 @@ import uvicorn
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.session import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from raw_requests import challenge
 
 from tokenguard.testing import FakeIssuer
 
@@ -118,3 +119,27 @@ async def call_with_token(url: str, token: str, tool: str) -> str:
 def _text(result: Any) -> str:
     assert not result.is_error, result
     return str(result.content[0].text)
+
+
+def check_rejections(server: str, issuer: FakeIssuer, unreachable: FakeIssuer) -> None:
+    """Every rejection of a server whose `/mcp` requires the scope `orders:read`, as every other adapter gives it."""
+    url, metadata = f"{server}/mcp", f"{server}/.well-known/oauth-protected-resource/mcp"
+    weak, good = bearer(issuer.mint()), bearer(issuer.mint("orders:read"))
+    missing = post(url)
+    assert (missing.status_code, challenge(missing.headers["www-authenticate"])) == (
+        401,
+        {"realm": "api", "resource_metadata": metadata, "scope": "orders:read"},
+    )
+    bad = post(url, bearer(issuer.expired()))
+    assert (bad.status_code, challenge(bad.headers["www-authenticate"])["error"]) == (401, "invalid_token")
+    assert challenge(bad.headers["www-authenticate"])["resource_metadata"] == metadata
+    scope = post(url, weak)
+    parameters = challenge(scope.headers["www-authenticate"])
+    assert (scope.status_code, parameters["error"], parameters["scope"]) == (403, "insufficient_scope", "orders:read")
+    assert parameters["resource_metadata"] == metadata
+    assert scope.headers["content-type"] == "application/problem+json"
+    two = post(url, good, good)
+    assert (two.status_code, challenge(two.headers["www-authenticate"])["error"]) == (400, "invalid_request")
+    outage = post(url, bearer(unreachable.mint("orders:read")))
+    assert (outage.status_code, "www-authenticate" in outage.headers) == (503, False)
+    assert int(outage.headers["retry-after"]) >= 1

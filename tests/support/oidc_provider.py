@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from certificates import Authority
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from npm_packages import INTEROP, installed
 
-from tokenguard import Introspection, Issuer, TokenGuardError, TokenValidator
+from tokenguard import Introspection, Issuer, TokenValidator
 from tokenguard.client import TokenSource
 
 AUDIENCE = "https://api.example.com"
@@ -109,23 +108,6 @@ def running(authority: Authority | None = None) -> Iterator[Provider]:
         yield provider
     finally:
         provider.close()
-
-
-def verdict(validator: TokenValidator, token: str, **options: Any) -> Any:
-    """The verdict of both worlds, which must agree."""
-
-    async def in_a_loop() -> Any:
-        async with validator:
-            return await validator.validate_async(token, **options)
-
-    verdicts = []
-    for call in (lambda: validator.validate(token, **options), lambda: asyncio.run(in_a_loop())):
-        try:
-            verdicts.append(call())
-        except TokenGuardError as error:
-            verdicts.append(error)
-    assert type(verdicts[0]) is type(verdicts[1])
-    return verdicts[0]
 
 
 def source(

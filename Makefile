@@ -232,7 +232,7 @@ profile: $(BENCH)/tools/.stamp ## Where the time goes, by pyinstrument (ARGS="ne
 # --------------------------------------------------------------------------------------------------------- housekeeping
 
 .PHONY: lock
-lock: | $(BIN)/python ## Write dev.lock, docs.lock and proxies.lock anew from pyproject.toml (KEEP=1: without upgrades)
+lock: | $(BIN)/python ## Write dev.lock and the other locks again from pyproject.toml (KEEP=1: without upgrades)
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --group dev --all-extras \
 	  $(if $(KEEP),,--upgrade) --no-emit-package tokenguard-oauth --custom-compile-command "make lock" -o dev.lock pyproject.toml

@@ -206,17 +206,25 @@ def test_a_stop_right_after_the_start_is_none_that_kills(issuer, workers):
         assert gateway.process.returncode == 0, gateway.log()
 
 
-def test_a_request_that_takes_too_long_is_cut_off():
+def test_a_request_that_takes_too_long_is_cut_off(tmp_path):
+    # Introspection is asked by a request alone; keys would be fetched by whoever comes first, readiness included.
     issuer = FakeIssuer()
     asked, ended = threading.Event(), threading.Event()
-    with issuer.serve(), running(config(issuer, "http_timeout = 120"), "--graceful-timeout", "1") as gateway:
+    (tmp_path / "secret").write_text("s3cret")
+    settings = f"""
+introspection_client_id = "gateway"
+introspection_client_secret_file = "{tmp_path / "secret"}"
+introspection_when = "always"
+http_timeout = 120
+"""
 
-        def never(request):
-            asked.set()
-            ended.wait(120)
-            return Response(503)
+    def never(request):
+        asked.set()
+        ended.wait(120)
+        return Response(503)
 
-        issuer.publish("jwks", never)
+    issuer.publish("introspection", never)
+    with issuer.serve(), running(config(issuer, settings), "--graceful-timeout", "1") as gateway:
         try:
             with gateway.connect() as connection:
                 send(connection, "/request/GET/orders/1", bearer(issuer))

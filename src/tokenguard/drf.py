@@ -115,11 +115,11 @@ def Requires(*requirements: Required) -> type[BasePermission]:  # noqa: N802 - i
         def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ARG002 - named by the framework
             http, conf = _http(request), None
             is_let_in = request.successful_authenticator is not None
+            auth = request.auth if is_let_in else None
             try:
                 conf = current()
                 if is_let_in:
-                    token = request.auth if isinstance(request.auth, AccessToken) else None
-                    conf.drf.check(http, token, needed, name="drf")
+                    conf.drf.check(http, auth if isinstance(auth, AccessToken) else None, needed, name="drf")
                     return True
                 token = conf.drf.validate(http, needed)
             except Exception as error:  # noqa: BLE001 - anything unexpected rejects

@@ -247,7 +247,8 @@ class Guard(Generic[R]):
         except TokenGuardError as error:
             self.note(request, None, error, required, name=name)
             raise
-        self.note(request, token, None, required, name=name)
+        if _observer_of(self.validator) is not None:
+            self.note(request, token, None, required, name=name)
         return token
 
     def _begin(

@@ -182,4 +182,4 @@ def _admit(conf: Conf, http: HttpRequest, token: AccessToken | None) -> None:
         reason = check.process_view(http, None, (), {})
         if reason:
             raise exceptions.PermissionDenied(f"CSRF Failed: {reason}")
-    admit(http, token)
+    admit(conf, http, token)

@@ -259,6 +259,9 @@ def test_a_good_token_in_authorization_needs_no_csrf_token():
     assert posted([CSRF], require("a")(reached)) == 200
     assert posted([CSRF], require("a")(reached_async)) == 200
     assert posted([MIDDLEWARE, CSRF], require("a")(reached)) == 200
+    assert posted([], require("a")(csrf_protect(reached))) == 200  # which asks again, behind the guard
+    assert posted([], csrf_protect(require("a")(reached))) == 200
+    assert posted([], require("a")(csrf_protect(reached)), HEADER, BY_GATEWAY) == 403
 
 
 def test_without_a_token_nothing_is_exempted():

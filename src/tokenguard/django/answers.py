@@ -25,11 +25,14 @@ from tokenguard.token import AccessToken
 _FAILED: Final = 500
 
 
-def admit(request: Any, token: AccessToken | None) -> None:
+def admit(conf: Conf, request: Any, token: AccessToken | None) -> None:
     """Leave the token of a request that may pass where the application finds it."""
     request.access_token = token  # not by `__dict__`: once that is read, every attribute costs more
     place = getattr(request, "scope", None)
     (request.META if place is None else place)[TOKEN_KEY] = token
+    # A browser sends `Authorization: Bearer` only if a script says so; a gateway's field comes with a cookie.
+    if token is not None and conf.header is None:
+        request._dont_enforce_csrf_checks = True  # noqa: SLF001 - what Django's own test client sets
 
 
 class _Exempt:

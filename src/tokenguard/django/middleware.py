@@ -92,8 +92,5 @@ class BearerMiddleware:
 
 
 def _admit(conf: Conf, request: Any, token: AccessToken | None) -> None:
-    admit(request, token)
+    admit(conf, request, token)
     request.tokenguard_passed = conf
-    # A browser sends `Authorization: Bearer` only if a script says so; a gateway's field comes with a cookie.
-    if token is not None and conf.header is None:
-        request._dont_enforce_csrf_checks = True  # noqa: SLF001 - what Django's own test client sets

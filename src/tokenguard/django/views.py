@@ -68,7 +68,7 @@ def _guarded_sync(view: Callable[..., Any], needed: Requirement) -> Callable[...
             return refused(conf, request, error)
         if conf.header is not None and (failure := csrf_failure(request, view)) is not None:
             return failure
-        _admit(given, request, token)
+        _admit(conf, given, request, token)
         response: Any
         try:
             response = view(*args, **kwargs)
@@ -93,7 +93,7 @@ def _guarded_async(view: Callable[..., Any], needed: Requirement) -> Callable[..
             return refused(conf, request, error)
         if conf.header is not None and (failure := csrf_failure(request, view)) is not None:
             return failure
-        _admit(given, request, token)
+        _admit(conf, given, request, token)
         response: Any
         try:
             response = view(*args, **kwargs)
@@ -132,8 +132,8 @@ def _requests(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, HttpR
     raise ConfigurationError("a view under require() must be called with the request")
 
 
-def _admit(given: Any, request: HttpRequest, token: AccessToken | None) -> None:
-    admit(request, token)
+def _admit(conf: Conf, given: Any, request: HttpRequest, token: AccessToken | None) -> None:
+    admit(conf, request, token)
     if given is not request:
         given.access_token = token
 

@@ -13,15 +13,15 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import OR, BasePermission
 from rest_framework.request import Request
 
-from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED, mark
+from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED, mark, marks
 from tokenguard.challenge import Rejection
 from tokenguard.django.answers import admit, answer, joined
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import MissingTokenError, TokenGuardError
-from tokenguard.requirements import OPTIONAL, Required, all_of
+from tokenguard.requirements import OPTIONAL, Required, Requirement, all_of
 from tokenguard.token import AccessToken
 
 __all__ = ["BearerAuthentication", "RefusedRequest", "Requires", "exception_handler"]
@@ -90,7 +90,7 @@ class BearerAuthentication(BaseAuthentication):
             conf = current()
             token = conf.drf.validate(http, OPTIONAL)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            raise _refused(conf, http, error) from None
+            raise _refused(conf, request, error) from None
         if token is None:
             return None
         _admit(conf, http, token)
@@ -98,7 +98,7 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         """The challenge for a missing token: with it, Django REST framework answers 401 and not 403."""
-        return joined(current().drf.reject(MissingTokenError(), _http(request)))["WWW-Authenticate"]
+        return joined(_reject(current(), request, MissingTokenError()))["WWW-Authenticate"]
 
 
 def Requires(*requirements: Required) -> type[BasePermission]:  # noqa: N802 - it stands where classes do
@@ -123,7 +123,7 @@ def Requires(*requirements: Required) -> type[BasePermission]:  # noqa: N802 - i
                     return True
                 token = conf.drf.validate(http, needed)
             except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-                raise _refused(conf, http, error) from None
+                raise _refused(conf, request, error) from None
             _admit(conf, http, token)
             return True
 
@@ -160,17 +160,35 @@ def _rejection(exc: Exception, request: Request) -> Rejection | None:
         return None
     conf, http = current(), _http(request)
     conf.drf.note(http, conf.reader.kept(http, TOKEN_KEY), exc)
-    return conf.drf.reject(exc, http)
+    return _reject(conf, request, exc)
 
 
 def _http(request: Request) -> HttpRequest:
     return request._request  # noqa: SLF001 - Django's own request, as its authors use it
 
 
-def _refused(conf: Conf | None, http: HttpRequest, error: Exception) -> RefusedRequest:
+def _refused(conf: Conf | None, request: Request, error: Exception) -> RefusedRequest:
     if conf is None:
-        return RefusedRequest(UNGUARDED.note_and_reject(http, error))  # type: ignore[arg-type]
-    return RefusedRequest(conf.drf.reject(error, http))
+        return RefusedRequest(UNGUARDED.note_and_reject(_http(request), error))  # type: ignore[arg-type]
+    return RefusedRequest(_reject(conf, request, error))
+
+
+def _reject(conf: Conf, request: Request, error: Exception) -> Rejection:
+    """The answer to an error that is noted. Beside metadata a challenge lists what the permissions of the view ask for,
+    also where none of them was asked yet."""
+    if conf.drf.metadata is not None:
+        view = (getattr(request, "parser_context", None) or {}).get("view")
+        permissions = getattr(view, "permission_classes", ())
+        conf.drf.attach_scopes(error, all_of(one for permission in permissions for one in _asked_by(permission)))
+    return conf.drf.reject(error, _http(request))
+
+
+def _asked_by(permission: Any) -> tuple[Requirement, ...]:
+    operator = getattr(permission, "operator_class", None)
+    if operator is None:
+        return marks(permission)
+    first, second = _asked_by(permission.op1_class), _asked_by(getattr(permission, "op2_class", None))
+    return (first or second) if operator is OR else (*first, *second)
 
 
 def _admit(conf: Conf, http: HttpRequest, token: AccessToken | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 
@@ -331,6 +332,29 @@ def test_a_class_under_the_decorator():
     used = Project([path("", Decorated.as_view())], GIVEN, REST_FRAMEWORK=OURS)
     assert used.wsgi(fields=good()).body == b'"client"'
     assert used.wsgi(fields=good("b")).status == 403
+
+
+METADATA = {**GIVEN, "RESOURCE_METADATA": ResourceMetadata("https://api.example.com")}
+
+
+@pytest.mark.parametrize(
+    ("permissions", "scope"),
+    [
+        ([Requires("a", "b")], "a b"),
+        ([IsAuthenticated, Requires("a") & Requires("b")], "a b"),
+        ([IsAdminUser | Requires("a")], "a"),
+        ([Requires("b") | IsAdminUser], "b"),
+        ([IsAuthenticated], None),
+    ],
+)
+def test_beside_metadata_each_401_lists_what_the_view_asks_for(permissions, scope):
+    """Whether the authenticator answers, a permission, the exception handler, or the framework's own."""
+    for handler in (OURS, {}):
+        used = project(*permissions, given=METADATA, handler=handler)
+        for fields in ((), bearer(ISSUER.expired(scope="a b")), bearer("x")):
+            listed = re.search('scope="([^"]*)"', used.wsgi(fields=fields).header("www-authenticate"))
+            assert (listed and listed[1]) == scope
+    assert "scope=" not in project(*permissions).wsgi(fields=bearer("x")).header("www-authenticate")
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------

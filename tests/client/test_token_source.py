@@ -790,6 +790,40 @@ def test_a_child_process_uses_the_token_and_fetches_others():
     assert done.stdout.splitlines() == ["True token-2"] * 2
 
 
+SIBLINGS = """
+import tokenguard  # before anything that imports random: both renew themselves at a fork
+import os, sys
+sys.path.insert(0, "tests/support")
+from token_endpoint import TokenEndpoint
+assert "random" in sys.modules
+source = TokenEndpoint().source(jitter=sys.modules["random"].random)
+source.token()
+for _ in range(3):
+    if os.fork() == 0:
+        print(source.state()[0].next_attempt_in, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_no_child_renews_at_the_moment_of_another():
+    done = subprocess.run([sys.executable, "-c", SIBLINGS], capture_output=True, text=True, timeout=60, check=True)
+    assert len(set(done.stdout.splitlines())) == 3
+
+
+def test_a_token_that_was_discarded_before_a_fork_is_replaced_in_the_child():
+    endpoint = TokenEndpoint()
+    source = endpoint.source()
+    token = source.token()
+    source.discard(token)
+    source._tokens.after_fork()
+    another = source.token()
+    assert another is not token
+    assert source.token() is another
+    assert len(endpoint.requests) == 2
+
+
 async def test_closing_and_with():
     endpoint = TokenEndpoint()
     with endpoint.source() as source:

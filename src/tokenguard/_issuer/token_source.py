@@ -114,7 +114,7 @@ class Entry:
         due, usable = due_after(self.lifetime, share), usable_for(self.lifetime)
         self.due_mono, self.due_wall = self.start_mono + due, self.start_wall + due
         self.usable_mono, self.usable_wall = self.start_mono + usable, self.start_wall + usable
-        self.ready = self.token, self.due_mono, self.due_wall
+        self.ready = (None, -inf, -inf) if self.discarded else (self.token, self.due_mono, self.due_wall)
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,6 +237,11 @@ def test_metadata():
     assert plugins == ["tokenguard.testing.plugin"]
 
 
+def test_the_extra_of_all_brings_no_framework_but_the_first_three():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert extras["all"] == ["tokenguard-oauth[starlette,fastapi,flask,redis,otel,cli,fast]"]
+
+
 def test_every_dependency_is_locked():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     locked = (ROOT / "dev.lock").read_text("utf-8").lower()

@@ -411,6 +411,8 @@ def _parameters(value: object) -> tuple[tuple[str, str], ...]:
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str) or not name:
             raise ConfigurationError("parameters must hold strings only, by non-empty names")
+        if any("\ud800" <= one <= "\udfff" for one in name + text):
+            raise ConfigurationError("parameters must hold text that can be sent: no lone surrogates")
         if name in OUR_FIELDS:
             raise ConfigurationError("parameters must not hold a field that has a setting of its own")
     return tuple(value.items())

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 else:
     _Auth = type("_Auth", tuple({library.Auth for library in (preferred(), import_module("httpx"))}), {})
 
+_IN_MEMORY: Any = tuple({library.ByteStream for library in (preferred(), import_module("httpx"))})
+
 
 class AccessTokenAuth(_Auth):
     """Give it to `Client` or `AsyncClient`, of httpx or httpx2: `auth=AccessTokenAuth(tokens, origin)`.
@@ -36,8 +38,9 @@ class AccessTokenAuth(_Auth):
     A request to any other origin is a `ConfigurationError` before anything is sent; where there is no token, the error
     of the source leaves the call and nothing is sent. A 401 from the origin discards the token and repeats the request
     once with another one, unless the API names another error than `invalid_token`, the body cannot be sent twice, or
-    there is no other token: then the 401 is the answer. A redirect to another origin carries no token; with DPoP follow
-    no redirects, since a proof names one URL.
+    there is no other token: then the 401 is the answer. Behind redirects it is the last request that is repeated. A
+    redirect to another origin carries no token, but for one that httpx itself takes for the same: from http, which only
+    development allows, to https of one host. With DPoP follow no redirects, since a proof names one URL.
 
     Raises `ConfigurationError`, with what to write instead.
     """
@@ -58,37 +61,35 @@ class AccessTokenAuth(_Auth):
         """For `Client`."""
         self._check(request.url)
         token = self._outgoing.token()
-        self._authorize(request, token)
-        verdict = self._read(token, (yield request))
-        if verdict == "nonce" and _can_be_sent_again(request):
-            self._authorize(request, token)
-            verdict = self._read(token, (yield request))
-        if verdict == "discarded" and _can_be_sent_again(request):
+        answer = yield self._authorized(request, token)
+        verdict = self._read(token, answer)
+        if verdict == "nonce" and _can_be_sent_again(answer.request):
+            answer = yield self._authorized(answer.request, token)
+            verdict = self._read(token, answer)
+        if verdict == "discarded" and _can_be_sent_again(answer.request):
             try:
                 another = self._outgoing.token()
             except TokenGuardError:
                 return
             if is_another(another, token):
-                self._authorize(request, another)
-                self._read(another, (yield request))
+                self._read(another, (yield self._authorized(answer.request, another)))
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """For `AsyncClient`."""
         self._check(request.url)
         token = await self._outgoing.token_async()
-        self._authorize(request, token)
-        verdict = self._read(token, (yield request))
-        if verdict == "nonce" and _can_be_sent_again(request):
-            self._authorize(request, token)
-            verdict = self._read(token, (yield request))
-        if verdict == "discarded" and _can_be_sent_again(request):
+        answer = yield self._authorized(request, token)
+        verdict = self._read(token, answer)
+        if verdict == "nonce" and _can_be_sent_again(answer.request):
+            answer = yield self._authorized(answer.request, token)
+            verdict = self._read(token, answer)
+        if verdict == "discarded" and _can_be_sent_again(answer.request):
             try:
                 another = await self._outgoing.token_async()
             except TokenGuardError:
                 return
             if is_another(another, token):
-                self._authorize(request, another)
-                self._read(another, (yield request))
+                self._read(another, (yield self._authorized(answer.request, another)))
 
     def _check(self, url: Any) -> None:
         seen = url.scheme, url.raw_host, url.port
@@ -96,15 +97,17 @@ class AccessTokenAuth(_Auth):
             self._outgoing.check(_origin(url))
             self._checked.add(seen)  # few: only what passed
 
-    def _authorize(self, request: Any, token: IssuedToken) -> None:
+    def _authorized(self, request: Any, token: IssuedToken) -> Any:
         request.headers["Authorization"] = token.authorization
         if self._outgoing.needs_proofs:
             request.headers["DPoP"] = self._outgoing.proof(token, request.method, str(request.url))
+        return request
 
     def _read(self, token: IssuedToken, response: Any) -> Verdict:
         if self._outgoing.is_plain(response.status_code):
             return "done"
-        # Redirects are followed inside of this: the answer may be another request's.
+        # Redirects are followed inside of this: the answer may be another request's, which then is the one to repeat.
+        # What went before it was answered, and a POST may have been carried out.
         url, fields = response.request.url, response.headers
         sent = response.request.headers.get("authorization")
         challenges = fields.get_list("www-authenticate")
@@ -122,8 +125,4 @@ def _can_be_sent_again(request: Any) -> bool:
     if fields is not None:  # a form with files
         files = [getattr(field, "file", b"") for field in fields]
         return all(isinstance(file, str | bytes) or (hasattr(file, "seekable") and file.seekable()) for file in files)
-    try:
-        request.content  # noqa: B018 - raises for a stream
-    except Exception:  # noqa: BLE001 - of either library
-        return False
-    return True
+    return isinstance(request.stream, _IN_MEMORY)

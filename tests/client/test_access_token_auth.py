@@ -371,6 +371,21 @@ async def parts_async():
     yield b"two"
 
 
+def test_behind_a_redirect_the_last_request_is_repeated(send):
+    api = Api((303, {"Location": "/done"}), NO)
+    auth = send.auth(TokenEndpoint().source(), API)
+    assert send(api, auth, "POST", content=b"once", follow_redirects=True).status_code == 200
+    assert [(url, token, body or b"") for url, token, _, body in api.asked] == [
+        (f"{API}/orders", "Bearer token-1", b"once"),
+        (f"{API}/done", "Bearer token-1", b""),
+        (f"{API}/done", "Bearer token-2", b""),
+    ]
+    api = Api((307, {"Location": "/done"}), NO)
+    auth = send.auth(TokenEndpoint().source(), API)
+    assert send(api, auth, "POST", content=b"again", follow_redirects=True).status_code == 200
+    assert [(url, body) for url, _, _, body in api.asked[1:]] == [(f"{API}/done", b"again")] * 2
+
+
 @pytest.mark.parametrize("library", [httpx, httpx2])
 def test_a_body_that_cannot_be_sent_twice_is_not_repeated(library):
     endpoint = TokenEndpoint()

@@ -136,6 +136,14 @@ def test_106_with_nothing_new_to_send_one_request_is_made():
     assert endpoint.secrets == ["s3cret-of-orders"]
 
 
+@pytest.mark.parametrize("status", [404, 429, 500, 503])
+def test_106_a_server_in_trouble_gets_no_other_secret_whatever_it_names(status):
+    endpoint = TokenEndpoint((status, {"error": "invalid_client"}))
+    with pytest.raises(TokenUnavailableError):
+        endpoint.source(client_secret=("current", "previous")).token()
+    assert endpoint.secrets == ["current"]
+
+
 def test_106_a_refusal_for_another_reason_sends_no_other_secret():
     endpoint = TokenEndpoint((400, {"error": "unauthorized_client"}))
     with pytest.raises(TokenRefusedError) as caught:
@@ -348,6 +356,8 @@ BAD = [
     {"parameters": "a=b"},
     {"parameters": {"a": 5}},
     {"parameters": {"": "x"}},
+    {"parameters": {"a": "x\ud800"}},
+    {"parameters": {"\udfff": "x"}},
     {"parameters": {"scope": "a"}},
     {"parameters": {"client_secret": "a"}},
     {"dpop": "yes"},

@@ -1,6 +1,7 @@
 """The messages of a token request: what is sent, what is a token, whom a failure concerns."""
 
 import json
+import time
 from urllib.parse import parse_qsl
 
 import pytest
@@ -250,6 +251,8 @@ def test_another_content_type_is_no_answer():
         ("Wed, 18 May 2033 03:33:10 GMT", 0),
         ("Wed, 18 May 2039 03:33:30 GMT", 3_600),
         ("Wed, 99 May 2033 03:33:30 GMT", 0),
+        ("Wednesday, 18-May-33 03:33:30 GMT", 10),
+        ("Wed May 18 03:33:30 2033", 10),
         ("x" * 100, 0),
     ],
     ids=repr,
@@ -258,6 +261,17 @@ def test_retry_after_is_seconds_or_a_date_of_at_most_an_hour(field, seconds):
     assert retry_after(field, NOW) == seconds
     if field is not None:
         assert failure(b"", 503, retry_after=field).retry_after == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this platform cannot change its zone")
+def test_a_date_without_a_zone_is_not_in_the_zone_of_this_host(monkeypatch):
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    try:
+        assert retry_after("Wed May 18 03:33:30 2033", NOW) == 10
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def described(text, **more):

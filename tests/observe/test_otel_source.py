@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import threading
 
 import pytest
+from opentelemetry import context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -132,6 +134,29 @@ def test_a_token_request_is_a_span_of_no_callers_trace():
         "auth.example.com",
         2,
     )
+
+
+def test_threads_that_carry_a_callers_context_change_no_trace(monkeypatch):
+    run, start = threading.Thread.run, threading.Thread.start
+
+    def starting(thread):  # as OpenTelemetry's instrumentation of threads does
+        thread.callers = context.get_current()
+        start(thread)
+
+    def running(thread):
+        attached = context.attach(thread.callers)
+        try:
+            run(thread)
+        finally:
+            context.detach(attached)
+
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    monkeypatch.setattr(threading.Thread, "run", running)
+    seen = Telemetry()
+    with seen.tracer.start_as_current_span("request"):
+        seen.source.token()
+    [span] = [span for span in seen.exported.get_finished_spans() if span.name == "POST"]
+    assert span.parent is None
 
 
 def test_a_discovered_endpoint_of_another_host_makes_no_series():

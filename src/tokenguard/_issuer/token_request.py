@@ -83,6 +83,8 @@ class TokenRequest:
                     response, partial(read_answer, response, prepared.asked, prepared.credentials, self._clocks.wall())
                 )
             except TokenAnswerError as error:
+                if not error.refused:  # a server in trouble, whatever code it names: nothing else is sent to it
+                    raise
                 if error.code == "use_dpop_nonce" and has_nonce and may_renew_nonce:
                     may_renew_nonce = False
                 elif error.code == "invalid_client" and may_try_another:

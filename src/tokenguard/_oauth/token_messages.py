@@ -162,10 +162,13 @@ def retry_after(value: str | None, now: float) -> float:
         return 0.0
     if _DIGITS.fullmatch(text) is not None:
         return float(min(int(text), MAX_RETRY_AFTER))
+    from datetime import UTC
     from email.utils import parsedate_to_datetime
 
     try:
-        seconds = parsedate_to_datetime(text).timestamp() - now
+        date = parsedate_to_datetime(text)
+        # The obsolete form of asctime names no zone; it is in UTC too (RFC 9110 section 5.6.7).
+        seconds = (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp() - now
     except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(max(seconds, 0.0), float(MAX_RETRY_AFTER))

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 
@@ -67,6 +68,7 @@ class OutboundCalls:
         self._requests.record(event.seconds, {**attributes, **(_address(url) if known else {"server.address": OTHER})})
         span = self._tracer.start_span(
             event.method,
+            context=Context(),  # instrumented threads carry the context of the request that happened to come first
             kind=SpanKind.CLIENT,
             attributes={**attributes, **_address(url), "url.full": f"{url.scheme}://{url.netloc}{url.path}"},
             start_time=event.started_at,

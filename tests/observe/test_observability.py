@@ -183,7 +183,7 @@ def test_the_dashboard_is_whole():
 @pytest.mark.parametrize(
     "subject",
     [
-        "Refusals by reason",
+        "Rejections by reason",
         "Validation time, percentiles",
         "Key age",
         "Introspection health",
@@ -273,9 +273,9 @@ class FailingStore:
 def dpop_incident(name):
     """18 requests with bound tokens, each with a proof of its own, beside 70 others."""
     more = {
-        "DPoP proofs for another URL": ({}, {"TokenguardProofsRefused", "TokenguardUnauthorizedHigh"}),
+        "DPoP proofs for another URL": ({}, {"TokenguardProofsRejected", "TokenguardUnauthorizedHigh"}),
         "DPoP proofs in numbers": ({"max_proofs": 20}, {"TokenguardProofsAlmostFull"}),
-        "DPoP store out of reach": ({"replay": FailingStore()}, {"TokenguardProofStoreFails", "TokenguardUnjudged"}),
+        "DPoP store out of reach": ({"replay": FailingStore()}, {"TokenguardProofStoreFails", "TokenguardNotValidated"}),
         "DPoP nonces not kept": (
             {"nonce_secret": b"n" * 32},
             {"TokenguardNoncesNotKept", "TokenguardUnauthorizedHigh"},
@@ -312,7 +312,7 @@ def happens(name):
         hit = Incident(checks=[check])
         hit.good(30)
         hit.ask(*(hit.issuer.mint(broken=1) for _ in range(5)))
-        return hit, {"TokenguardErrors", "TokenguardUnjudged"}
+        return hit, {"TokenguardErrors", "TokenguardNotValidated"}
     if name.startswith("DPoP"):
         return dpop_incident(name)
     hit = Incident()
@@ -355,15 +355,15 @@ def happens(name):
                 for _ in range(6):
                     hit.ask(issuer.mint())
                     issuer.clock.advance(31)
-            return hit, {"TokenguardKeysGone", "TokenguardKeyFetchesFail", "TokenguardUnjudged"}
+            return hit, {"TokenguardKeysGone", "TokenguardKeyFetchesFail", "TokenguardNotValidated"}
         case "introspection outage":
             with issuer.outage(endpoints="introspection"):
                 hit.ask(*(issuer.mint_opaque() for _ in range(5)))
-            return hit, {"TokenguardIntrospectionFails", "TokenguardUnjudged"}
+            return hit, {"TokenguardIntrospectionFails", "TokenguardNotValidated"}
         case "client secret replaced":
             issuer.add_client(issuer.client_id, "another-secret")
             hit.ask(*(issuer.mint_opaque() for _ in range(5)))
-            return hit, {"TokenguardIntrospectionFails", "TokenguardCredentialsRefused", "TokenguardUnjudged"}
+            return hit, {"TokenguardIntrospectionFails", "TokenguardCredentialsRejected", "TokenguardNotValidated"}
     raise AssertionError(name)
 
 

@@ -79,7 +79,7 @@ def nothing(hit):
 def refused(hit):
     hit.endpoint.answers += [REFUSED]
     hit.ask(2, scope="x")
-    return {"TokenguardClientRefused"}
+    return {"TokenguardClientRejected"}
 
 
 def renewal_fails(hit):
@@ -145,7 +145,7 @@ def test_every_alert_is_documented():
 
 
 def test_the_dashboard_is_whole():
-    for part in ("success rate", "p95", "reuse ratio", "rate and burst", "Refusals by code", "Secret changes"):
+    for part in ("success rate", "p95", "reuse ratio", "rate and burst", "Rejections by code", "Secret changes"):
         assert any(part in panel["title"] for panel in DASHBOARD["panels"]), part
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)

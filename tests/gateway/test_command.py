@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 from commands import run
@@ -248,6 +249,20 @@ def test_it_starts_while_the_issuer_is_down_and_gets_ready_without_traffic():
             server.start()
             gateway.until(lambda: gateway.ask("/-/ready").status, 200)
             assert gateway.ask("/request/GET/orders/1", token).status == 200
+
+
+def test_a_worker_that_stands_still_holds_up_no_new_connection(issuer):
+    with running(config(issuer), "--workers", "2") as gateway:
+        standing, _ = gateway.until(lambda: len(gateway.pids()) == 2 and gateway.pids())
+        os.kill(standing, signal.SIGSTOP)
+        try:
+            with ExitStack() as opened:
+                for _ in range(5):  # each is kept, so that the other one soon has more
+                    connection = opened.enter_context(gateway.connect())
+                    send(connection, "/request/GET/health")
+                    assert reply(connection).status == 200
+        finally:
+            os.kill(standing, signal.SIGCONT)
 
 
 def test_a_parent_that_was_killed_leaves_no_workers(issuer):

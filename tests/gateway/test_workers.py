@@ -9,6 +9,7 @@ import pytest
 
 from tokenguard import ConfigurationError
 from tokenguard.gateway import Gateway, server, workers
+from tokenguard.gateway.connections import make_room
 from tokenguard.gateway.listening import listen_at, listen_on
 from tokenguard.testing import FakeIssuer
 
@@ -23,7 +24,9 @@ def program(folder, text):
 @pytest.fixture
 def slot(tmp_path):
     with_socket = listen_on("127.0.0.1:0")
-    yield workers._Slot(b"content", with_socket.socket, 1, str(tmp_path))
+    with (tmp_path / "shared").open("w+b") as shared:
+        listening, connections = with_socket.socket.fileno(), make_room(shared, 2)
+        yield workers._Slot(workers._Common(b"content", listening, 1, str(tmp_path), shared.fileno(), connections), 0)
     with_socket.close()
 
 
@@ -45,11 +48,14 @@ def test_a_worker_that_ends_at_once_is_tried_again_after_growing_pauses(slot, mo
 def test_a_worker_that_served_is_replaced_at_once(slot, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.executable", program(tmp_path, "cat >/dev/null"))
     slot.keep()
+    slot._common.connections.count(0, 1)
+    slot._common.connections.count(1, 7)
     slot._started -= 3_600
     slot._process.kill()
     slot._process.wait(60)
     slot.keep()
     assert slot.is_running
+    assert slot._common.connections.has_fewest(1)  # nothing is left to the one that was killed
     slot.kill()
     assert not slot.is_running
 
@@ -82,14 +88,18 @@ class NoDescriptor:
 class Loop:
     def __init__(self):
         self.calls = []
+        self.now = 100.0
 
     def __getattr__(self, name):
         return lambda *given: self.calls.append((name, *given))
 
+    def time(self):
+        return self.now
 
-def made(listening):
+
+def made(listening, worker=None):
     gateway = Gateway(FakeIssuer().validator(), [{"path": "/", "scope": []}])
-    return server._Server(server.uvicorn.Config(gateway), gateway, listening, None)
+    return server._Server(server.uvicorn.Config(gateway), gateway, listening, worker)
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError(), ConnectionAbortedError()])
@@ -114,6 +124,94 @@ def test_accepting_waits_where_no_descriptor_is_left(caplog):
     serving._stop()
     assert serving.force_exit
     assert not serving._gateway._readiness.is_ready()
+
+
+@pytest.fixture
+def connections(tmp_path):
+    with (tmp_path / "shared").open("w+b") as shared:
+        yield make_room(shared, 3)
+
+
+class Waiting(NoDescriptor):
+    """A listening socket that counts how often somebody wants the connection that waits there."""
+
+    def __init__(self):
+        super().__init__(BlockingIOError())
+        self.asked = 0
+
+    def accept(self):
+        self.asked += 1
+        super().accept()
+
+
+@pytest.fixture
+def serving(connections):
+    """A worker of three with three connections; the others take no part yet."""
+    serving = made(Waiting(), server.Worker(-1, connections, 0))
+    serving.server_state.connections.update(range(3))
+    return serving
+
+
+def asked(serving, loop):
+    """Whether it wants the connection that waits now."""
+    before = serving._listening.asked
+    serving._accept(loop)
+    return serving._listening.asked > before
+
+
+def go_on(loop):
+    """Let the time pass that it waits, if it does."""
+    name, *given = loop.calls.pop()
+    if name == "call_later":
+        seconds, again, *arguments = given
+        loop.now += seconds
+        again(*arguments)
+    return name
+
+
+def test_a_connection_is_left_to_a_worker_with_fewer(connections, serving):
+    loop = Loop()
+    assert asked(serving, loop)
+    connections.count(1, 3)
+    assert asked(serving, loop)  # it has no more than the other
+    connections.count(1, 2)
+    assert not asked(serving, loop)
+    assert loop.calls[0][0] == "remove_reader"
+    assert go_on(loop) == "call_later"
+    assert go_on(loop) == "call_later"
+    connections.count(1, 3)  # the other took the connection
+    assert go_on(loop) == "call_later"
+    assert loop.calls.pop()[0] == "add_reader"
+    connections.count(1, 2)
+    assert not asked(serving, loop)  # nothing was held up
+    connections.leave(1)
+    assert asked(serving, loop)
+
+
+def test_a_worker_that_is_held_up_is_waited_for_once_in_a_second(connections, serving):
+    loop = Loop()
+    connections.count(1, 2)
+    assert not asked(serving, loop)
+    began = loop.now
+    while go_on(loop) == "call_later":
+        pass
+    waited = loop.now - began
+    assert 0.02 <= waited < 0.022
+    assert asked(serving, loop)
+    loop.now += 0.99
+    assert asked(serving, loop)
+    loop.now += 0.02
+    assert not asked(serving, loop)
+
+
+def test_a_worker_that_stops_waits_for_no_other(connections, serving):
+    loop = Loop()
+    connections.count(1, 2)
+    assert not asked(serving, loop)
+    serving._stop()
+    loop.calls = [call for call in loop.calls if call[0] == "call_later"]
+    go_on(loop)
+    assert loop.calls == []
 
 
 def test_without_httptools_the_other_parser_serves(monkeypatch):

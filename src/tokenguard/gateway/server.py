@@ -15,13 +15,14 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 
 from tokenguard.gateway.application import Gateway
+from tokenguard.gateway.connections import Connections
 
-__all__ = ["SIGNALS", "held_signals", "run", "take_signals"]
+__all__ = ["SIGNALS", "Worker", "held_signals", "run", "take_signals"]
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _MARGIN: Final = 0.5  # seconds of the time to stop that are kept for closing connections
@@ -31,6 +32,8 @@ _LONGEST_HEAD: Final = 131_072
 # Seconds that an unused connection is kept: longer than proxies keep theirs, or one of them sends a question into a
 # connection that is just being closed.
 _KEEP_ALIVE: Final = 75
+# Seconds that a connection is left to a worker with fewer: longer than one under full load needs for what it has begun.
+_LEFT: Final = 0.02
 
 _log = logging.getLogger("tokenguard")
 
@@ -51,8 +54,21 @@ def take_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, parent: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, or until the file descriptor `parent` is closed at its other end.
+class Worker(NamedTuple):
+    """What one of several processes knows of the others: `parent` is a file descriptor that is closed at its other end
+    when the parent has ended; `number` is its own place in `connections`."""
+
+    parent: int
+    connections: Connections
+    number: int
+
+    def has_more(self) -> bool:
+        """Whether another worker should get the next connection."""
+        return not self.connections.has_fewest(self.number)
+
+
+def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, worker: Worker | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or until the parent of `worker` has ended.
 
     Then no connection is accepted any more, requests under way end, those that take longer than `graceful_timeout`
     seconds are cut off. A second signal does not wait for them.
@@ -70,7 +86,7 @@ def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, 
         log_config=None,
         timeout_graceful_shutdown=max(graceful_timeout - _MARGIN, _MARGIN),  # type: ignore[arg-type]
     )
-    _Server(config, gateway, listening, parent).run(sockets=[])  # it accepts by itself
+    _Server(config, gateway, listening, worker).run(sockets=[])  # it accepts by itself
 
 
 def _protocol() -> Any:
@@ -109,15 +125,18 @@ def _protocol() -> Any:
 class _Server(uvicorn.Server):
     """A signal stops it with exit code 0, as an orchestrator expects; takes one connection at a time.
 
-    Workers share one listening socket, and a proxy keeps its connections: one that accepted all waiting ones at once
-    would serve most requests from then on, while another is idle.
+    Workers share one listening socket. A connection is left to one that has fewer; where that one is held up, the
+    others do not wait for it again for a second.
     """
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, listening: socket.socket, parent: int | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gateway: Gateway, listening: socket.socket, worker: Worker | None
+    ) -> None:
         super().__init__(config)
         self._gateway = gateway
         self._listening = listening
-        self._parent = parent
+        self._worker = worker
+        self._waits_from = 0.0  # by the loop's clock
         self._connecting: set[asyncio.Task[Any]] = set()
 
     @contextmanager
@@ -135,15 +154,32 @@ class _Server(uvicorn.Server):
         self._listening.setblocking(False)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._listening, self._accept, loop)
-        if self._parent is not None:
-            loop.add_reader(self._parent, self._orphaned, loop, self._parent)
+        if self._worker is not None:
+            self._count(self._worker)
+            loop.add_reader(self._worker.parent, self._orphaned, loop, self._worker.parent)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._worker is not None:
+            self._count(self._worker)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._worker is not None:
+            self._worker.connections.leave(self._worker.number)
         asyncio.get_running_loop().remove_reader(self._listening)
         self._listening.close()
         await super().shutdown(sockets=sockets)
 
+    def _count(self, worker: Worker) -> None:
+        worker.connections.count(worker.number, len(self.server_state.connections) + len(self._connecting))
+
     def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._worker is not None:
+            self._count(self._worker)
+            if loop.time() >= self._waits_from and self._worker.has_more():
+                loop.remove_reader(self._listening)
+                self._wait(loop, self._worker, loop.time() + _LEFT)
+                return
         try:
             connection, _ = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -159,6 +195,18 @@ class _Server(uvicorn.Server):
         task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
+        if self._worker is not None:
+            self._count(self._worker)
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, worker: Worker, until: float) -> None:
+        """Accept again when the others have caught up; from `until` on anyway: one of them is held up."""
+        is_over = loop.time() >= until
+        if is_over:
+            self._waits_from = loop.time() + _PAUSE
+        if is_over or self.should_exit or not worker.has_more():
+            self._accept_again(loop)
+        else:
+            loop.call_later(_LEFT / 20, self._wait, loop, worker, until)
 
     def _accept_again(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self.should_exit:

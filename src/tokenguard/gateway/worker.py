@@ -1,4 +1,4 @@
-"""`python -m tokenguard.gateway.worker FD SECONDS`: one of several processes that serve a gateway.
+"""`python -m tokenguard.gateway.worker FD SECONDS SHARED NUMBER`: one of several processes that serve a gateway.
 
 Owns: what a parent and its workers agree on. Must not know: how many there are.
 
@@ -12,9 +12,10 @@ import socket
 import sys
 from typing import Final
 
+from tokenguard.gateway.connections import Connections
 from tokenguard.gateway.file import gateway_of
 from tokenguard.gateway.logs import log_to_stderr
-from tokenguard.gateway.server import run
+from tokenguard.gateway.server import Worker, run
 
 __all__ = ["message", "work"]
 
@@ -26,8 +27,9 @@ def message(content: bytes) -> bytes:
     return len(content).to_bytes(_LENGTH) + content
 
 
-def work(listening: int, graceful_timeout: float) -> None:
-    """Serve on the descriptor `listening`, with the configuration from standard input."""
+def work(listening: int, graceful_timeout: float, shared: int, number: int) -> None:
+    """Serve on the descriptor `listening`, with the configuration from standard input, as worker `number` of those that
+    share the descriptor `shared`."""
     stdin = sys.stdin.buffer
     content = stdin.read(int.from_bytes(stdin.read(_LENGTH)))
     log_to_stderr()
@@ -35,9 +37,9 @@ def work(listening: int, graceful_timeout: float) -> None:
         gateway_of(content),
         socket.socket(fileno=listening),
         graceful_timeout=graceful_timeout,
-        parent=stdin.fileno(),
+        worker=Worker(stdin.fileno(), Connections(shared), number),
     )
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), float(sys.argv[2]))
+    work(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

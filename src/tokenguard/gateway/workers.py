@@ -1,9 +1,8 @@
 """The parent of several gateway processes: it starts them, replaces one that ended, and stops them all.
 
-Owns: the workers' lives, the directory of their metrics. Must not know: requests.
+Owns: the workers' lives, the directory of their metrics. Must not know: requests, who takes which connection.
 
-All of them accept from one socket, so that the least busy one takes the next connection. The parent serves
-no request itself, so no request can end it.
+All of them accept from one socket. The parent serves no request itself, so no request can end it.
 """
 
 from __future__ import annotations
@@ -20,10 +19,11 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from tokenguard.gateway.connections import Connections, make_room
 from tokenguard.gateway.listening import Listening
 from tokenguard.gateway.metrics import DIRECTORY
 from tokenguard.gateway.server import SIGNALS, take_signals
@@ -41,9 +41,18 @@ def run_workers(content: bytes, listening: Listening, count: int, *, graceful_ti
     """Serve the configuration `content` by `count` processes until SIGTERM or SIGINT."""
     with (
         tempfile.TemporaryDirectory(prefix="tokenguard-gateway-", ignore_cleanup_errors=True) as metrics,
+        tempfile.TemporaryFile() as shared,
         _woken() as woken,
     ):
-        slots = [_Slot(content, listening.socket, graceful_timeout, metrics) for _ in range(count)]
+        common = _Common(
+            message(content),
+            listening.socket.fileno(),
+            graceful_timeout,
+            metrics,
+            shared.fileno(),
+            make_room(shared, count),
+        )
+        slots = [_Slot(common, number) for number in range(count)]
         try:
             while not woken.wait(min(slot.keep() for slot in slots)):
                 pass
@@ -62,14 +71,23 @@ def _stop(slots: list[_Slot], woken: _Woken, graceful_timeout: float) -> None:
         slot.kill()
 
 
+class _Common(NamedTuple):
+    """What all workers get. `listening` and `shared` are file descriptors, `metrics` is a directory."""
+
+    message: bytes
+    listening: int
+    graceful_timeout: float
+    metrics: str
+    shared: int
+    connections: Connections
+
+
 class _Slot:
     """One place for a worker, and the worker in it."""
 
-    def __init__(self, content: bytes, listening: socket.socket, graceful_timeout: float, metrics: str) -> None:
-        self._content = message(content)
-        self._fd = listening.fileno()
-        self._graceful_timeout = graceful_timeout
-        self._metrics = metrics
+    def __init__(self, common: _Common, number: int) -> None:
+        self._common = common
+        self._number = number
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._due = 0.0
         self._pause = 0.0
@@ -98,17 +116,18 @@ class _Slot:
         self._due = now + self._pause
 
     def _start(self, now: float) -> None:
-        command = [sys.executable, "-m", "tokenguard.gateway.worker", str(self._fd), str(self._graceful_timeout)]
+        common = self._common
+        arguments = common.listening, common.graceful_timeout, common.shared, self._number
         self._process = process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command,
+            [sys.executable, "-m", "tokenguard.gateway.worker", *map(str, arguments)],
             stdin=subprocess.PIPE,
-            pass_fds=[self._fd],
-            env={**os.environ, DIRECTORY: self._metrics},
+            pass_fds=[common.listening, common.shared],
+            env={**os.environ, DIRECTORY: common.metrics},
         )
         self._started = now
         assert process.stdin is not None  # noqa: S101 - it was asked for
         with suppress(BrokenPipeError):  # it ended already
-            process.stdin.write(self._content)
+            process.stdin.write(common.message)
             process.stdin.flush()
 
     @property
@@ -135,8 +154,9 @@ class _Slot:
         with suppress(BrokenPipeError):
             process.stdin.close()
         self._process = None
+        self._common.connections.leave(self._number)
         with suppress(OSError):  # another process may have taken the file away
-            mark_process_dead(process.pid, self._metrics)  # type: ignore[no-untyped-call]
+            mark_process_dead(process.pid, self._common.metrics)  # type: ignore[no-untyped-call]
 
 
 class _Woken:

@@ -10,6 +10,7 @@ FastMCP puts in front of its own, match whatever FastMCP guards.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
@@ -100,9 +101,10 @@ class TokenGuardProvider(RemoteAuthProvider):
             "resource_name": resource_name,
             "resource_documentation": documentation,
         }
-        for url in (base_url, resource_base_url):
-            if url is not None:
-                self._metadata(str(url))  # a bad setting is reported at once, not where the app is made
+        # A bad setting is reported at once, not where the app is made.
+        self._metadata("base_url", str(base_url))
+        if resource_base_url is not None:
+            self._metadata("resource_base_url", str(resource_base_url))
         required, listed = scope_names(required_scopes), challenge_scopes
         self._verifier = _Verifier(self.validator, required)
         try:
@@ -127,7 +129,7 @@ class TokenGuardProvider(RemoteAuthProvider):
         """For FastMCP: the metadata of the endpoint at `mcp_path`, and what guards it."""
         self.set_mcp_path(mcp_path)
         self._verifier.leave_scopes_to_routes()
-        metadata = self._metadata(str(self._get_resource_url(mcp_path)))
+        metadata = self._metadata("path", str(self._get_resource_url(mcp_path)))
         guarded = _Guarded(
             _Handover(self.validator, metadata.resource),
             self.validator,
@@ -146,8 +148,8 @@ class TokenGuardProvider(RemoteAuthProvider):
             ),
         ]
 
-    def _metadata(self, resource: str) -> ResourceMetadata:
-        return ResourceMetadata(resource, authorization_servers=self._servers, **self._described)
+    def _metadata(self, name: str, resource: str) -> ResourceMetadata:
+        return _metadata(name, resource, authorization_servers=self._servers, **self._described)
 
 
 class _InFront:
@@ -345,15 +347,24 @@ class _FailedError(ConfigurationError, TokenVerificationError):
     """See `_Verifier`."""
 
 
+def _metadata(name: str, resource: str, **described: Any) -> ResourceMetadata:
+    """`name`: the setting that `resource` is made of, for errors."""
+    try:
+        return ResourceMetadata(resource, **described)
+    except ConfigurationError as error:
+        raise ConfigurationError(re.sub("^resource must", f"{name} must", str(error))) from None
+
+
 def _servers(
     base_url: str, validator: TokenValidator, given: AnyHttpUrl | str | Iterable[AnyHttpUrl | str] | None
 ) -> tuple[str, ...]:
     """The issuers of the authorization servers."""
     if given is not None:
-        return tuple(map(str, [given] if isinstance(given, str | AnyHttpUrl) else given))
+        several = [given] if isinstance(given, str | AnyHttpUrl) or not isinstance(given, Iterable) else given
+        return tuple(map(str, several))
     found: Iterable[str] = ()
     with suppress(AttributeError):  # what replaces a validator knows no issuers
-        found = ResourceMetadata(base_url).document(validator).get("authorization_servers", ())
+        found = _metadata("base_url", base_url).document(validator).get("authorization_servers", ())
     if not found:
         raise ConfigurationError(
             "no issuer of the validator is discovered, so say where clients get tokens:"

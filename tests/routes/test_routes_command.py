@@ -38,6 +38,9 @@ SHOP = """
 
     def fail():
         raise ValueError("postgres://shop:secret@db")
+
+    async def foreign(scope, receive, send):
+        pass
 """
 
 
@@ -101,6 +104,9 @@ def test_for_people(shop):
             "only routes of FastAPI, Starlette, Flask and Django apps can be read, and this is none of them",
         ),
         ("tg_shop:validator", "this is none of them"),
+        ("tg_shop:make", "tg_shop:make is a function: write tg_shop:make() for the app that it returns"),
+        ("tg_shop:foreign", "this is none of them"),
+        ("builtins:getattr", "this is none of them"),
         ("..:app", "cannot be loaded"),
     ],
 )

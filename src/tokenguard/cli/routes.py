@@ -7,10 +7,11 @@ route counts as guarded (`tokenguard.routes`).
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -73,11 +74,21 @@ def _loaded(app: str) -> Any:
                 if not hasattr(found, part):
                     raise ConfigurationError(f"{app} cannot be loaded: there is no {part} in it")
                 found = getattr(found, part)
+            if not is_factory and inspect.isroutine(found) and _takes_nothing(found):  # no app is called so
+                raise ConfigurationError(f"{app} is a function: write {app}() for the app that it returns")
             return found() if is_factory else found
         except ConfigurationError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - of the app, whatever it is
             raise ConfigurationError(f"{app} cannot be loaded: {_cause(error)}") from None
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):  # ValueError: a builtin without a signature
+        return False
+    return True
 
 
 def _audit(app: Any) -> list[Route]:

@@ -6,8 +6,9 @@ Owns: the names in it, the validator's life. Must not know: requests, answers, c
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from tokenguard._adapters.guard import Guard, usable
 from tokenguard._flow.forks import Lock
+from tokenguard._observe.redact import origin_of
 from tokenguard._setup import environment
 from tokenguard.django.reader import HttpRequestReader
 from tokenguard.errors import ConfigurationError
@@ -123,21 +125,24 @@ def _validator(given: Mapping[str, Any]) -> tuple[TokenValidator, bool]:
     others = [str(name) for name in given if name not in (*_OURS, "VALIDATOR")]
     if others:
         raise ConfigurationError(f"VALIDATOR replaces the validator's own settings: remove {others[0]:.64}")
-    try:
-        return _given(given["VALIDATOR"])
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(_VALIDATOR) from error
-
-
-def _given(found: Any) -> tuple[TokenValidator, bool]:
+    found = given["VALIDATOR"]
     if isinstance(found, str):
-        found = import_string(found)
+        found = _result_of("its import", partial(import_string, found))
     with suppress(ConfigurationError):
         return usable(found), False
-    made = found()
+    if not callable(found):
+        raise ConfigurationError(_VALIDATOR)
+    made = _result_of("its call", found)
     if inspect.iscoroutine(made):
         made.close()  # it is never awaited, and need not say so
         raise ConfigurationError(_VALIDATOR)
     return usable(made), True
+
+
+def _result_of(what: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"{_VALIDATOR}; {what} failed: {origin_of(error)}") from error

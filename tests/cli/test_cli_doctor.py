@@ -120,7 +120,7 @@ def test_a_server_that_hangs_or_breaks_off(fake):
     assert texts(ran, "discovery", "fault")[0].endswith(": timeout")
     with fake.outage("refuse"):
         ran = doctor(fake)
-    assert texts(ran, "discovery", "fault")[0].endswith((": protocol_error", ": unreachable"))
+    assert texts(ran, "discovery", "fault")[0].endswith((": disconnected", ": unreachable"))
 
 
 @pytest.mark.parametrize("sent", [ABSENT, "http://[::1/", "ftp://x/jwks"])

@@ -25,10 +25,10 @@ def source(server, **settings):
     return TokenSource("https://auth.example.com/", "orders", SECRET, **settings)
 
 
-def ask(world, tokens):
+def ask(world, tokens, **asked):
     if world == "threads":
-        return tokens.token()
-    return asyncio.run(tokens.token_async())
+        return tokens.token(**asked)
+    return asyncio.run(tokens.token_async(**asked))
 
 
 def failure(world, server, error=TokenUnavailableError, **settings):
@@ -74,7 +74,7 @@ ANSWERS = {
     "line ends": (respond(body=b'{"access_token":"a\\r\\nx: y"}'), "unusable_access_token"),
     "10 MB": (respond(body=b'{"access_token":"' + b"a" * 500_000 + b'"}'), "unusable_access_token"),
     "no HTTP": (lambda connection, _: connection.sendall(b"SSH-2.0\r\n\r\n"), None),
-    "nothing": (lambda connection, _: None, None),
+    "nothing": (lambda connection, _: None, "disconnected"),
     "half": (lambda connection, _: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), None),
 }
 
@@ -89,6 +89,16 @@ def test_108_odd_answers_are_no_token(world, name, caplog):
         assert len(server.requests) <= 2
     assert kind is None or error.__cause__.kind == kind
     assert SECRET not in caplog.text
+
+
+@worlds
+@pytest.mark.parametrize(("name", "asked"), [("nothing", 1), ("half", 2), ("a page", 2)])
+def test_105_a_server_that_closes_without_an_answer_is_out_of_reach(world, name, asked):
+    with HostileServer(ANSWERS[name][0]) as server, source(server, jitter=lambda: 1.0, monotonic=lambda: 0.0) as tokens:
+        for scope in ("a", "b"):
+            with pytest.raises(TokenUnavailableError):
+                ask(world, tokens, scope=scope)
+        assert len(server.requests) == asked
 
 
 @worlds

@@ -186,7 +186,7 @@ def test_two_hosts_in_one_flight(world):
 
 
 BROKEN = {
-    "closed at once": (b"", "protocol_error"),
+    "closed at once": (b"", "disconnected"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "protocol_error"),
     "shorter than its length": (whole(b"{}", content_length="100"), "protocol_error"),
     "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "protocol_error"),
@@ -586,4 +586,4 @@ def test_a_certificate_of_an_unknown_authority_is_called_so(world, tmp_path, cap
 def test_an_error_that_is_its_own_cause_is_no_certificates():
     error = OSError()
     error.__cause__ = error
-    assert http._exchange_error(error).kind == "unreachable"
+    assert http._exchange_error(error, http._Attempt()).kind == "unreachable"

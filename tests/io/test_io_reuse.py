@@ -358,14 +358,14 @@ def test_a_kept_connection_that_ended_meanwhile_costs_nothing(way):
 def test_a_request_is_sent_once_more_at_most(way):
     with Wire(abandons(first=1)) as server:
         answers = run_all(way, asking(server.url))
-    assert failed(answers[1]) == "protocol_error"
+    assert failed(answers[1]) == "disconnected"
     assert (server.connections, len(server.heads)) == (2, 3)
 
 
 @way
 def test_a_request_on_a_new_connection_is_sent_once(way):
     with Wire(abandons()) as server:
-        assert failed(run_all(way, asking(server.url, 1))[0]) == "protocol_error"
+        assert failed(run_all(way, asking(server.url, 1))[0]) == "disconnected"
     assert (server.connections, len(server.heads)) == (1, 1)
 
 

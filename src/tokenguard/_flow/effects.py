@@ -35,6 +35,7 @@ from tokenguard._flow.messages import Endpoint, Request, Response
 
 __all__ = [
     "CERTIFICATE",
+    "DISCONNECTED",
     "PROXY_SETTING",
     "Blocking",
     "Call",
@@ -60,6 +61,7 @@ T = TypeVar("T")
 # Kinds of an `ExchangeError` that can be fixed on this side.
 CERTIFICATE: Final = "certificate"
 PROXY_SETTING: Final = "proxy_setting"
+DISCONNECTED: Final = "disconnected"  # the server closed the connection and answered nothing
 _NEXT_STEPS: Final = {
     CERTIFICATE: "the server's certificate does not verify: an unknown CA, an end that has passed, or another host's;"
     " name a CA of your own by SSL_CERT_FILE or ssl_context",

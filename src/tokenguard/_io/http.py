@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import certifi  # of httpx
 
-from tokenguard._flow.effects import CERTIFICATE, ExchangeError, Request, Response
+from tokenguard._flow.effects import CERTIFICATE, DISCONNECTED, ExchangeError, Request, Response
 from tokenguard._io import libraries, proxies
 from tokenguard._io.body import MAX_BODY, USER_AGENT, Body
 from tokenguard._io.framing import MAX_RECORDED, is_one_answer
@@ -111,10 +111,15 @@ class _Attempt:
         self.reads = _Reads()
         self.is_new = False
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it is known that no octet of an answer came."""
+        return self.reads.are_recorded and not self.reads.has_octets
+
     def may_repeat(self, error: ExchangeError) -> bool:
         """Whether a kept connection ended before the first octet of an answer: the server closed it while the request
         was sent (RFC 9112 section 9.3.1), or octets without a request came on it before."""
-        return error.kind != "timeout" and self.reads.are_recorded and not self.is_new and not self.reads.has_octets
+        return error.kind != "timeout" and self.is_unanswered and not self.is_new
 
 
 class _Recorded:
@@ -234,7 +239,7 @@ class Connection:
         except ExchangeError:
             raise
         except Exception as error:
-            raise _exchange_error(error) from error
+            raise _exchange_error(error, attempt) from error
         finally:
             _reads.set(None)
 
@@ -378,7 +383,7 @@ async def _attempted(
     except ExchangeError:
         raise
     except Exception as error:
-        raise _exchange_error(error) from error
+        raise _exchange_error(error, attempt) from error
     finally:
         _reads.set(None)  # not `reset`: a loop that is closed while its tasks run ends this in another context
         await attempt.aclose()
@@ -418,7 +423,7 @@ def _response(answer: httpx.Response, body: bytes) -> Response:
     return Response(answer.status_code, {name: ", ".join(values) for name, values in fields.items()}, body)
 
 
-def _exchange_error(error: Exception) -> ExchangeError:
+def _exchange_error(error: Exception, attempt: _Attempt) -> ExchangeError:
     if isinstance(error, (TimeoutError, *_named("TimeoutException"))):
         return ExchangeError("timeout", ends_attempt=True)
     if _is_certificate_fault(error):
@@ -426,7 +431,7 @@ def _exchange_error(error: Exception) -> ExchangeError:
     if isinstance(error, (OSError, *_named("NetworkError"), *_named("ProxyError"))):
         return ExchangeError("unreachable", ends_attempt=True)
     if isinstance(error, _named("HTTPError")):
-        return ExchangeError("protocol_error")
+        return ExchangeError(DISCONNECTED if attempt.is_unanswered else "protocol_error")
     return ExchangeError(type(error).__name__, ends_attempt=True)
 
 

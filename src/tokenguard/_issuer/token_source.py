@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final, Literal, NamedTuple
 
-from tokenguard._flow.effects import ExchangeError, Flight, Flow, Join, Start
+from tokenguard._flow.effects import DISCONNECTED, ExchangeError, Flight, Flow, Join, Start
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.issued_token import IssuedToken, TokenState, TokenStatus
 from tokenguard._issuer.token_clocks import Clocks
@@ -430,7 +430,7 @@ def _is_wide(error: Exception) -> bool:
     if isinstance(error, TokenAnswerError):
         return error.is_wide
     if isinstance(error, ExchangeError):
-        return error.ends_attempt
+        return error.ends_attempt or error.kind == DISCONNECTED
     return isinstance(error, ConfigurationError | DiscoveryError)
 
 

@@ -275,7 +275,10 @@ def dpop_incident(name):
     more = {
         "DPoP proofs for another URL": ({}, {"TokenguardProofsRejected", "TokenguardUnauthorizedHigh"}),
         "DPoP proofs in numbers": ({"max_proofs": 20}, {"TokenguardProofsAlmostFull"}),
-        "DPoP store out of reach": ({"replay": FailingStore()}, {"TokenguardProofStoreFails", "TokenguardNotValidated"}),
+        "DPoP store out of reach": (
+            {"replay": FailingStore()},
+            {"TokenguardProofStoreFails", "TokenguardNotValidated"},
+        ),
         "DPoP nonces not kept": (
             {"nonce_secret": b"n" * 32},
             {"TokenguardNoncesNotKept", "TokenguardUnauthorizedHigh"},

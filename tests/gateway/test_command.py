@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from contextlib import ExitStack
+from urllib.parse import parse_qs
 
 import pytest
 from commands import run
@@ -173,21 +174,33 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(gateway, issuer):
     assert f"worker {killed} ended by signal 9" in gateway.log()
 
 
+def introspecting(secret):
+    """Settings with which a request asks the issuer: only a request does, where keys are fetched by whatever comes
+    first, readiness included."""
+    secret.write_text("s3cret")
+    return f"""
+introspection_client_id = "gateway"
+introspection_client_secret_file = "{secret}"
+introspection_when = "always"
+http_timeout = 120
+"""
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_request_under_way_ends_when_the_gateway_is_stopped(workers):
+def test_a_request_under_way_ends_when_the_gateway_is_stopped(workers, tmp_path):
     issuer = FakeIssuer()
     asked, answering = threading.Event(), threading.Event()
-    with issuer.serve(), running(config(issuer), "--workers", workers) as gateway:
-        gateway.until(lambda: gateway.ask("/-/ready").status, 200)
-        pids = gateway.pids()
 
-        def slowly(request):
-            asked.set()
-            assert answering.wait(60)
-            return Response(200, json.dumps(issuer.jwks()).encode(), (("Content-Type", "application/json"),))
+    def slowly(request):
+        asked.set()
+        assert answering.wait(60)
+        answer = issuer.introspect(parse_qs(request.body.decode())["token"][0])
+        return Response(200, json.dumps(answer).encode(), (("Content-Type", "application/json"),))
 
-        issuer.rotate()
-        issuer.publish("jwks", slowly)
+    issuer.publish("introspection", slowly)
+    settings = introspecting(tmp_path / "secret")
+    with issuer.serve(), running(config(issuer, settings), "--workers", workers) as gateway:
+        pids = gateway.until(lambda: len(gateway.pids()) == int(workers) and gateway.pids())
         with gateway.connect() as connection:
             send(connection, "/request/GET/orders/1", bearer(issuer))
             assert asked.wait(60)
@@ -208,16 +221,8 @@ def test_a_stop_right_after_the_start_is_none_that_kills(issuer, workers):
 
 
 def test_a_request_that_takes_too_long_is_cut_off(tmp_path):
-    # Introspection is asked by a request alone; keys would be fetched by whoever comes first, readiness included.
     issuer = FakeIssuer()
     asked, ended = threading.Event(), threading.Event()
-    (tmp_path / "secret").write_text("s3cret")
-    settings = f"""
-introspection_client_id = "gateway"
-introspection_client_secret_file = "{tmp_path / "secret"}"
-introspection_when = "always"
-http_timeout = 120
-"""
 
     def never(request):
         asked.set()
@@ -225,6 +230,7 @@ http_timeout = 120
         return Response(503)
 
     issuer.publish("introspection", never)
+    settings = introspecting(tmp_path / "secret")
     with issuer.serve(), running(config(issuer, settings), "--graceful-timeout", "1") as gateway:
         try:
             with gateway.connect() as connection:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -26,6 +27,7 @@ from typer.main import get_command
 
 from tokenguard import cli
 from tokenguard.cli import demo as demo_module
+from tokenguard.cli import development_issuer
 from tokenguard.cli.app import app
 from tokenguard.testing.tokens import b64url
 
@@ -59,7 +61,7 @@ def document(process):
 
 def shell(script, **environment):
     done = subprocess.run(
-        ["sh", "-ec", script], env=clean(environment), capture_output=True, text=True, timeout=30, check=False
+        ["sh", "-ec", script], env=clean(environment), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -80,7 +82,7 @@ def test_the_curl_lines_can_be_pasted_and_a_signal_ends_it():
         ran = run("check", "--scope", "orders:read", token=token, environment=facts["environment"])
         assert ran.code == 0, ran.out + ran.err
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
@@ -106,7 +108,7 @@ def test_people_read_the_same_and_ctrl_c_is_a_clean_end():
             if line == "# metadata\n":
                 break
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=60)
         said = "".join(lines) + rest
         assert process.returncode == 0
         assert errors == ""
@@ -238,12 +240,20 @@ def test_a_port_that_is_taken():
     assert "is it taken?" in ran.err
 
 
+class Signalled(threading.Event):
+    """Sends this process a signal once somebody waits: its handler is set by then."""
+
+    def wait(self, timeout=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().wait(timeout)
+
+
 @pytest.mark.parametrize("arguments", [["--json"], []])
-def test_issuer_in_this_process(arguments):
+def test_issuer_in_this_process(arguments, monkeypatch):
     """The whole command once more without a process of its own, ended by its own signal."""
+    monkeypatch.setattr(development_issuer, "threading", SimpleNamespace(Event=Signalled))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         ran = run("issuer", *arguments)
     finally:
         for number, handler in handlers.items():

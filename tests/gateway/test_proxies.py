@@ -106,10 +106,9 @@ async def good_app(scope, receive, send):
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
     here = tmp_path_factory.mktemp("proxies")
-    issuer, down = FakeIssuer(audience=AUDIENCE), FakeIssuer(audience=AUDIENCE)
-    with down.serve():
-        pass  # its address refuses connections from now on
-    with issuer.serve():
+    issuer = FakeIssuer(audience=AUDIENCE)
+    with issuer.serve(), held_port() as refusing:
+        down = FakeIssuer(f"http://127.0.0.1:{refusing}", audience=AUDIENCE)
         config = here / "gateway.toml"
         config.write_text(CONFIG.format(issuers=f"{issuer.url} {down.url}", audience=AUDIENCE))
         tokens = {

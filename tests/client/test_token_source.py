@@ -191,7 +191,7 @@ def test_a_request_that_hangs_is_bounded_and_not_joined_for_ever():
             source.token()
         with pytest.raises(TokenUnavailableError):
             source.token(scope="other")  # the server as a whole is left alone
-        assert len(endpoint.requests) == 1
+        assert len(endpoint.requests) <= 1  # none where the time was over before its thread ran
         assert caught.value.__cause__.kind == "timeout"
     finally:
         endpoint.hold.set()
@@ -234,21 +234,23 @@ async def test_a_thread_does_not_wait_for_the_loop_that_runs_on_it():
 
 def test_a_loop_that_ends_leaves_nobody_waiting():
     endpoint = TokenEndpoint()
-    source = endpoint.source(http_timeout=1)
+    source = endpoint.source()
     endpoint.hold.clear()
+
+    async def release_at_the_end():
+        try:
+            await asyncio.Event().wait()
+        finally:  # the loop has cancelled all that it ran, and waits for its threads
+            endpoint.hold.set()
 
     async def leave():
         task = asyncio.create_task(source.token_async())
+        releasing = asyncio.create_task(release_at_the_end())
         await asyncio.to_thread(endpoint.arrived.acquire, True, 20)
         task.cancel()
+        assert not releasing.done()
 
-    def release():
-        endpoint.hold.set()
-
-    timer = threading.Timer(0.3, release)
-    timer.start()
     asyncio.run(leave())
-    timer.join()
     assert isinstance(source.token(), IssuedToken)
 
 

@@ -5,12 +5,13 @@ import gzip
 import json
 import logging
 import ssl
-import time
 import traceback
+from types import SimpleNamespace
 
 import pytest
 from certificates import contexts
 from hostile_server import HostileServer, respond
+from listeners import held_port
 
 from tokenguard import TokenRefusedError, TokenUnavailableError
 from tokenguard.client import TokenSource
@@ -21,7 +22,7 @@ GOOD = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 
 
 
 def source(server, **settings):
-    settings = {"http_timeout": 1, "allow_insecure_http": True, "token_endpoint": f"{server.url}/token", **settings}
+    settings = {"http_timeout": 30, "allow_insecure_http": True, "token_endpoint": f"{server.url}/token", **settings}
     return TokenSource("https://auth.example.com/", "orders", SECRET, **settings)
 
 
@@ -32,10 +33,8 @@ def ask(world, tokens, **asked):
 
 
 def failure(world, server, error=TokenUnavailableError, **settings):
-    began = time.perf_counter()
     with source(server, **settings) as tokens, pytest.raises(error) as caught:
         ask(world, tokens)
-    assert time.perf_counter() - began < 10
     said = "".join(traceback.format_exception(caught.value))
     assert SECRET not in said
     assert TOKEN not in said
@@ -103,6 +102,8 @@ def test_105_a_server_that_closes_without_an_answer_is_out_of_reach(world, name,
 
 @worlds
 def test_a_server_that_drips_is_left_in_time(world):
+    """Without a bound on the whole, the connection that ends after ten seconds would be another failure."""
+
     def drip(connection, _):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(100):
@@ -110,7 +111,7 @@ def test_a_server_that_drips_is_left_in_time(world):
             server.pause(0.1)
 
     with HostileServer(drip) as server:
-        assert failure(world, server).__cause__.kind == "timeout"
+        assert failure(world, server, http_timeout=1).__cause__.kind == "timeout"
 
 
 @worlds
@@ -130,9 +131,9 @@ def test_107_a_refusal_that_sends_the_secret_back(world, caplog):
 
 @worlds
 def test_nobody_there(world):
-    with HostileServer(respond(body=GOOD)) as server:
-        pass
-    assert failure(world, server).__cause__.kind == "unreachable"
+    with held_port() as port:
+        server = SimpleNamespace(url=f"http://127.0.0.1:{port}")
+        assert failure(world, server).__cause__.kind == "unreachable"
 
 
 @worlds

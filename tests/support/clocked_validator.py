@@ -56,11 +56,8 @@ class Life:
 
     def settled(self, index=0):
         """The state once nothing is being fetched: a background refresh is nobody's to wait for, but a test's."""
-        deadline = time.monotonic() + 10
-        while (state := self.validator.state()[index].keys).fetching:
-            assert time.monotonic() < deadline
-            threading.Event().wait(0.001)
-        return state
+        until(lambda: not self.validator.state()[index].keys.fetching)
+        return self.validator.state()[index].keys
 
     def refreshed(self):
         """What one request starts in the background has landed."""
@@ -78,7 +75,7 @@ class Life:
     def close(self) -> None:
         self.run(self.validator.aclose())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
+        self._thread.join(60)
         self.loop.close()
 
 
@@ -116,7 +113,7 @@ def run_python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for what another thread is about to do. The bound is for a test that fails."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -140,8 +137,15 @@ def until_quiet() -> None:
 def in_time(work: Callable[[], T]) -> T:
     """What `work` returns. Only time shows that a thread waits for itself: it may be left behind."""
     done: Future[T] = Future()
-    threading.Thread(target=lambda: done.set_result(work()), daemon=True).start()
-    return done.result(20)
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result(60)
 
 
 def descriptors() -> int:

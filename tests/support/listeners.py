@@ -35,12 +35,12 @@ class Listening:
     def __exit__(self, *_: object) -> None:
         self.over.set()
         _shut(self._listening)
-        self._accepting.join(10)
+        self._accepting.join(60)
         self._listening.close()
         for connection in tuple(self._open):
             _shut(connection)
         for thread in self._serving:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     @property

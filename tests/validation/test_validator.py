@@ -8,7 +8,6 @@ import copy
 import json
 import pickle
 import sys
-import threading
 import time as wall
 import warnings
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from clocked_validator import until
 from vectors import minting as m
 from vectors.minting import NOW, b64, jwk, token
 
@@ -161,16 +161,8 @@ def test_a_withdrawn_key_takes_its_remembered_tokens_with_it():
     issuer.withdraw()
     clock.advance(601)
     validator.validate(two)
-    assert wait_for(lambda: reason(validator, one) is Reason.UNKNOWN_KEY)
+    until(lambda: reason(validator, one) is Reason.UNKNOWN_KEY)
     assert validator.validate(two) is first
-
-
-def wait_for(condition):
-    for _ in range(200):
-        if condition():
-            return True
-        threading.Event().wait(0.01)
-    return False
 
 
 # -- faults of ours ----------------------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def redis():
 
 def test_connections_to_redis_close_with_their_loop(redis):
     """Nobody says `aclose`, and there is no ResourceWarning all the same."""
-    with RedisStore(redis.url) as store:
+    with RedisStore(redis.url, timeout=30) as store:
         before = descriptors()
         for _ in range(MANY):
             asyncio.run(store.read_entries_async((("jti", "issuer", "1"),)))
@@ -178,7 +178,7 @@ def test_connections_to_redis_close_with_their_loop(redis):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # as for every connection of a loop that is closed under it
 def test_connections_to_redis_of_loops_that_were_only_closed_go_when_the_next_asks(redis):
-    with RedisStore(redis.url) as store:
+    with RedisStore(redis.url, timeout=30) as store:
         before = descriptors()
         for _ in range(MANY):
             run_and_close(store.read_entries_async((("jti", "issuer", "1"),)))

@@ -207,9 +207,17 @@ def test_a_thread_for_the_exchange_that_cannot_start_is_a_failed_exchange(monkey
 
 
 def test_an_answer_in_the_very_moment_of_the_deadline_counts(monkeypatch):
-    monkeypatch.setattr(threads_module, "wait", lambda landed, _: wait(landed, 30))
+    driver, flight = Threads(None, None), Flight(30)
+
+    def late(landed, _):
+        wait(landed, 30)
+        flight.deadline = time.monotonic() - 1
+
+    monkeypatch.setattr(threads_module, "wait", late)
+    connection = FlightConnection(driver.pool, driver.workers, flight)
     with Wire(says(whole())) as server:
-        assert exchange("threads", server.url, timeout=0.2).status == 200
+        assert connection.send(Send(Request("GET", server.url))).status == 200
+        connection.close()
 
 
 @pytest.mark.parametrize("outcome", ["answer", "error", "exit"])
@@ -292,12 +300,12 @@ def test_a_sync_call_on_the_thread_of_the_loop_does_not_wait_for_that_loop():
 
 
 def test_who_waits_in_another_thread_does_wait_for_the_loop():
-    driver, flight, results = Threads(None, None), Flight(5), []
+    driver, flight, results = Threads(None, None), Flight(30), []
     started, go_on = threading.Event(), threading.Event()
 
     async def main():
         def flow():
-            return (yield Work(lambda: go_on.wait(5)))
+            return (yield Work(lambda: go_on.wait(30)))
 
         def start():
             yield Start(flight, flow())
@@ -311,12 +319,12 @@ def test_who_waits_in_another_thread_does_wait_for_the_loop():
 
     loop = threading.Thread(target=asyncio.run, args=(main(),))
     loop.start()
-    started.wait(5)
+    started.wait(30)
     waiter = threading.Thread(target=lambda: results.append(driver.run(join())))
     waiter.start()
     go_on.set()
-    waiter.join(5)
-    loop.join(5)
+    waiter.join(30)
+    loop.join(30)
     assert results == [True]
 
 
@@ -345,15 +353,15 @@ def test_a_flight_whose_loop_ends_is_carried_on_by_a_thread(moment):
     threads = Threads(None, None)
     loops = Loops(None, None, threads)
     with hanging_once() if moment == "in its exchange" else Wire(says(whole(b"later"))) as server:
-        flight = Flight(5)
+        flight = Flight(30)
 
         async def main():
             await loops.run(start_only(flight, send(server.url)))
             if moment == "in its exchange":
-                await asyncio.to_thread(server.arrived.acquire, timeout=5)
+                await asyncio.to_thread(server.arrived.acquire, timeout=30)
 
         asyncio.run(main())
-        assert flight.future.result(5).body == b"later"
+        assert flight.future.result(30).body == b"later"
         until_quiet()
 
 
@@ -400,7 +408,7 @@ def test_a_flight_that_no_loop_takes_is_lost():
 
 def test_a_cancelled_caller_leaves_the_flight_alone():
     with Wire(says(whole(b"x"))) as server:
-        flight = Flight(5)
+        flight = Flight(30)
 
         def flow():
             yield Start(flight, send(server.url))
@@ -583,7 +591,7 @@ def test_close_from_any_thread_closes_what_running_loops_keep():
         async def main():
             await loops.run(pooled(server.url))
             await asyncio.to_thread(loops.close)
-            await asyncio.to_thread(hung_up.wait, 5)
+            await asyncio.to_thread(hung_up.wait, 30)
             assert hung_up.is_set()
 
         asyncio.run(main())

@@ -13,7 +13,7 @@ from certificates import contexts
 from clocked_validator import until_quiet
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_server import Wire, failed, in_flight, send, whole
+from wire_server import Wire, failed, in_flight, send, until_there, whole
 
 from tokenguard._flow.effects import Request, Send
 from tokenguard._io import http as http_module
@@ -137,13 +137,14 @@ def test_octets_that_come_while_a_connection_is_kept_close_it(late, secured, way
             connection.sendall(whole(RIGHT))
             if len(wire.heads) == 1:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                go_on.wait(10)
+                go_on.wait(30)
                 connection.sendall(late)
+                until_there(connection)
                 sent.set()
 
     def later():
         go_on.set()
-        sent.wait(10)
+        sent.wait(30)
         return (yield from asking(server.url, 1)[0])
 
     with Wire(behave, server_side) as server:
@@ -247,6 +248,7 @@ def test_octets_that_come_before_the_first_request_are_no_answer(early, secured,
     def behave(connection, wire):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # not held back behind TLS's own octets
         connection.sendall(early)
+        until_there(connection)
         sent.set()
         while wire.read_head(connection):
             connection.sendall(whole(RIGHT))
@@ -254,7 +256,7 @@ def test_octets_that_come_before_the_first_request_are_no_answer(early, secured,
     real = http_module._Recorded.forget
 
     def forget(recorded):
-        sent.wait(10)
+        sent.wait(30)
         real(recorded)
 
     with Wire(behave, server_side) as server, pytest.MonkeyPatch.context() as patched:

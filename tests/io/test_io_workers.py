@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -176,12 +177,14 @@ def test_a_child_process_has_threads_of_its_own(driver):
 
 def test_an_exchange_that_waits_for_a_thread_is_a_timeout_at_its_deadline_and_closes_its_line():
     driver, blocked = Threads(None, None), Blocked()
-    connection = FlightConnection(driver.pool, driver.workers, Flight(0.5))
+    flight = Flight(30)
+    connection = FlightConnection(driver.pool, driver.workers, flight)
     with Wire(says(whole())) as server:
         effect = Send(Request("GET", server.url), pooled=True)
         assert connection.send(effect).status == 200
         until_quiet()
         busy = [driver.workers.submit((effect.endpoint, effect.issuer), blocked) for _ in range(2)]
+        flight.deadline = time.monotonic() + 0.3
         with pytest.raises(ExchangeError, match="timeout"):
             connection.send(effect)
         connection.close()
@@ -208,7 +211,7 @@ def test_a_name_server_that_hangs_holds_a_bounded_number_of_threads_and_none_of_
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     flows = [in_flight(send("https://auth.hanging.example/", pooled=pooled), 0.2) for _ in range(5)]
     assert [failed(one) for one in run(world, *flows)] == ["timeout"] * 5
-    assert len(blocked.threads) == 2
+    assert len(blocked.threads) <= 2
     blocked.go_on.set()
     until_quiet()
 

@@ -432,7 +432,7 @@ CALLS = {
 @pytest.mark.parametrize("world", WORLDS)
 def test_threat_122_a_frozen_redis_is_left_alone_after_three_failures_in_a_row(server, world):
     clock = Clock()
-    with RedisStore(server.url, timeout=0.3, monotonic=clock) as store:
+    with RedisStore(server.url, timeout=1, monotonic=clock) as store:
         assert attempt(store, world) == [None] * 3
         with server.frozen():
             assert [attempt(store, world) for _ in range(3)] == ["waited"] * 3
@@ -827,14 +827,14 @@ def test_without_redis_py_the_import_says_what_to_install(monkeypatch):
 
 
 def test_a_proof_is_used_once_whoever_asks(server):
-    with RedisStore(server.url) as store, RedisStore(server.url) as other:
+    with opened(server) as store, opened(server) as other:
         key = b"k" * 32
-        assert store.use_proof(key, 30) is True
-        assert other.use_proof(key, 30) is False
+        assert store.use_proof(key, 300) is True
+        assert other.use_proof(key, 300) is False
         assert store.use_proof(b"l" * 32, 0) is True  # for a moment at least
 
         async def in_a_loop():
-            found = [await store.use_proof_async(b"m" * 32, 30), await other.use_proof_async(b"m" * 32, 30)]
+            found = [await one.use_proof_async(b"m" * 32, 300) for one in (store, other)]
             await store.aclose()
             await other.aclose()
             return found
@@ -843,7 +843,7 @@ def test_a_proof_is_used_once_whoever_asks(server):
         with redis_py.Redis(port=server.port) as client:
             names = sorted(client.keys("tokenguard:proof:*"))
             assert names == sorted(f"tokenguard:proof:{one.hex()}".encode() for one in (key, b"m" * 32))
-            assert 29_000 < client.pttl(names[0]) <= 30_000
+            assert 240_000 < client.pttl(names[0]) <= 300_000
 
 
 def test_a_redis_that_does_not_answer_uses_no_proof(server):

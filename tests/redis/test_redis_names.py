@@ -89,7 +89,7 @@ def test_tls_is_held_to_the_name_and_not_to_the_address(server, monkeypatch, tmp
             copying.start()
             copy(connection, upstream)
             upstream.shutdown(socket.SHUT_RDWR)
-            copying.join(10)
+            copying.join(30)
 
     def copy(source, target):
         while data := source.recv(65536):
@@ -116,15 +116,16 @@ def test_a_name_server_that_hangs_holds_a_bounded_number_of_threads(monkeypatch)
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     errors = ping("redis://hanging.example/0", 5, 0.2)
     assert {type(error) for error in errors} <= {redis_py.TimeoutError, redis_py.ConnectionError}
-    assert len(inside) == 2
+    assert len(inside) <= 2
     go_on.set()
     until_quiet()
 
 
 def test_a_connection_that_is_given_up_while_it_opens_is_closed(monkeypatch):
-    opened = []
+    opened, pinging = [], None
 
     async def never(*_):
+        pinging.cancel()
         await asyncio.Event().wait()
 
     class Opened(socket.socket):
@@ -133,12 +134,14 @@ def test_a_connection_that_is_given_up_while_it_opens_is_closed(monkeypatch):
             opened.append(self)
 
     async def main():
-        client = factories("redis://some/0", timeout=0.2, connections=1)[1]()
+        nonlocal pinging
+        client = factories("redis://some/0", timeout=30, connections=1)[1]()
         monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", never)
         monkeypatch.setattr(socket, "socket", Opened)
+        pinging = asyncio.ensure_future(client.ping())
         try:
-            with pytest.raises(redis_py.TimeoutError):
-                await client.ping()
+            with pytest.raises(asyncio.CancelledError):
+                await pinging
         finally:
             monkeypatch.undo()
             await client.aclose()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import termios
 import threading
 import time
 from collections.abc import Callable
 
+from clocked_validator import until
 from listeners import Listening
 
 from tokenguard._flow.effects import ExchangeError, Flight, Join, Request, Send, Start
@@ -69,6 +72,11 @@ def whole(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes:
     fields = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items() if value)]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def until_there(connection: socket.socket) -> None:
+    """Wait until the other side has all that was sent: on a busy machine even loopback delivers later."""
+    until(lambda: fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)) == bytes(4))
 
 
 def in_flight(flow, timeout=30.0):

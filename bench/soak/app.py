@@ -13,7 +13,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tokenguard import Introspection, Issuer, Issuers, RevocationList, TokenValidator, asgi, wsgi
+from tokenguard import (
+    Introspection,
+    Issuer,
+    Issuers,
+    RejectedError,
+    RevocationList,
+    TokenValidator,
+    UnavailableError,
+    asgi,
+    wsgi,
+)
 from tokenguard.redis import RedisStore
 from tokenguard.resource import DPoP
 
@@ -65,7 +75,7 @@ def make_validator(**settings: Any) -> TokenValidator:
     tenants = f"{issuer}/tenants/{{tenant}}"
     store = RedisStore(redis, timeout=timeout, monotonic=monotonic)
     settings = {"dpop": DPoP(API, replay=store)} | settings
-    return TokenValidator(
+    validator = TokenValidator(
         [
             Issuer(issuer, jwks_uri=f"{issuer}/keys", introspection=introspection, **keys),
             Issuer(f"{issuer}/other", jwks_uri=f"{issuer}/other/keys", **keys),
@@ -80,6 +90,23 @@ def make_validator(**settings: Any) -> TokenValidator:
         monotonic=monotonic,
         **settings,
     )
+    for token in os.environ["SOAK_TOKENS"].split():
+        _fetch_keys(validator, token)
+    return validator
+
+
+def _fetch_keys(validator: TokenValidator, token: str) -> None:
+    """Have the keys of this token's issuer before the first request: a process that never had them answers 503,
+    rightly."""
+    while True:
+        try:
+            validator.validate(token)
+        except UnavailableError:
+            time.sleep(0.05)
+        except RejectedError:  # its key was withdrawn since the soak began
+            return
+        else:
+            return
 
 
 bare = over_asgi = _bare_asgi

@@ -104,7 +104,8 @@ class Serving:
 
     def signal(self, number: int) -> None:
         for pid in self.family():
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill_worker(self) -> None:
         """One worker of the gateway, which its parent replaces."""
@@ -125,13 +126,15 @@ class Serving:
 
     def size(self) -> dict[str, float]:
         """Of all its processes: resident memory, threads, descriptors."""
-        family = self.family()
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in family)
-        return {
-            "megabytes": round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1),
-            "threads": sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in family),
-            "descriptors": sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in family),
-        }
+        pages = threads = descriptors = 0
+        for pid in self.family():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a worker that was killed or replaced
+                of = Path(f"/proc/{pid}")
+                pages += int((of / "statm").read_text().split()[1])
+                threads += len(list((of / "task").iterdir()))
+                descriptors += len(list((of / "fd").iterdir()))
+        megabytes = round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+        return {"megabytes": megabytes, "threads": threads, "descriptors": descriptors}
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def test_warm_up_tries_every_issuer_side_by_side(world):
     """Two that hang cost one timeout, not two; the third is ready."""
     with living(world) as one, living(world) as other, living(world) as third:
         issuers = [life.issuer.as_issuer() for life in (one, other, third)]
-        with one.issuer.validator(issuers, http_timeout=2) as validator, ThreadPoolExecutor(1) as pool:
+        with one.issuer.validator(issuers, http_timeout=5) as validator, ThreadPoolExecutor(1) as pool:
             with one.issuer.outage("hang") as hangs, other.issuer.outage("hang") as hangs_too:
                 warming = pool.submit(
                     validator.warm_up if world == "threads" else lambda: one.run(validator.warm_up_async())
@@ -97,7 +97,7 @@ def test_warm_up_tries_every_issuer_side_by_side(world):
                 hangs_too.wait_for_arrivals()
                 assert [state.keys.fetching for state in validator.state()][:2] == [True, True]
                 with pytest.raises(KeysUnavailableError):
-                    warming.result(10)
+                    warming.result(60)
             assert [state.keys.state for state in validator.state()] == ["cold", "cold", "fresh"]
 
 
@@ -317,11 +317,6 @@ def test_s25_fork_while_a_fetch_is_in_the_air_and_locks_are_held():
         for authority in validator._authorities:
             authority.keys._lock.acquire()
         validator._memory._lock.acquire()
-        def alone():
-            threading.Timer(0.2, outage.stop).start()
-            assert life.issuer.counters.total == 1
-            # the server's threads are the parent's: over another transport
-            both()
         # the child cannot stop the outage of the parent's server: let go once it has asked
         def let_go():
             outage.wait_for_arrivals(2)

@@ -492,6 +492,50 @@ def test_each_asks_its_own_of_one_verdict():
     assert asyncio.run(ask(poor, "POST", "/orders/7", fields=fields(BOUND, proof("asgi", BOUND)))).status == 403
 
 
+def apps_that_validate_twice(validator, wants):
+    """Each asks `wants` of a verdict that something in front of it reached."""
+
+    async def page(request):
+        return PlainTextResponse("")
+
+    starlette_app = Starlette(
+        routes=[Route("/orders/7", starlette.require(wants)(page), methods=["POST"])],
+        middleware=[Middleware(asgi.BearerMiddleware, validator=validator)],
+    )
+    fastapi_app, bearer = FastAPI(), fastapi.BearerToken(validator)
+    several = [Security(bearer), Depends(bearer.require(wants))]
+    fastapi_app.post("/orders/7", dependencies=several)(lambda: "")
+    behind = FastAPI()
+    behind.add_middleware(asgi.BearerMiddleware, validator=validator)
+    behind.post("/orders/7", dependencies=[Depends(bearer.require(wants))])(lambda: "")
+    flask_app = Flask("adapters")
+    flask.TokenGuard(flask_app, validator)
+    flask_app.post("/orders/7")(flask.require_scope()(flask.require(wants)(lambda: "")))
+    two = wsgi.BearerMiddleware(wsgi.BearerMiddleware(plain_wsgi, validator, require=wants), validator)
+    return {"starlette": starlette_app, "fastapi": fastapi_app, "behind": behind, "flask": flask_app, "wsgi": two}
+
+
+@pytest.mark.parametrize("name", ["starlette", "fastapi", "behind", "flask", "wsgi"])
+def test_a_later_requirement_sees_the_same_request(name):
+    """Which scheme was sent, too: a rule may ask for it."""
+    seen = []
+
+    def wants(token, request, now):
+        seen.append((request.method, request.url, request.scheme, request.proof))
+
+    app = apps_that_validate_twice(ISSUER.validator(dpop=DPoP(BASE)), wants)[name]
+    for token, scheme in ((BOUND, "DPoP"), (UNBOUND, "Bearer")):
+        made = proof("asgi", token)
+        sent = fields(token, made, scheme=scheme)
+        if name in ("flask", "wsgi"):
+            answer = ask_wsgi(app, "POST", "/orders/7", fields=sent)
+        else:
+            answer = asyncio.run(ask(app, "POST", "/orders/7", fields=sent))
+        assert answer.status == 200
+        assert seen.pop() == ("POST", "/orders/7", scheme, made)
+        seen.clear()
+
+
 def test_a_mounted_app_has_the_same_whole_path():
     validator = ISSUER.validator(dpop=DPoP(BASE))
     app = Starlette(

@@ -273,7 +273,7 @@ class Guard(Generic[R]):
         ):
             if run is not None:
                 run.start()
-            asked = self._resource(request, required) if required.needs_request else None
+            asked = self._read(request, required) if required.needs_request else None
             reading = None if self.mtls is None else partial(self._read, request, required)
             begun = known._begin(value[_SKIPPED:], required, is_usual_token, run, asked, reading)
             if begun is not None:
@@ -323,7 +323,9 @@ class Guard(Generic[R]):
 
     def _resource(self, request: R, required: Requirement) -> ResourceRequest | None:
         """What `request` said, where a requirement looks at it."""
-        return self._read(request, required) if required.needs_request else None
+        if not required.needs_request:
+            return None
+        return self._read(request, required, SCHEME if self.dpop is None else self._scheme(request))
 
     def _read(self, request: R, required: Requirement, scheme: str = SCHEME) -> ResourceRequest:
         """What `request` said; its fields only where a requirement looks at them."""

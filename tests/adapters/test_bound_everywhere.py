@@ -219,6 +219,7 @@ ROWS = {
     "a proof": (None, lambda d: fields(BOUND, proof(d, BOUND)), "", "DPoP"),
     "the scheme in lower case": (None, lambda d: fields(BOUND, proof(d, BOUND), scheme="dpop"), "", "DPoP"),
     "several spaces": (None, lambda d: fields(BOUND, proof(d, BOUND), scheme="DPoP  "), "", "DPoP"),
+    "blanks around the proof": (None, lambda d: fields(BOUND, f" \t{proof(d, BOUND)} "), "", "DPoP"),
     "an unbound token": (None, lambda d: fields(UNBOUND, scheme="Bearer"), "", "Bearer"),
     "an unbound token and a proof": (None, lambda d: fields(UNBOUND, "x", "y", scheme="Bearer"), "", "Bearer"),
     "nothing": (MissingTokenError(), lambda _: [], "", "Bearer"),

@@ -59,6 +59,7 @@ POLICY_VIOLATION = 1008  # closes a websocket that cannot be rejected otherwise 
 
 _PREFIX: Final = PREFIX.encode()
 _SKIPPED: Final = len(_PREFIX)
+_BLANKS: Final = " \t"  # around a value they are no part of it (RFC 9110 section 5.5); some servers leave them
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _PUBLIC: Final = "__tokenguard_public__"  # beside the mark of a function that guards others
 _SCOPES: Final = "_tokenguard_scopes"  # on an error: the scopes that the route requires
@@ -331,7 +332,7 @@ class Guard(Generic[R]):
         """What `request` said; its fields only where a requirement looks at them."""
         reader = self.reader
         digest, certificate = self._certificate(request)
-        proofs = reader.fields(request, DPOP)
+        proofs = [value.strip(_BLANKS) for value in reader.fields(request, DPOP)]
         url = quote(reader.path(request), safe=_IN_A_PATH, errors="surrogatepass")
         said = ResourceRequest(
             reader.method(request),

@@ -465,6 +465,31 @@ def test_a_copy_of_a_request_for_something_else_is_judged_anew():
         assert asyncio.run(ask(changed(**changes), "POST", "/orders/7", fields=sent)).status == status, changes
 
 
+def test_what_is_kept_with_a_request_shows_no_credential():
+    seen = {}
+
+    async def app(scope, receive, send):
+        seen.update(scope, headers=())
+        await plain_asgi(scope, receive, send)
+
+    def application(environ, start_response):
+        seen.update(environ, HTTP_AUTHORIZATION="", HTTP_DPOP="")
+        return plain_wsgi(environ, start_response)
+
+    validator = ISSUER.validator(dpop=DPoP(BASE))
+    for ask_it in (
+        lambda sent: asyncio.run(ask(asgi.BearerMiddleware(app, validator), "POST", "/orders/7", fields=sent)),
+        lambda sent: ask_wsgi(wsgi.BearerMiddleware(application, validator), "POST", "/orders/7", fields=sent),
+    ):
+        seen.clear()
+        made = proof("asgi", BOUND)
+        assert ask_it(fields(BOUND, made)).status == 200
+        shown = repr(seen)
+        assert "tokenguard.access_token" in shown
+        for part in (*BOUND.split("."), *made.split(".")):
+            assert part not in shown
+
+
 def test_two_validators_judge_one_request_each():
     one, two = ISSUER.validator(dpop=DPoP(BASE)), ISSUER.validator(dpop=DPoP(BASE))
     app = plain_asgi

@@ -93,6 +93,9 @@ class _Proved(NamedTuple):
     token: AccessToken
     nonce: str | None
 
+    def __repr__(self) -> str:  # it is kept with the request, which applications and debuggers log
+        return "Proved()"
+
 
 class Guard(Generic[R]):
     """A guarded app's settings and its way to the validator. Made once, at construction of the adapter.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -118,7 +118,7 @@ def reject(
     show_reason: bool = False,
     scheme: str | None = None,
     dpop: DPoP | None = None,
-    scope: tuple[str, ...] = (),
+    scope: str | Iterable[str] = (),
 ) -> Rejection:
     """The answer to a request that ended in `error`.
 
@@ -133,19 +133,23 @@ def reject(
     (`scheme`, in any case; None for no credentials) or is `required` to be. Otherwise a 400 and a 403 name the scheme
     that was used. `NonceRequiredError` brings the field `DPoP-Nonce`.
 
-    `scope`: what the resource requires of a token; a 401 lists it, so that a client without one knows what to get.
+    `scope`: what the resource requires of a token, space-delimited or iterable; a 401 lists it, so that a client
+    without one knows what to get.
 
     `show_reason` adds the failed check to the body of a rejection. It is for development: it shows an attacker which
     part of a forged token to work on next. Raises `ConfigurationError` for an illegal `realm`, `resource_metadata`,
-    `scheme` or `dpop`.
+    `scheme`, `dpop` or `scope`.
     """
     realm = checked_realm(realm)
     metadata_url = checked_resource_metadata(resource_metadata)
     if not (scheme is None or isinstance(scheme, str)) or not (dpop is None or isinstance(dpop, DPoP)):
         raise ConfigurationError("scheme must be a string, and dpop the DPoP(...) of the validator")
+    if not isinstance(scope, Iterable) or isinstance(scope, bytes | bytearray):
+        raise ConfigurationError("scope must be a string or an iterable of strings")
+    would_ask = tuple(scope.split(" ") if isinstance(scope, str) else scope)
     if isinstance(error, RejectedError):
         is_dpop = dpop is not None and scheme is not None and scheme.lower() == DPOP.lower()
-        return _refusal(error, realm, metadata_url, dpop, scope, is_dpop=is_dpop, show_reason=show_reason)
+        return _refusal(error, realm, metadata_url, dpop, would_ask, is_dpop=is_dpop, show_reason=show_reason)
     if isinstance(error, UnavailableError):
         retry_after = error.retry_after if type(error.retry_after) is int and error.retry_after > 0 else 1
         fields = (("Retry-After", str(retry_after)),)

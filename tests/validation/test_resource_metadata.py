@@ -322,8 +322,14 @@ def test_with_a_url_alone_a_401_carries_no_scope():
 
 
 def test_reject_lists_the_scopes_that_it_is_given():
-    headers = dict(reject(MissingTokenError(), scope=("a", 'b"', "c")).headers)
-    assert headers["WWW-Authenticate"] == 'Bearer realm="api", scope="a c"'
+    for scope in (("a", 'b"', "c"), ["a", "c"], "a c", " a  c"):
+        headers = dict(reject(MissingTokenError(), scope=scope).headers)
+        assert headers["WWW-Authenticate"] == 'Bearer realm="api", scope="a c"'
+    for scope in ((), "", [""]):
+        assert "scope" not in dict(reject(MissingTokenError(), scope=scope).headers)["WWW-Authenticate"]
+    for scope in (None, 5, b"a"):
+        with pytest.raises(ConfigurationError, match="scope"):
+            reject(MissingTokenError(), scope=scope)
     assert "scope" not in dict(reject(MissingTokenError()).headers)["WWW-Authenticate"]
 
 

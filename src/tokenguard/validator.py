@@ -41,7 +41,7 @@ from tokenguard.errors import (
 from tokenguard.issuer import Issuer
 from tokenguard.issuers import Issuers
 from tokenguard.request import ResourceRequest
-from tokenguard.requirements import NOTHING, Required, Requirement, both
+from tokenguard.requirements import NOTHING, Required, Requirement, both, required
 from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.revocations import RevocationList
 from tokenguard.token import AccessToken
@@ -56,6 +56,7 @@ __all__ = ["IssuerState", "KeyState", "TokenValidator"]
 T = TypeVar("T")
 
 _SHOWN = 8  # issuers in a `repr`
+_NO_SCOPE: tuple[str, ...] = ()
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
@@ -235,7 +236,7 @@ class TokenValidator(Runtime):
         self,
         raw: str,
         *,
-        scope: str | Iterable[str] | Requirement = NOTHING,
+        scope: str | Iterable[str] | Requirement = _NO_SCOPE,
         require: Required | None = None,
         request: ResourceRequest | None = None,
     ) -> AccessToken:
@@ -264,7 +265,7 @@ class TokenValidator(Runtime):
         self,
         raw: str,
         *,
-        scope: str | Iterable[str] | Requirement = NOTHING,
+        scope: str | Iterable[str] | Requirement = _NO_SCOPE,
         require: Required | None = None,
         request: ResourceRequest | None = None,
     ) -> AccessToken:
@@ -291,7 +292,12 @@ class TokenValidator(Runtime):
         run: Run | None = None,
     ) -> AccessToken | Flow[AccessToken]:
         try:
-            requirement = scope if require is None and isinstance(scope, Requirement) else both(scope, require)
+            if require is not None:
+                requirement = both(scope, require)
+            elif scope is _NO_SCOPE:  # known at once: the one empty tuple there is
+                requirement = NOTHING
+            else:
+                requirement = required(scope)
             if type(raw) is not str:
                 if not isinstance(raw, str):
                     raise InvalidTokenError(reason=Reason.MALFORMED)

@@ -16,7 +16,6 @@ import tokenguard
 from tokenguard import Reason
 from tokenguard._flow.wall_time import wall_time
 from tokenguard.gateway import DEFAULT
-from tokenguard.requirements import NOTHING
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 CLOCKS = "clock=wall_time, monotonic=time.monotonic"
@@ -33,8 +32,8 @@ SIGNATURES = {
         " http_timeout=5, allow_insecure_http=False, transport=None, ssl_context=None, revocations=None, clients=None,"
         " dpop=None, mtls=None, jitter=random.random)"
     ),
-    "tokenguard.TokenValidator.validate": "(self, raw, *, scope=NOTHING, require=None, request=None)",
-    "tokenguard.TokenValidator.validate_async": "(self, raw, *, scope=NOTHING, require=None, request=None)",
+    "tokenguard.TokenValidator.validate": "(self, raw, *, scope=(), require=None, request=None)",
+    "tokenguard.TokenValidator.validate_async": "(self, raw, *, scope=(), require=None, request=None)",
     "tokenguard.TokenValidator.from_env": '(prefix="TOKENGUARD_", **settings)',
     "tokenguard.TokenValidator.from_mapping": '(mapping, prefix="TOKENGUARD_", **settings)',
     "tokenguard.TokenValidator.warm_up": "(self)",
@@ -212,7 +211,6 @@ MEANT = {
     "ALGORITHMS": ALGORITHMS,
     "DEFAULT": DEFAULT,
     "FACTORY": inspect.signature(tokenguard.AccessToken).parameters["claims"].default,  # a new mapping for each
-    "NOTHING": NOTHING,
     "Reason": Reason,
     "random": random,
     "time": time,

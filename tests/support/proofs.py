@@ -194,7 +194,7 @@ def vectors() -> dict[str, Vector]:
         "a number": 1,
     }.items():
         header(f"jwk: {name}", proof, jwk=value)
-    for member in ("d", "p", "q", "dp", "dq", "qi", "oth"):
+    for member in ("d", "p", "q", "dp", "dq", "qi", "oth", "k"):
         jwk(f"jwk with {member}", proof, **{member: "AQAB"})
     jwk("jwk with a null d", None, d=None)
     for member in ("kty", "crv", "x", "y"):
@@ -343,6 +343,7 @@ def vectors() -> dict[str, Vector]:
     for name, value in {"absent": ABSENT, "null": None, "a number": 1}.items():
         claims(f"ath: {name}", proof, ath=value)
     claims("ath: empty", target, ath="")
+    claims("ath: not ASCII", target, ath="é" * 43)
     add("ath: of another token", target, lambda m: m.key.proof(m.issuer.mint(), "POST", URL))
     add("ath: padded", target, lambda m: m.proof(ath=m.claims()["ath"] + "="))
     add("ath: hex", target, lambda m: m.proof(ath=decoded(m.claims()["ath"]).hex()))

@@ -19,6 +19,7 @@ from tokenguard.errors import InvalidProofError, InvalidTokenError
 
 TYPE: Final = "dpop+jwt"
 _LONGEST_JTI: Final = 256
+_PRIVATE: Final = PRIVATE | {"k"}  # that of a symmetric key (RFC 7518 section 6.4), beside whatever else
 
 
 class Remembered(Protocol):
@@ -90,7 +91,7 @@ def _header(data: bytes, algorithms: frozenset[str]) -> ProofHeader:
     if members.get("typ") != TYPE or not isinstance(jwk, Mapping):
         raise ValueError("not a proof")
     jwk = without_nulls(jwk)
-    if not PRIVATE.isdisjoint(jwk):
+    if not _PRIVATE.isdisjoint(jwk):
         raise ValueError("a private key")
     key = import_key(jwk)
     if alg not in key.algorithms:

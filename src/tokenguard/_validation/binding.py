@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Any, Final, Protocol
 
 from tokenguard._flow.effects import Call, Flow, Work
@@ -112,7 +113,7 @@ class Binding:
             raise InvalidTokenError(reason=Reason.CONFIRMATION)
         if cnf is not None and CERTIFICATE in cnf:
             digest = None if request is None else certificate_digest(request)
-            if digest is None or encode(digest).decode("ascii") != cnf[CERTIFICATE]:
+            if digest is None or not compare_digest(encode(digest), cnf[CERTIFICATE].encode()):
                 raise InvalidTokenError(reason=Reason.CONFIRMATION)
         if request is None or self._dpop is None or not is_dpop:
             return None
@@ -125,7 +126,7 @@ class Binding:
         if sent is None:
             raise InvalidProofError
         proof = dpop.read(sent, settings.allowed, settings.max_proof_bytes, self._headers)
-        if proof.header.thumbprint != key:
+        if not compare_digest(proof.header.thumbprint, str(key)):
             raise InvalidTokenError(reason=Reason.CONFIRMATION)
         dpop.check_types(proof.claims)
         self._check_target(settings, request, case, proof.claims)
@@ -155,7 +156,7 @@ class Binding:
             self._headers.put(proof.header_text, proof.header)
 
     def _check_target(self, settings: DPoP, request: ResourceRequest, case: Bound, claims: Mapping[str, Any]) -> None:
-        if claims["htm"] != request.method or claims["ath"] != encode(case.digest).decode("ascii"):
+        if claims["htm"] != request.method or not compare_digest(claims["ath"].encode(), encode(case.digest)):
             raise InvalidProofError(reason=Reason.PROOF_TARGET)
         if is_spelled_so(claims["htu"], request.url, settings.spelled_bases):
             return

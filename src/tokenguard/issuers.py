@@ -83,6 +83,11 @@ class Issuers:
         template = _Template(pattern, tenants, "tid", made, shape=providers.GUID)
         return cls(template, max_issuers=max_issuers)
 
+    @property
+    def example(self) -> Issuer | None:
+        """One of a template's, which differ in a name alone; None where nothing is known before one is found."""
+        return self.find.example if isinstance(self.find, _Template) else None
+
     def look_up(self, iss: str) -> Issuer | None:
         """What is registered for `iss`. Raises as the class says."""
         if not 0 < len(iss) <= _LONGEST:
@@ -130,7 +135,8 @@ class _Template:
         self._match = self._pattern.reader(shape, is_label=is_label).fullmatch
         self._made: WeakValueDictionary[str, Issuer] = WeakValueDictionary()
         self._lock = Lock()
-        check_introspection(self._make(_NAME))
+        self.example: Final = self._make(_NAME)
+        check_introspection(self.example)
 
     def __call__(self, iss: str) -> Issuer | None:
         found = self._match(iss)

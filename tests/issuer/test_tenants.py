@@ -456,6 +456,25 @@ def test_an_issuer_over_http_needs_the_flag_as_any_other(login, ask):
     assert login.fetched == []
 
 
+OVER_HTTP = "http://login.example/{tenant}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "settings", "text"),
+    [
+        (OVER_HTTP, {}, "issuer must be https"),
+        (PATTERN, {"jwks_uri": f"{OVER_HTTP}/jwks"}, "jwks_uri must be https"),
+        (PATTERN, {"jwks_uri": "http://login.example/jwks"}, "jwks_uri must be https"),
+        (PATTERN, {"introspection": Introspection("id", client_auth="tls_client_auth", when="always")}, "certificate"),
+    ],
+)
+def test_a_template_whose_issuers_cannot_be_asked_is_rejected_at_the_start(pattern, settings, text):
+    template = Issuers.template(pattern, Everything(), **settings)
+    with pytest.raises(ConfigurationError, match=text):
+        TokenValidator(["https://listed.example", template], "api")
+    assert TokenValidator(Issuers.template(OVER_HTTP, Everything()), "api", allow_insecure_http=True)
+
+
 # -- tokens that are remembered ----------------------------------------------------------------------------------------
 
 

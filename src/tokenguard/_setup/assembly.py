@@ -66,7 +66,11 @@ class Assembly:
     _tally: Tally = field(default_factory=Tally, init=False, repr=False)
 
     def directory(self, registries: tuple[Issuers, ...]) -> Directory:
-        """The issuers that are looked up at run time."""
+        """The issuers that are looked up at run time. Raises `ConfigurationError` for a template none of whose issuers
+        could be asked."""
+        for registry in registries:
+            if registry.example is not None:
+                self._check(registry.example)
         return Directory(registries, self._registered, self._forget, self.monotonic, self._tally)
 
     def authority(self, issuer: Issuer) -> Authority:
@@ -84,7 +88,7 @@ class Assembly:
         not_this: KeySource | None = None,
         schedule: Schedule | None = None,
     ) -> A:
-        self._reject_http(issuer)
+        self._check(issuer)
         introspection = issuer.introspection
         discovery = None
         token = issuer.jwks_bearer_token
@@ -107,14 +111,6 @@ class Assembly:
         keys = self._keys(issuer, discovery, fetch, not_this, budget=budget, schedule=schedule)
         introspector = None
         if introspection is not None:
-            if (
-                introspection.client_auth == "tls_client_auth"
-                and introspection.ssl_context is None
-                and not self.presents_certificate
-            ):
-                raise ConfigurationError(
-                    'client_auth="tls_client_auth" needs a client certificate: give an ssl_context that holds one'
-                )
             introspector = Introspector(
                 introspection,
                 issuer=issuer.url,
@@ -179,7 +175,17 @@ class Assembly:
         for same in [same for same, shared in self._shared.items() if shared is keys]:
             del self._shared[same]
 
-    def _reject_http(self, issuer: Issuer) -> None:
+    def _check(self, issuer: Issuer) -> None:
+        introspection = issuer.introspection
+        if (
+            introspection is not None
+            and introspection.client_auth == "tls_client_auth"
+            and introspection.ssl_context is None
+            and not self.presents_certificate
+        ):
+            raise ConfigurationError(
+                'client_auth="tls_client_auth" needs a client certificate: give an ssl_context that holds one'
+            )
         for name, url in asked(issuer).items():
             if not is_https(url) and not self.allow_insecure_http:
                 raise ConfigurationError(

@@ -98,7 +98,7 @@ def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R
 
     For coroutine functions and for methods of a `web.View`. It needs `setup` for the app, or for one that the app is a
     part of, and answers with those settings. Without it the answer is 500: a handler that is meant to be guarded is
-    never open. Where a public path or `optional` let a request through without a token, the answer is 401.
+    never open. It needs a token also on a public path and where the app's guard is `optional`.
     """
     needed = all_of(requirements)
 
@@ -115,8 +115,12 @@ def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R
             if not isinstance(guard, Guard):
                 missing = ConfigurationError("nothing guards this app: call tokenguard.aiohttp.setup(app, validator)")
                 return _response(UNGUARDED.note_and_reject(cast("Any", request), missing, needed, name="aiohttp"))
+            before = request.get(TOKEN_KEY)
             try:
-                guard.check(request, request.get(TOKEN_KEY), needed, name="aiohttp")
+                if before is None:
+                    guard.reader.keep(request, TOKEN_KEY, await guard.behind.validate_async(request, needed))
+                else:
+                    guard.check(request, before, needed, name="aiohttp")
             except TokenGuardError as error:
                 return _response(guard.reject(error, request))
             return await cast("Callable[P, Any]", handler)(*args, **kwargs)

@@ -6,7 +6,7 @@ challenges (see `challenge`), what makes a token good.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
@@ -20,7 +20,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.plugins import InitPlugin
 
 from tokenguard._adapters import lifetime
-from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, UNGUARDED, Guard, mark
+from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, UNGUARDED, Guard, leave, mark
 from tokenguard._adapters.litestar_scopes import litestar_reader
 from tokenguard._adapters.request import AsgiReader
 from tokenguard.asgi import BearerMiddleware, Message, Receive, Scope, Send, _deny, _Handshake, answer
@@ -115,17 +115,19 @@ class TokenGuardPlugin(InitPlugin):
             await lifetime.close(self._validator)
 
 
-def require(*requirements: Required) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+def require(
+    *requirements: Required,
+) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
     """A guard that asks for all of `requirements`, a text being scopes; without any, just for a token.
 
     For `guards=[require("orders:read")]` of handlers, controllers and routers, http and websocket. It needs
     `TokenGuardPlugin` in the app. Without it the answer is 500: a handler that is meant to be guarded is never open.
-    Where a public path or `optional` let a request through without a token, the answer is 401. A response that
+    It needs a token also on a public path and where the app's guard is `optional`. A response that
     Litestar caches is sent before guards run, so a handler with `cache` under `require` answers 500.
     """
     needed = all_of(requirements)
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         scope: Any = connection.scope
         guard = scope.get(GUARD_KEY)
         error: TokenGuardError | None = None
@@ -137,8 +139,12 @@ def require(*requirements: Required) -> Callable[[ASGIConnection[Any, Any, Any, 
         if error is not None:
             scope[_REJECTION] = guard.note_and_reject(scope, error, needed, name="litestar")
             raise error
+        before = scope.get(TOKEN_KEY)
         try:
-            guard.check(scope, scope.get(TOKEN_KEY), needed, name="litestar")
+            if before is None:
+                leave(scope, await guard.behind.validate_async(scope, needed))
+            else:
+                guard.check(scope, before, needed, name="litestar")
         except TokenGuardError as unmet:
             scope[_REJECTION] = guard.reject(unmet, scope)
             raise

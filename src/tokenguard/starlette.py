@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Guard, asked_for, mark
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Guard, asked_for, leave, mark
 from tokenguard._adapters.request import takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
@@ -32,11 +32,12 @@ def require_scope(*scopes: str, optional: bool = False) -> Callable[[Callable[P,
 
     For functions and for methods of endpoint classes, async and sync, http and websocket. It needs
     `tokenguard.asgi.BearerMiddleware` in front of the app and answers with that middleware's settings. Without it the
-    answer is 500: an endpoint that is meant to be guarded is never open. Where a public path or `optional` let a
-    request through without a token, the answer is 401.
+    answer is 500: an endpoint that is meant to be guarded is never open. It needs a token also on a public path and
+    where the middleware is `optional`.
 
     `optional`: a request without credentials passes, one with bad credentials does not; not beside scopes. The
-    middleware has to let it through as well. The token is at `request.scope["tokenguard.access_token"]`.
+    middleware has to let it through as well: by `optional`, or as a public path. The token is at
+    `request.scope["tokenguard.access_token"]`.
 
     A websocket is refused by a denial response where the server offers it, else by closing with 1008.
     """
@@ -60,7 +61,8 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
             @wraps(endpoint)
             async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
                 connection = _connection(args, kwargs)
-                rejection = _judge(connection, needed)
+                is_known = connection.scope.get(TOKEN_KEY) is not None
+                rejection = _judge(connection, needed) if is_known else await _judge_async(connection, needed)
                 if rejection is None:
                     return await cast("Callable[P, Any]", endpoint)(*args, **kwargs)
                 if isinstance(connection, WebSocket):
@@ -104,8 +106,24 @@ def _judge(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
     if not isinstance(guard, Guard):
         error = ConfigurationError("no middleware in front: add tokenguard.asgi.BearerMiddleware to the app")
         return UNGUARDED.note_and_reject(scope, error, needed, name="starlette")
+    before = scope.get(TOKEN_KEY)
     try:
-        guard.check(scope, scope.get(TOKEN_KEY), needed, name="starlette")
+        if before is None:
+            leave(scope, guard.behind.validate(scope, needed))
+        else:
+            guard.check(scope, before, needed, name="starlette")
+    except TokenGuardError as error:
+        return guard.reject(error, scope)
+    return None
+
+
+async def _judge_async(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
+    scope = connection.scope
+    guard = scope.get(GUARD_KEY)
+    if not isinstance(guard, Guard):
+        return _judge(connection, needed)
+    try:
+        leave(scope, await guard.behind.validate_async(scope, needed))
     except TokenGuardError as error:
         return guard.reject(error, scope)
     return None

@@ -130,6 +130,18 @@ async def test_a_path_is_public_as_it_was_sent(issuer):
                 assert (await exchange(client, f"{method} {target} HTTP/1.1"))[0] == status, target
 
 
+async def test_a_public_path_is_no_public_handler(issuer):
+    """The middleware has not looked at its credentials, so the decorator does, as other adapters' decorators do."""
+    app = application(("/docs/inner", require("read")(who)))
+    setup(app, issuer.validator(), public="/docs/*")
+    async with serving(app) as client:
+        answer = await client.get("/docs/inner", headers=issuer.headers("read"))
+        assert (answer.status, await answer.text()) == (200, "client")
+        assert (await client.get("/docs/inner", headers=issuer.headers("write"))).status == 403
+        assert (await client.get("/docs/inner", headers=bearer(issuer.expired(scope="read")))).status == 401
+        assert (await client.get("/docs/inner")).status == 401
+
+
 async def test_optional_lets_pass_who_shows_nothing(issuer):
     app = application(("/guarded", require()(who)))
     setup(app, issuer.validator(), optional=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -96,6 +97,20 @@ async def test_a_guard_stands_at_a_handler_a_controller_and_a_router(issuer):
     assert [mark.scopes for mark in marks(require("a", "b"))] == [("a", "b")]
 
 
+async def test_a_guard_runs_in_the_loop_and_in_no_thread(issuer):
+    """Litestar hands a guard that is a plain function to a thread, at each request."""
+    seen = []
+
+    @get("/seen", guards=[require(lambda *_: seen.append(threading.get_ident()))])
+    async def handler(request: Request) -> str:
+        return who(request)
+
+    app = application(issuer.validator(), handler)
+    for _ in range(2):
+        assert (await ask(app, "GET", "/seen", "", fields(issuer.mint()))).status == 200
+    assert seen == [threading.get_ident()] * 2
+
+
 async def test_without_the_plugin_a_guarded_handler_is_never_open(issuer):
     app = Litestar([orders], openapi_config=None, logging_config=None)
     assert (await ask(app, "GET", "/orders", "", fields(issuer.mint("read")))).status == 500
@@ -111,6 +126,15 @@ async def test_a_cached_handler_is_not_guarded_by_require_and_so_not_served(issu
     app = application(issuer.validator(), cached)
     for _ in range(2):
         assert (await ask(app, "GET", "/cached", "", fields(issuer.mint("read")))).status == 500
+
+
+async def test_a_public_path_is_no_public_handler(issuer):
+    """The middleware has not looked at its credentials, so the guard does, as other adapters' decorators do."""
+    app = application(issuer.validator(), settings={"public": "/orders"})
+    assert (await ask(app, "GET", "/orders", "", fields(issuer.mint("read")))).body == b"client"
+    assert (await ask(app, "GET", "/orders", "", fields(issuer.mint("write")))).status == 403
+    assert (await ask(app, "GET", "/orders", "", fields(issuer.expired(scope="read")))).status == 401
+    assert (await ask(app, "GET", "/orders")).status == 401
 
 
 async def test_public_is_the_path_that_was_sent(issuer):

@@ -71,13 +71,18 @@ def routes(validator):
         return PlainTextResponse(text(request.scope[KEY]))
 
     middleware = [Middleware(asgi.BearerMiddleware, validator=validator, optional=True)]
-    on_starlette = Starlette(routes=[Route("/", endpoint), Route("/sync", synchronous)], middleware=middleware)
+    endpoints = [Route("/", endpoint), Route("/sync", synchronous)]
+    on_starlette = Starlette(routes=endpoints, middleware=middleware)
+    public = [Middleware(asgi.BearerMiddleware, validator=validator, public=["/", "/sync"])]
+    on_public_paths = Starlette(routes=endpoints, middleware=public)
     return {
         "fastapi": lambda fields: asyncio.run(ask(api, fields=fields)),
         "flask": lambda fields: ask_wsgi(web, fields=fields),
         "flask async": lambda fields: ask_wsgi(web, path="/async", fields=fields),
         "starlette": lambda fields: asyncio.run(ask(on_starlette, fields=fields)),
         "starlette sync": lambda fields: asyncio.run(ask(on_starlette, path="/sync", fields=fields)),
+        "starlette public": lambda fields: asyncio.run(ask(on_public_paths, fields=fields)),
+        "starlette public sync": lambda fields: asyncio.run(ask(on_public_paths, path="/sync", fields=fields)),
     }
 
 
@@ -145,7 +150,7 @@ def test_who_came_without_a_token_is_no_outcome():
     audit.enable(validator)
     for send in routes(validator).values():
         send(bearer("x"))
-    assert seen == ["rejected"] * 5
+    assert seen == ["rejected"] * 7
 
 
 @pytest.mark.parametrize(

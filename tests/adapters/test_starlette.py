@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 from tokenguard._adapters.guard import UNGUARDED
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
-from tokenguard.errors import ConfigurationError, InsufficientScopeError, MissingTokenError
+from tokenguard.errors import ConfigurationError, InsufficientScopeError, InvalidRequestError, MissingTokenError
 from tokenguard.starlette import require_scope
 from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken
@@ -310,3 +310,17 @@ async def test_the_connection_may_come_by_name():
     app = Starlette(routes=[Route("/", calls)], middleware=[Middleware(BearerMiddleware, validator=VALIDATOR)])
     assert (await ask(app, fields=good())).status == 200
     assert (await ask(app, fields=good("a"))).status == 403
+
+
+@pytest.mark.parametrize("path", ["/async", "/sync", "/class"])
+async def test_a_public_path_is_no_public_endpoint(path):
+    """The middleware has not looked at its credentials, so the decorator does, as other adapters' decorators do."""
+    routes = [Route("/async", asynchronous), Route("/sync", synchronous), Route("/class", Endpoint)]
+    metadata = "https://api.example.com/.well-known/oauth-protected-resource"
+    settings = {"public": path, "realm": "orders", "resource_metadata": metadata}
+    app = Starlette(routes=routes, middleware=[Middleware(BearerMiddleware, VALIDATOR, **settings)])
+    told = {"realm": "orders", "resource_metadata": metadata}
+    assert (await ask(app, "GET", path, "", good())).body == b"client"
+    assert same(await ask(app, "GET", path), MissingTokenError(), **told)
+    assert same(await ask(app, "GET", path, "", good("a")), InsufficientScopeError(("a", "b")), **told)
+    assert same(await ask(app, "GET", path, "", [("Authorization", "Bearer")]), InvalidRequestError(), **told)

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
@@ -113,6 +114,7 @@ class Guard(Generic[R]):
         "_log",
         "_validate",
         "_validate_async",
+        "behind",
         "dpop",
         "metadata",
         "mtls",
@@ -158,6 +160,10 @@ class Guard(Generic[R]):
         self.realm = checked_realm(realm)
         self.resource_metadata, self.metadata = metadata_of(resource_metadata, validator)
         self.show_reason = switch("show_reason", show_reason)
+        self.behind: Guard[R] = self  # for a decorator: nobody has looked at the credentials of a public path
+        if self.public is not None:
+            self.behind = copy(self)
+            self.behind.public = None
 
     # --------------------------------------------------------------------------------------------------- validation
 
@@ -594,6 +600,13 @@ def checked(token: object) -> AccessToken:
     if not isinstance(token, AccessToken):
         raise ConfigurationError("the validator did not return an access token")
     return token
+
+
+def leave(scope: Any, token: AccessToken | None) -> None:
+    """Leave a token that was found behind the middleware where that leaves its own: in the scope, and in its caller."""
+    scope[TOKEN_KEY] = token
+    if getattr(caller := scope.get("auth"), "access_token", token) is None:
+        caller.access_token = token
 
 
 def record(log: BoundedLog, name: str, error: BaseException, apart: str = "") -> None:

@@ -101,7 +101,7 @@ class BearerMiddleware:
         try:
             result = self.app(environ, answer.start)
         except TokenGuardError as error:
-            return _answer_late(guard, error, token, environ, start_response)
+            return _answer_late(guard, error, token, environ, answer)
         # Nothing of the application's runs while these are sent.
         if isinstance(result, _WHOLE) or _is_file(result, environ):
             answer.send()
@@ -177,7 +177,7 @@ class _Body:
     ) -> None:
         self._result = result
         self._begun = begun
-        self._reject = partial(_answer_late, guard, token=token, environ=environ, start_response=begun.server)
+        self._reject = partial(_answer_late, guard, token=token, environ=environ, begun=begun)
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -205,10 +205,14 @@ def _answer_late(
     error: TokenGuardError,
     token: AccessToken | None,
     environ: WSGIEnvironment,
-    start_response: StartResponse,
+    begun: _Answer,
 ) -> list[bytes]:
-    """Answer in the application's place. Where its answer has left already, the server raises `error` again."""
-    body = _answer(guard.reject(error, environ), environ, start_response, (type(error), error, error.__traceback__))
+    """Answer in the application's place. Where its answer has left already, the server raises `error` again.
+
+    Where it has started none, this is the first start: werkzeug's test client would raise `error` for any `exc_info`.
+    """
+    failed = () if begun.status is None else ((type(error), error, error.__traceback__),)
+    body = _answer(guard.reject(error, environ), environ, begun.server, *failed)
     guard.note(environ, token, error)
     return body
 

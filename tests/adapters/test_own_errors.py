@@ -23,6 +23,7 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
+from werkzeug.test import Client
 
 from tokenguard import (
     ConfigurationError,
@@ -287,6 +288,20 @@ def chunked(*chunks, **more):
         return body
 
     return body, wsgi.BearerMiddleware(app, ISSUER.validator())
+
+
+@pytest.mark.parametrize("in_the_body", [False, True])
+def test_an_application_that_started_nothing_is_answered_without_an_error_of_its_own(in_the_body):
+    def at_once(environ, start_response):
+        raise ERRORS[0]
+
+    def late(environ, start_response):
+        at_once(environ, start_response)
+        yield b""
+
+    client = Client(wsgi.BearerMiddleware(late if in_the_body else at_once, ISSUER.validator()))
+    answer = client.get("/", headers=ISSUER.headers())  # it raises what it is given as `exc_info`
+    assert (answer.status_code, answer.data) == (403, reject(ERRORS[0]).body)
 
 
 def on_gunicorn(app):

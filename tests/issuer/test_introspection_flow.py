@@ -303,7 +303,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 3), st.lists(STEPS, max_size=60))
 def test_in_any_order_of_events_the_bound_holds_and_everybody_is_answered(room, steps):
     stage = Stage(max_concurrency=room, negative_ttl=0)

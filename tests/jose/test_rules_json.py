@@ -112,13 +112,12 @@ NEARLY = st.builds(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=40) | NEARLY | st.text("AZaz09-_+/=.", max_size=20).map(str.encode))
 def test_both_ways_give_the_same_octets_for_any_text(text):
     _alike(text)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=20_000))
 def test_both_ways_decode_what_was_encoded(data):
     assert _alike(base64.urlsafe_b64encode(data).rstrip(b"="))
@@ -504,7 +503,7 @@ def _by_the_book(text, bound):
     return value if isinstance(value, dict) and _walked(value) <= 64 and members <= bound else None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(ALMOST | CLOSED, st.integers(0, 6), st.booleans())
 def test_any_text_of_brackets_quotes_and_colons_is_judged_as_by_a_walk(text, bound, wrapped):
     text = '{"x":' + text + "}" if wrapped else text

@@ -242,7 +242,7 @@ def test_a_short_token_leaves_other_words_alone(issuer, lines):
     assert lines.records[0]["path"] == "/a/path"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_threat_85_control_characters_cannot_forge_a_line(client, token_id):
     logger, handler = logging.getLogger("tokenguard.audit"), Lines()
@@ -642,7 +642,7 @@ def test_a_text_is_cut_and_no_head_of_a_credential_is_left_at_the_cut():
         assert len(text) <= 259
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.text("ab.", min_size=1, max_size=40), min_size=1, max_size=12),
     st.lists(st.integers(0, 11), max_size=8),

@@ -508,7 +508,7 @@ class TestNoTokenContentCanCreateASeries:
         self.seen.validate(*(one.token for one in self.seen.issuer.bad_tokens().values()))
         self.check()
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     def test_any_claims_and_any_header(self, issuer, client, token_id, kid):
         mint = self.seen.issuer.mint

@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_requests import challenge
 from vector_runs import Protected
@@ -62,7 +62,7 @@ CLAIM = st.sampled_from(
 )
 MEMBER = st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk", "jku", "enc", "x"])
 FIELD = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=60)
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_any_header_gives_an_answer_and_the_same_from_every_adapter(values, quer
         assert answers[True] == answers[False]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(), st.binary(), JSON, st.lists(st.binary().map(m.b64), min_size=3, max_size=3).map(".".join)))
 def test_any_value_gives_a_verdict_and_the_same_in_both_worlds(loop, raw):
     first = verdict(lambda: VALIDATOR.validate(raw))
@@ -110,7 +110,7 @@ def test_any_value_gives_a_verdict_and_the_same_in_both_worlds(loop, raw):
     assert verdict(lambda: loop.run(VALIDATOR.validate_async(raw))) == first
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(MEMBER, JSON, max_size=3), st.dictionaries(CLAIM, JSON, max_size=4))
 def test_any_signed_json_gives_a_verdict_and_the_same_in_both_worlds(loop, header, payload):
     raw = token(header, payload, key="ed")
@@ -124,7 +124,7 @@ def test_any_signed_json_gives_a_verdict_and_the_same_in_both_worlds(loop, heade
         assert not {"crit", "enc"} & header.keys()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(["rsa", "p256", "p384", "p521", "ed"]), st.sampled_from(["RS256", "PS256"]), st.data())
 def test_one_flipped_bit_anywhere_rejects(key, alg, data):
     raw = token(key=key, alg=alg if key == "rsa" else None)
@@ -138,7 +138,7 @@ def test_one_flipped_bit_anywhere_rejects(key, alg, data):
         VALIDATOR.validate(".".join(segments))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_one_other_character_anywhere_rejects(data):
     raw = token(key="ed")
@@ -148,7 +148,7 @@ def test_one_other_character_anywhere_rejects(data):
         VALIDATOR.validate(raw[:place] + other + raw[place + 1 :])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 1_000),
     st.integers(0, 1_000),
@@ -184,7 +184,7 @@ ERRORS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     ERRORS,
     st.one_of(st.none(), QUOTABLE),
@@ -247,7 +247,7 @@ DOCUMENTS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(DOCUMENTS, st.sampled_from(["jwks", "discovery"]), st.sampled_from([200, 200, 200, 204, 301, 304, 404, 500]))
 def test_any_document_gives_keys_or_a_failed_fetch(loop, body, which, status):
     def answer(request):
@@ -264,7 +264,7 @@ def test_any_document_gives_keys_or_a_failed_fetch(loop, body, which, status):
         assert not isinstance(outcome, tuple) or outcome[0] in (KeysUnavailableError, InvalidTokenError)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(DOCUMENTS, st.sampled_from([200, 200, 200, 204, 302, 400, 401, 500]))
 def test_any_introspection_answer_gives_a_verdict(body, status):
     issuer = FakeIssuer(URL, clock=Clock(NOW))

@@ -122,11 +122,11 @@ fuzz: $(FUZZ)/.stamp ## Fuzz the seven readers of hostile input, SECONDS=60 each
 	done
 
 MUTATION := .venv-mutation
-EXTRAS = $(shell sed -n '/^\[project.optional-dependencies\]/,/^$$/s/^\([a-z0-9-]*\) = .*/\1/p' pyproject.toml | paste -s -d, -)
 
-$(MUTATION)/.stamp: pyproject.toml | $(BIN)/python
+$(MUTATION)/.stamp: dev.lock pyproject.toml | $(BIN)/python
 	@test -x $(MUTATION)/bin/python || $(BIN)/python -m venv $(MUTATION)
-	@$(MUTATION)/bin/python -m pip --disable-pip-version-check --quiet install -e ".[$(EXTRAS)]" "mutmut>=3.8,<4" hypothesis pytest pytest-asyncio
+	@$(MUTATION)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r dev.lock
+	@$(MUTATION)/bin/python -m pip --disable-pip-version-check --quiet install -e . "mutmut>=3.8,<4"
 	@touch $@
 
 .PHONY: mutation

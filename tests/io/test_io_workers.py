@@ -11,7 +11,7 @@ from clocked_validator import until, until_quiet
 from wire_server import DRIVERS, Wire, failed, in_flight, says, send, whole
 
 from tokenguard import ConfigurationError, Introspection, IntrospectionUnavailableError, Issuer, TokenValidator
-from tokenguard._flow.effects import Blocking, ExchangeError, Flight, Request, Send, Start
+from tokenguard._flow.effects import Asking, Blocking, ExchangeError, Flight, Request, Send, Start
 from tokenguard._io import workers as workers_module
 from tokenguard._io.loops import Loops
 from tokenguard._io.threads import FlightConnection, Threads
@@ -332,3 +332,42 @@ def test_a_vault_that_hangs_is_an_outage_at_the_deadline_and_holds_a_bounded_num
 
 def test_a_secret_that_is_no_callable_needs_no_thread():
     assert not Introspection("api", "secret", endpoint="https://issuer.example/introspect").calls_out
+
+
+def asking(function):
+    return (yield Asking(function))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_a_request_asks_of_the_application_holds_a_bounded_number_of_threads(beside):
+    """A secret for DPoP nonces is read for each request of whoever has a good token."""
+    blocked = Blocked()
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(Untouched())
+        loops = Loops(None, None, Threads(None, None) if beside else None)
+        tasks = [asyncio.ensure_future(loops.run(asking(blocked))) for _ in range(6)]
+        await asyncio.sleep(0)  # each asks
+        tasks[-1].cancel()  # it waits for its turn, and is not called
+        with pytest.raises(asyncio.CancelledError):
+            await tasks.pop()
+        until(lambda: len(blocked.threads) == 2)
+        assert {thread.name for thread in blocked.threads} == {"tokenguard-worker"}
+        blocked.go_on.set()
+        await asyncio.gather(*tasks)
+        assert len(blocked.threads) == 5
+        assert len(set(blocked.threads)) == 2
+        await loops.aclose()
+
+    asyncio.run(main())
+    until_quiet()
+
+
+@world
+def test_what_a_request_asks_raises_what_it_raises(world):
+    def fail():
+        raise ConfigurationError("x")
+
+    assert run(world, asking(lambda: 5)) == [5]
+    with pytest.raises(ConfigurationError, match="x"):
+        run(world, asking(fail))

@@ -37,6 +37,7 @@ __all__ = [
     "CERTIFICATE",
     "DISCONNECTED",
     "PROXY_SETTING",
+    "Asking",
     "Blocking",
     "Call",
     "Effect",
@@ -181,6 +182,12 @@ class Blocking(Work):
     flight it runs in. Result: its value. Raises what it raises, or `ExchangeError`."""
 
     issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking(Work):
+    """Call a function of the application that may block, for one request and in no flight: event loops call it in one
+    of a bounded number of threads. Result: its value. Raises what it raises."""
 
 
 Effect = Send | Start | Join | Call | Work

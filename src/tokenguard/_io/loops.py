@@ -14,9 +14,10 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from tokenguard._flow.effects import (
+    Asking,
     Blocking,
     Call,
     Effect,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+_ASKING: Final = "functions for one request"  # what they share of the threads
 _Flying = tuple[Flight[Any], Flow[Any], "_FlightConnections"]
 
 
@@ -122,10 +124,22 @@ class Loops:
                 if connections is None:
                     raise RuntimeError("what may block belongs in a flight: only that bounds it")
                 return await connections.call(function, issuer)
+            case Asking(function):
+                return await self._ask(function)
             case Work(function):
                 return await _beside(function)
             case _:
                 return await self._send(effect, connections)
+
+    async def _ask(self, function: Callable[[], T]) -> T:
+        workers = self._workers if self._threads is None else self._threads.workers
+        landed = workers.submit(_ASKING, function)
+        try:
+            await _wait(landed, None)
+        except (asyncio.CancelledError, GeneratorExit):
+            landed.cancel()
+            raise
+        return landed.result()
 
     async def _send(self, effect: Send, connections: _FlightConnections | None) -> Response:
         if connections is None:

@@ -16,7 +16,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, Final, Protocol
 
-from tokenguard._flow.effects import Call, Flow, Work
+from tokenguard._flow.effects import Asking, Call, Flow
 from tokenguard._jose.base64url import encode
 from tokenguard._oauth import dpop, dpop_nonce
 from tokenguard._oauth.confirmation import CERTIFICATE, KEY
@@ -136,7 +136,7 @@ class Binding:
         if settings.nonce_secret is not None and is_used:
             secrets = settings.nonce_secret
             if callable(secrets):
-                secrets = yield Work(lambda: _called(settings.nonce_secret))
+                secrets = yield Asking(lambda: _called(settings.nonce_secret))
             made = self._check_nonce(settings, proof.claims.get("nonce"), nonce_secrets(secrets), case.now)
             until = made + settings.nonce_max_age
             nonce_age = case.now - made

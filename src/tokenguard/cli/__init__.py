@@ -1,7 +1,7 @@
 """`tokenguard`, the command line. Owns: its entry point, the report of what is missing. Everything else is in `app`.
 
 Exit codes, of every command: 0 accepted, or all is well; 1 rejected, or a fault was found; 2 a bad setting or a wrong
-use; 3 could not tell.
+use; 3 unavailable.
 """
 
 from __future__ import annotations

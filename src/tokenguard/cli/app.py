@@ -29,8 +29,8 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
 
 app = typer.Typer(
     name="tokenguard",
-    help="Check OAuth 2.0 access tokens, and what checks them; get one.",
-    epilog="Exit codes: 0 accepted or well, 1 rejected or a fault, 2 a bad setting or wrong use, 3 could not tell.",
+    help="Check OAuth 2.0 access tokens, and the services that validate them.",
+    epilog="Exit codes: 0 accepted or well, 1 rejected or a fault, 2 a bad setting or wrong use, 3 unavailable.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

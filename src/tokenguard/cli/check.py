@@ -67,14 +67,13 @@ def check(
     env_file: options.EnvFileOption = None,
     json: options.JsonOption = False,
 ) -> None:
-    """Validate one token, and show every check in order, even after the first that fails.
+    """Validate one token, and show every check. Checks continue after the first that fails.
 
     A bound token needs the proof of its request: --proof with --method and --url, --certificate.
 
     Settings without an option are read from TOKENGUARD_* in the environment. The token is never shown.
 
-    Exit code 0: accepted. 1: rejected. 2: a bad setting. 3: could not tell, because keys or introspection are
-    unavailable.
+    Exit code 0: accepted. 1: rejected. 2: a bad setting. 3: could not tell: keys or introspection are unavailable.
     """
     given = Given(
         issuer,

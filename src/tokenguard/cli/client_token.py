@@ -23,13 +23,15 @@ _PREFIX = "TOKENGUARD_CLIENT_"
 def token(
     *,
     issuer: Annotated[str | None, typer.Option("--issuer", "-i", help="The authorization server.")] = None,
-    client_id: Annotated[str | None, typer.Option("--client-id", help="As whom.")] = None,
+    client_id: Annotated[str | None, typer.Option("--client-id", help="The client that asks.")] = None,
     client_secret_file: Annotated[
         Path | None, typer.Option("--client-secret-file", help=f"The secret in a file. Else {_PREFIX}SECRET.")
     ] = None,
-    scope: Annotated[list[str] | None, typer.Option("--scope", "-s", help="May be repeated.")] = None,
-    resource: Annotated[list[str] | None, typer.Option("--resource", help="RFC 8707. May be repeated.")] = None,
-    audience: Annotated[list[str] | None, typer.Option("--audience", "-a", help="May be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option("--scope", "-s", help="To ask for. May be repeated.")] = None,
+    resource: Annotated[
+        list[str] | None, typer.Option("--resource", help="To ask for (RFC 8707). May be repeated.")
+    ] = None,
+    audience: Annotated[list[str] | None, typer.Option("--audience", "-a", help="To ask for. May be repeated.")] = None,
     client_auth: Annotated[str | None, typer.Option("--client-auth", help="client_secret_basic by default.")] = None,
     token_endpoint: Annotated[str | None, typer.Option("--token-endpoint", help="Instead of discovery.")] = None,
     http_timeout: options.TimeoutOption = None,
@@ -37,12 +39,12 @@ def token(
     raw: Annotated[bool, typer.Option("--raw", help="Print the token alone, for tokenguard check -.")] = False,
     json: options.JsonOption = False,
 ) -> None:
-    """Ask once for a token of this client, and report what was issued, or why not.
+    """Request one token, and report what was issued, or why not.
 
     Settings without an option are read from TOKENGUARD_CLIENT_* in the environment; secrets come from there or from
     files only. Only --raw shows the token.
 
-    Exit code 0: issued. 1: rejected. 2: a bad setting. 3: could not tell, because the server gave no usable answer.
+    Exit code 0: issued. 1: rejected. 2: a bad setting. 3: could not tell: the server gave no usable answer.
     """
     given = {
         "ISSUER": issuer,

@@ -13,9 +13,11 @@ from tokenguard.cli.options import JsonOption
 
 
 def demo(*, json: JsonOption = False) -> None:
-    """Start an issuer, two APIs, a worker and a caller of both, send them good and bad tokens, compare what comes.
+    """Start an issuer and services, and send them good and bad tokens.
 
-    Exit code 0: all as expected. 1: something was not.
+    The services are two APIs, a worker, and a caller of both APIs. Each answer is compared with what is right.
+
+    Exit code 0: all answers were as expected. 1: one was not.
     """
     if not all(map(find_spec, ("fastapi", "flask", "uvicorn"))):
         output.exit_wrong_use('the demo needs FastAPI, Flask and uvicorn: pip install "tokenguard-oauth[all]" uvicorn')

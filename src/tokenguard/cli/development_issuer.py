@@ -24,41 +24,48 @@ from tokenguard.testing.key_file import KeyFileError, keys_in
 from tokenguard.testing.signing_keys import ALGORITHMS, SYMMETRIC, named_key
 
 _SECRET = "TOKENGUARD_CLIENT_SECRET"
+_AUDIENCE = "https://api.example.com"
 _PEOPLE = ("alice", "bob")
 
 
 def issuer(
     *,
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65_535, help="0: a free one.")] = 0,
-    audience: Annotated[list[str] | None, typer.Option("--audience", "-a", help="The tokens' aud.")] = None,
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65_535, help="Where it listens; 0: a free port.")] = 0,
+    audience: Annotated[
+        list[str] | None,
+        typer.Option("--audience", "-a", help=f"The tokens' aud; default {_AUDIENCE}. May be repeated."),
+    ] = None,
     client_id: Annotated[str, typer.Option("--client-id", help=f"Its secret is {_SECRET}, or a new one.")] = "client",
-    scope: Annotated[list[str] | None, typer.Option("--scope", "-s", help="What it may ask for; default any.")] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", "-s", help="What the client may ask for; default any. May be repeated."),
+    ] = None,
     person: Annotated[
         list[str] | None,
         typer.Option("--person", help="Who may log in: NAME, or NAME={claims}. May be repeated; default alice, bob."),
     ] = None,
-    role: Annotated[list[str] | None, typer.Option("--role", help="In every token's roles. May be repeated.")] = None,
+    role: Annotated[list[str] | None, typer.Option("--role", help="A role in every token. May be repeated.")] = None,
     claim: Annotated[
-        list[str] | None, typer.Option("--claim", help="NAME=JSON, in every token. May be repeated.")
+        list[str] | None, typer.Option("--claim", help="NAME=JSON: a claim in every token. May be repeated.")
     ] = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", help="Keep the signing keys in this file; it is made if it is not there.")
     ] = None,
-    algorithm: Annotated[str | None, typer.Option("--algorithm", help="What signs; default RS256.")] = None,
-    opaque: Annotated[bool, typer.Option("--opaque", help="Give out opaque tokens, for introspection.")] = False,
+    algorithm: Annotated[str | None, typer.Option("--algorithm", help="The signing algorithm; default RS256.")] = None,
+    opaque: Annotated[bool, typer.Option("--opaque", help="Issue opaque tokens, for introspection.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Run the embedded development issuer until it is stopped with Ctrl-C or a signal.
+    """Run an issuer for development, until Ctrl-C or a signal.
 
     It prints its endpoints, a client, and curl lines to paste. People log in on a page without a password: by
     authorization code and PKCE, from pages on loopback. It listens on loopback only, grants every requested scope, and
-    keeps nothing but `--keys` at its end: never use it in production.
+    forgets all but `--keys` when it ends: never use it in production.
     """
     if algorithm is not None and (algorithm not in ALGORITHMS or algorithm in SYMMETRIC):
         output.exit_wrong_use(
             "--algorithm must be an asymmetric one, such as RS256, ES256 or EdDSA: HS* publishes no key"
         )
-    fake = FakeIssuer(audience=audience or "https://api.example.com", client_id=client_id)
+    fake = FakeIssuer(audience=audience or _AUDIENCE, client_id=client_id)
     try:
         fake.common_claims = common_claims(claim or (), role or ())
         for name, claims in people(person or _PEOPLE).items():

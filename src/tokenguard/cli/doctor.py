@@ -39,7 +39,7 @@ def doctor(
     env_file: options.EnvFileOption = None,
     through: Annotated[
         str | None,
-        typer.Option("--through", help="Instead: ask a deployed proxy, at this URL, what an attacker would."),
+        typer.Option("--through", help="Instead: test the deployed proxy at this URL with an attacker's requests."),
     ] = None,
     route: Annotated[str | None, typer.Option("--route", help="With --through: a path that needs a token.")] = None,
     public: Annotated[
@@ -56,13 +56,16 @@ def doctor(
     ] = None,
     json: options.JsonOption = False,
 ) -> None:
-    """Examine a configuration: discovery, keys, caching, clocks, TLS, introspection credentials.
+    """Examine a configuration, or a deployed proxy.
+
+    Of a configuration: discovery, keys, caching, clocks, TLS, introspection credentials.
 
     Settings without an option are read from TOKENGUARD_* in the environment, introspection credentials included. Only
     an invented token is sent to the introspection endpoint.
 
-    With --through and --route a proxy is asked instead, about sixty requests that read and never write: forged fields,
-    other spellings, odd paths, no token. With a good token a few more. No other setting is read but --http-timeout.
+    With --through and --route a proxy is tested instead, by about ninety requests that read and never write: forged
+    fields, other spellings, odd paths, no token. With a good token a few more. Of the settings only
+    --http-timeout is read.
 
     Exit code 0: well, warnings included. 1: a fault; with --through, a request was answered like a good token. 2: a bad
     setting. 3: with --through, the proxy does not answer.

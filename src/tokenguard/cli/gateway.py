@@ -27,7 +27,7 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help=f"The TOML file; default {_VARIABLE}, else gateway.toml.")
 ]
 
-gateway = typer.Typer(help="Serve verdicts for nginx, Caddy, Traefik, Envoy or HAProxy.", rich_markup_mode=None)
+gateway = typer.Typer(rich_markup_mode=None)
 
 
 @gateway.callback(invoke_without_command=True)
@@ -36,16 +36,19 @@ def serve(
     *,
     config: ConfigOption = None,
     bind: Annotated[str | None, typer.Option("--bind", help=f"HOST:PORT, not a public one; default {_BIND}.")] = None,
-    uds: Annotated[Path | None, typer.Option("--uds", help="A unix socket instead.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    uds: Annotated[Path | None, typer.Option("--uds", help="Listen on this unix socket instead.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="How many processes.")] = 1,
     graceful_timeout: Annotated[
         float, typer.Option("--graceful-timeout", min=1, help="Seconds for requests under way when it is stopped.")
     ] = 10,
-    check: Annotated[bool, typer.Option("--check", help="Only look at the file.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file, and exit.")] = False,
 ) -> None:
-    """Answer a proxy's questions until SIGTERM or Ctrl-C.
+    """Validate requests for nginx, Caddy, Traefik, Envoy or HAProxy.
 
-    The proxy asks about each request before it passes it on; the answers are those of every other adapter.
+    It runs until SIGTERM or Ctrl-C. The proxy asks about each request before it forwards it; the answers are those of
+    every other adapter.
+
+    Exit code 0: stopped, or with --check the file is good. 2: a bad setting.
     """
     if context.invoked_subcommand is not None:
         return

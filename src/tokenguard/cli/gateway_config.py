@@ -32,7 +32,7 @@ class Proxy(StrEnum):
 
 def config(
     *,
-    proxy: Annotated[Proxy, typer.Argument(help="Whose configuration.")],
+    proxy: Annotated[Proxy, typer.Argument(help="The proxy.")],
     gateway: Annotated[str, typer.Option("--gateway", help="HOST:PORT where tokenguard gateway answers.")],
     upstream: Annotated[str, typer.Option("--upstream", help="HOST:PORT of the API.")],
     listen: Annotated[str, typer.Option("--listen", help="HOST:PORT where the proxy takes requests.")],
@@ -41,10 +41,11 @@ def config(
         Path | None, typer.Option("--into", help="A directory to write the files into, instead of printing them.")
     ] = None,
 ) -> None:
-    """Print a whole configuration that runs: without root, for one API, with the claim fields of the gateway's file.
+    """Print a configuration for a proxy that asks the gateway.
 
-    With --into, the files are written and their paths printed, the main one last. Where there are several, each is
-    printed after a line with its name.
+    It runs as it is: without root, for one API, with the claim fields of the gateway's file. With --into, the files
+    are written and their paths printed, the main one last. Where there are several, each is printed after a line with
+    its name.
 
     Exit code 0: printed. 2: a bad setting.
     """

@@ -44,8 +44,8 @@ def routes(
     Routes that are meant to be open are named by --public, or in pyproject.toml, [tool.tokenguard]:
     unguarded = ["/health"].
 
-    Exit code 0: every other route needs a token. 1: one does not, or a name is that of no unguarded route any more. 2:
-    the app cannot be loaded, or is of a framework that is not read.
+    Exit code 0: every other route needs a token. 1: one needs none and is not named, or a name is not the path of an
+    unguarded route any more. 2: the app cannot be loaded, or is of a framework that is not read.
     """
     try:
         named = [*(public or ()), *_from_settings(Path.cwd())]
@@ -155,7 +155,7 @@ def _report(found: Iterable[Route], names: Names) -> None:
     for name in names.gone:
         output.line(f"{_printable(name)} is the path of no unguarded route: take it off the list", "bold red")
     if names:
-        text = f"{len(names.unguarded)} unguarded and not named, {len(names.gone)} named for nothing"
+        text = f"{len(names.unguarded)} unguarded and not named, {len(names.gone)} named and not unguarded"
         output.line(text, "bold red")
     else:
         output.line("every route is guarded, or named", "bold green")

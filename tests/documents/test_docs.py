@@ -93,7 +93,7 @@ def test_decisions_are_complete():
             assert part in text, f"{record.name}: {part}"
 
 
-def test_architecture_names_every_room():
+def test_architecture_names_every_module():
     page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     package = ROOT / "src" / "tokenguard"
     for module in package.iterdir():

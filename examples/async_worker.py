@@ -19,7 +19,7 @@ async def work(validator: TokenValidator, queue: asyncio.Queue[str]) -> None:
         except RejectedError as error:
             print(f"{message['job']}: dropped ({error.reason})")  # the token will not become good
         except UnavailableError as error:
-            print(f"{message['job']}: put back for {error.retry_after} s")  # not validated: try again
+            print(f"{message['job']}: put back for {error.retry_after} s")  # could not be checked: try again
         else:
             print(f"{message['job']}: done for {token.subject}")
 

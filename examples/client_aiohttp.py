@@ -1,6 +1,6 @@
 """Call an API with aiohttp: a middleware for its client. Settings: TOKENGUARD_CLIENT_ISSUER, _ID, _SECRET.
 
-python client_aiohttp.py https://payments.example.com/payments
+python examples/client_aiohttp.py https://payments.example.com/payments
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A Celery worker whose tasks call an API. Settings: TOKENGUARD_CLIENT_ISSUER, _ID, _SECRET; PAYMENTS_URL; the broker.
 
 CELERY_BROKER_URL=redis://localhost/0 PAYMENTS_URL=https://payments.example.com/payments \
-    celery --app client_celery worker
+    celery --workdir examples --app client_celery worker
 """
 
 # Celery has no types of its own.

@@ -1,6 +1,6 @@
 """Call a gRPC service: call credentials for a channel. Settings: TOKENGUARD_CLIENT_ISSUER, _ID, _SECRET.
 
-python client_grpc.py payments.example.com:443 /shop.Payments/Pay
+python examples/client_grpc.py payments.example.com:443 /shop.Payments/Pay
 """
 
 import os

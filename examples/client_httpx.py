@@ -1,6 +1,6 @@
 """Call an API with httpx. Settings: TOKENGUARD_CLIENT_ISSUER, _ID, _SECRET; the API's URL as argument.
 
-python client_httpx.py https://payments.example.com/payments
+python examples/client_httpx.py https://payments.example.com/payments
 """
 
 import os

@@ -1,8 +1,8 @@
 """From a token to the application's own user, in FastAPI and in Flask, by one function.
 
-    uvicorn current_principal:api          gunicorn 'current_principal:site'
+    uvicorn current_principal:api --app-dir examples        # or: gunicorn --chdir examples current_principal:site
 
-TOKENGUARD_ISSUER and TOKENGUARD_AUDIENCE say whose tokens are accepted. A user is found by issuer and subject
+TOKENGUARD_ISSUER and TOKENGUARD_AUDIENCE set whose tokens are accepted. A user is found by issuer and subject
 together: the same subject may be another user at another issuer, and an e-mail address may change hands.
 """
 

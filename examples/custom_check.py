@@ -15,7 +15,7 @@ from tokenguard import InvalidTokenError, Reason, RejectedError, TokenValidator
 
 @dataclass(frozen=True)
 class TenantIn:
-    """The `tenant` claim must be one of `allowed`. Asked on every call, after the built-in checks."""
+    """The `tenant` claim must be one of `allowed`. Called for every token, after the built-in checks."""
 
     allowed: frozenset[str]
 

@@ -27,7 +27,7 @@ def main(command: str) -> None:
                 if command == "revoke" and token.token_id:  # this token
                     denylist.revoke(token.issuer, token.token_id, token.expires_at or now + LONGEST_LIFE)
                     print(f"revoked: {token.token_id}")
-                elif command == "logout" and token.subject:  # every token that this subject holds by now
+                elif command == "logout" and token.subject:  # every token that this subject has now
                     denylist.revoke_subject(token.issuer, token.subject, now, now + LONGEST_LIFE)
                     print(f"logged out: {token.subject}")
                 else:

@@ -1,7 +1,7 @@
 """An API whose tokens are bound to the clients' keys (RFC 9449), on FastAPI. Run it with
 
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
-TOKENGUARD_DPOP_BASE_URL=https://api.example.com uvicorn examples.dpop_app:app
+TOKENGUARD_DPOP_BASE_URL=https://api.example.com uvicorn dpop_app:app --app-dir examples
 
 TOKENGUARD_DPOP_REQUIRED=true rejects plain bearer tokens, TOKENGUARD_DPOP_NONCE_SECRET asks for nonces, and
 TOKENGUARD_REDIS_URL shares used proofs between processes.

@@ -27,7 +27,7 @@ settings.configure(
 )
 app = get_wsgi_application()
 
-# These ask for settings while they are imported.
+# These imports need the settings above.
 from django.urls import path  # noqa: E402
 from rest_framework.decorators import api_view, permission_classes  # noqa: E402
 from rest_framework.permissions import AllowAny  # noqa: E402

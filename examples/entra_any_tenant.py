@@ -1,8 +1,8 @@
 """A FastAPI service that is sold to many Entra tenants: iss and tid are checked for each, and customers come and go.
 
-    uvicorn entra_any_tenant:app
+    uvicorn entra_any_tenant:app --app-dir examples
 
-CUSTOMERS stands for a table of yours, held in memory. A tenant outside of it is rejected before anything is fetched.
+CUSTOMERS stands for your own table, kept in memory. A tenant that is not in it is rejected before anything is fetched.
 """
 
 from typing import Annotated
@@ -25,7 +25,7 @@ add_error_handler(app)
 
 @app.get("/orders")
 async def orders(token: Token) -> dict[str, object]:
-    # The tenant first: a subject or a role of one customer means nothing at another.
+    # The tenant first: a subject or a role of one customer means nothing for another.
     customer = CUSTOMERS.get(token.tenant or "")
     if customer is None:  # removed since the token was validated
         raise HTTPException(403)

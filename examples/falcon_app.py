@@ -1,4 +1,4 @@
-"""A Falcon service: the middleware guards every path, resources say which scopes they need. Run it with
+"""A Falcon service: the middleware guards every path, resources name the scopes that they need. Run it with
 
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
     gunicorn --chdir examples falcon_app:app

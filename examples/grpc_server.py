@@ -1,7 +1,7 @@
 """A gRPC service: an interceptor guards every method, the health service is public. Settings: TOKENGUARD_ISSUER and
 TOKENGUARD_AUDIENCE. Serves until it is interrupted. Needs grpcio-health-checking beside the extra.
 
-python grpc_server.py 127.0.0.1:50051
+python examples/grpc_server.py 127.0.0.1:50051
 """
 
 import signal

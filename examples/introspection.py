@@ -20,7 +20,7 @@ validator = TokenValidator(
             os.environ["CLIENT_ID"],
             lambda: secret_file.read_text("utf-8").strip(),  # a rotated secret is picked up
             cache_ttl=30,  # a revoked token may be accepted for so many seconds
-            stale_ttl=0,  # more: bridges an outage of the issuer with answers of that age
+            stale_ttl=0,  # above 0: in an outage of the issuer, answers of that age are still used
         ),
     ),
     audience=os.environ["TOKENGUARD_AUDIENCE"],

@@ -37,7 +37,7 @@ def orders() -> str:
     return f"orders of {token.subject if token else None}"
 
 
-# Loopback only, by the SDK's own check of `Host`. Elsewhere say which hosts: `transport_security=`.
+# Loopback only, by the SDK's own check of `Host`. Elsewhere name the hosts: `transport_security=`.
 app = BearerMiddleware(
     server.streamable_http_app(),
     validator,

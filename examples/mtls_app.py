@@ -3,7 +3,7 @@
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
     gunicorn --certfile api.pem --keyfile api.key --ca-certs clients-ca.pem --cert-reqs 2 examples.mtls_app:app
 
-Behind a proxy that ends TLS, TOKENGUARD_MTLS_HEADER, TOKENGUARD_MTLS_FORMAT and TOKENGUARD_MTLS_TRUSTED say which field
+Behind a proxy that ends TLS, TOKENGUARD_MTLS_HEADER, TOKENGUARD_MTLS_FORMAT and TOKENGUARD_MTLS_TRUSTED set which field
 holds the certificate, how it is written, and who may send it.
 """
 

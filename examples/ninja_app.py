@@ -21,7 +21,7 @@ settings.configure(
 )
 app = get_asgi_application()
 
-# These ask for settings while they are imported.
+# These imports need the settings above.
 from django.urls import path  # noqa: E402
 from ninja import NinjaAPI  # noqa: E402
 from ninja.decorators import decorate_view  # noqa: E402

@@ -1,4 +1,4 @@
-"""A FastAPI service that asks for a fresh, strong sign-in before money moves (RFC 9470). Run it with
+"""A FastAPI service that requires a recent, strong sign-in before a payment (RFC 9470). Run it with
 
 TOKENGUARD_ISSUER=https://auth.example.com/ TOKENGUARD_AUDIENCE=https://api.example.com \
     uvicorn step_up:app --app-dir examples
@@ -30,7 +30,7 @@ async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
 app = FastAPI(lifespan=lifespan)
 add_error_handler(app)
 
-# Prepared once: what a route asks for is data.
+# Prepared once: what a route requires is data.
 READ = Scope("accounts:read") | Scope("accounts:admin")
 PAY = Scope("payments:write") & Acr("phr", "phrh") & MaxAge(300)
 

@@ -18,7 +18,7 @@ def work(validator: TokenValidator, line: str) -> str:
     except RejectedError as error:
         return f"{message['job']}: dropped ({error.reason})"  # the token will not become good
     except UnavailableError as error:
-        return f"{message['job']}: put back for {error.retry_after} s"  # not validated: try again
+        return f"{message['job']}: put back for {error.retry_after} s"  # could not be checked: try again
     return f"{message['job']}: done for {token.subject}"
 
 

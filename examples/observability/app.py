@@ -24,7 +24,7 @@ otel.instrument(validator, meter_provider=MeterProvider([PrometheusMetricReader(
 lines = logging.StreamHandler()
 lines.setFormatter(audit.JsonFormatter())
 logging.getLogger("tokenguard.audit").addHandler(lines)
-logging.getLogger("tokenguard.audit").propagate = False  # no line twice, whatever handlers the root logger has
+logging.getLogger("tokenguard.audit").propagate = False  # so that handlers of the root logger write no line twice
 audit.enable(validator, request_id_header="X-Request-ID")
 
 app = FastAPI()

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "threats.md"
 HEAD = """# Threats
 
-What attackers and broken servers do, what tokenguard does about it, and the tests that hold it. `make threats` writes
-this page from `tools/threats.toml`; a test fails where a threat has none. What is promised: [Security](../SECURITY.md).
+What attackers and broken servers do, what tokenguard does about it, and the tests of that. `make threats` writes
+this page from `tools/threats.toml`; a test fails if a threat has none. What is promised: [Security](../SECURITY.md).
 
 A test is named by its file below `tests/` and its function. Vectors are cases in `tests/vectors`; one test drives each
 of them through `validate`, `validate_async` and the adapters.
@@ -63,7 +63,7 @@ def page(parts: list[dict], counted: Counter[str]) -> str:
     """The text of the page."""
     lines = [HEAD]
     for part in parts:
-        lines += [f"## {part['title']}", "", "| # | attack or fault | rule | held by |", "|---|---|---|---|"]
+        lines += [f"## {part['title']}", "", "| # | attack or fault | rule | tests |", "|---|---|---|---|"]
         for threat in part["threats"]:
             held = [f"`{test.replace('::', ': ')}`" for test in threat["tests"]]
             if number := counted[str(threat["number"])]:

@@ -122,7 +122,7 @@ def reject(
 ) -> Rejection:
     """The answer to a request that ended in `error`.
 
-    - a refusal: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials the challenge holds
+    - a rejection: 400, 401 or 403 and a Bearer challenge (RFC 6750 section 3.1). Without credentials it holds
       `realm`, `resource_metadata` and `scope` only; every 401 and 403 holds `resource_metadata`; a 403 lists every
       required scope, and the 401 of RFC 9470 `acr_values`, `max_age` and these scopes
     - unavailable (`UnavailableError`): 503 and `Retry-After`, no challenge

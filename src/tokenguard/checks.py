@@ -25,7 +25,7 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class RequireClaims:
-    """Each of `names` is in the token; `sub: null` reads as absent. Refuses with `missing_claim`."""
+    """Each of `names` is in the token; `sub: null` reads as absent. Rejects with `missing_claim`."""
 
     names: str | Iterable[str]
 
@@ -33,7 +33,7 @@ class RequireClaims:
         object.__setattr__(self, "names", strings("names", self.names, example='RequireClaims(["sub", "jti"])'))
 
     def __call__(self, claims: Mapping[str, Any], _now: float) -> None:
-        """Refuse, or return."""
+        """Reject, or return."""
         rules.require(claims, tuple(self.names))
 
 
@@ -41,7 +41,7 @@ class RequireClaims:
 class ClaimEquals:
     """The claim `name` is there and is `value`, or one of several: of the same JSON type, so that true is not 1.
 
-    Refuses with `missing_claim` or `invalid_claim`.
+    Rejects with `missing_claim` or `invalid_claim`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class ClaimEquals:
         object.__setattr__(self, "value", values)
 
     def __call__(self, claims: Mapping[str, Any], _now: float) -> None:
-        """Refuse, or return."""
+        """Reject, or return."""
         party.check_values(claims, ((self.name, self.value),))  # type: ignore[arg-type]
 
 
@@ -60,7 +60,7 @@ class ClaimEquals:
 class ClientAllowList:
     """The token's client is one of `clients`; `claims` are where it may stand, the first that is there counts.
 
-    The same as `TokenValidator(clients=...)`, which knows each issuer's claims. Refuses with `client`.
+    The same as `TokenValidator(clients=...)`, which knows each issuer's claims. Rejects with `client`.
     """
 
     clients: str | Iterable[str]
@@ -72,7 +72,7 @@ class ClientAllowList:
         object.__setattr__(self, "claims", party.claim_names("claims", self.claims, may_be_empty=False))
 
     def __call__(self, claims: Mapping[str, Any], _now: float) -> None:
-        """Refuse, or return."""
+        """Reject, or return."""
         names: tuple[str, ...] = tuple(self.claims)
         party.check_strings(claims, names)
         party.check_client(party.client_id(claims, names), self.clients)  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ class ClientAllowList:
 class MaxAge:
     """At most `seconds` have passed since `claim`: `iat`, or `auth_time` for a fresh sign-in (RFC 9470).
 
-    Refuses with `missing_claim`, `invalid_claim`, or `expired`. No leeway: clocks that differ eat into `seconds`.
+    Rejects with `missing_claim`, `invalid_claim`, or `expired`. No leeway: clocks that differ change `seconds`.
     """
 
     seconds: float
@@ -94,7 +94,7 @@ class MaxAge:
             raise ConfigurationError('claim must be the name of a time, such as "auth_time"')
 
     def __call__(self, claims: Mapping[str, Any], now: float) -> None:
-        """Refuse, or return."""
+        """Reject, or return."""
         if self.claim not in claims:
             raise InvalidTokenError(reason=Reason.MISSING_CLAIM)
         since = claims[self.claim]

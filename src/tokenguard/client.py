@@ -83,7 +83,7 @@ class TokenSource(Runtime):
     arguments, such as `SecretFile(path)`, read for each token request beside the event loop.
 
     - `client_auth`: the method
-    - `client_id`: as whom
+    - `client_id`: the client that asks
     - `client_secret`: one, or two while it is rotated: `(current, previous)`
     - `private_key`, `private_key_id`, `private_key_algorithm`, `assertion_audience`: as `Introspection` has them
     - `client_assertion`: in place of a key, an assertion that the platform signs
@@ -236,8 +236,8 @@ class TokenSource(Runtime):
         """A token, from a thread: the remembered one, else a new one. `scope`, `resource` and `audience` replace the
         source's own; `subject_token`: the token of our caller, for a call on its behalf.
 
-        Raises `TokenRefusedError` (the server says no), `TokenUnavailableError` (no usable answer, and no token to go
-        on with), `ConfigurationError`. Nothing else leaves it.
+        Raises `TokenRefusedError` (the server rejects the request), `TokenUnavailableError` (no usable answer, and no
+        usable token), `ConfigurationError`. It raises nothing else.
         """
         if subject_token is None and self.observer is None:
             try:

@@ -58,7 +58,7 @@ def _required(scopes: tuple[str, ...], more: Requirement | None, optional: bool)
 
 
 class RefusedRequest(HTTPException):
-    """What `BearerToken` raises: the status and header fields of the refusal. `rejection` is the whole answer."""
+    """What `BearerToken` raises: the status and header fields of the rejection. `rejection` is the whole answer."""
 
     def __init__(self, rejection: Rejection) -> None:
         self.rejection = rejection
@@ -75,7 +75,7 @@ class BearerToken(SecurityBase):
     `Annotated[AccessToken, Security(bearer, scopes=["orders:read"])]`
 
     Every scope of the `Security` chain is required. It raises `RefusedRequest`, an `HTTPException` with the right
-    status and header fields; `add_error_handler` gives it the same body as everywhere else. A websocket is refused
+    status and header fields; `add_error_handler` gives it the same body as everywhere else. A websocket is rejected
     before it is accepted: by the same answer where the server offers denial responses, else by closing with 1008.
 
     FastAPI reads the request's body before it runs dependencies; where the body must not be touched before the token is
@@ -205,7 +205,7 @@ def add_error_handler(app: FastAPI, bearer: BearerToken | None = None) -> None:
 
     What the app raises, from a `validate` of its own say, is answered as `bearer` would, by default as the
     `BearerToken` (or middleware) that validated the request: realm, `resource_metadata`, `show_reason`. It is recorded
-    as that one's. A handler of the app for these classes, or narrower ones, wins.
+    as that one's. A handler of the app for these classes, or narrower ones, takes precedence.
     """
     if not (bearer is None or isinstance(bearer, BearerToken)):
         raise ConfigurationError("bearer must be a BearerToken")

@@ -61,8 +61,8 @@ class TokenGuard:
     `["TOKENGUARD_AUDIENCE"]` and so on.
 
     A rejection is raised as the exception it is and answered by this extension's handler for `TokenGuardError`, which
-    answers those that the app raises as well; the app's own handler for that class or a narrower one wins, one of
-    Flask-RESTX or Flask-RESTful too.
+    answers those that the app raises as well; the app's own handler for that class or a narrower one takes
+    precedence, one of Flask-RESTX or Flask-RESTful too.
 
     - `header`: the field that a gateway puts the token into, as its whole value; `Authorization` and the query are the
       app's own then (default None: `Authorization`). Answers that a token decided get `Vary`, and `Cache-Control:

@@ -60,13 +60,13 @@ class Introspection:
     tokenguard's own: a rotated secret is used at once, and a slow vault stops no event loop.
 
     - `client_auth`: the method
-    - `client_id`: as whom; every method but `bearer` needs it
+    - `client_id`: the client that asks; every method but `bearer` needs it
     - `client_secret`: of the two `client_secret_` methods
     - `bearer_token`: of `bearer`
     - `private_key`: of `private_key_jwt` (RFC 7523 section 3): unencrypted PEM or a private JWK
     - `private_key_algorithm`: must fit the key
     - `private_key_id`: the `kid` of its assertions; None: the JWK's, else none
-    - `assertion_audience`: the `aud` of its assertions, for a server that insists; None: the issuer
+    - `assertion_audience`: the `aud` of its assertions, for a server that requires another one; None: the issuer
     - `ssl_context`: holds the client certificate of `tls_client_auth`, or a CA of the endpoint's own
 
     What is remembered:

@@ -44,7 +44,7 @@ class Issuer(Presets):
     - `jwks_max_age`: seconds that keys are fresh where the server says nothing else
     - `jwks_max_stale`: seconds that keys are used after that, while the server is unreachable
     - `jwks_cooldown`: seconds between two attempts
-    - `jwks_bearer_token`: sent with requests for metadata and keys, where an issuer wants one: a value, or a plain
+    - `jwks_bearer_token`: sent with requests for metadata and keys, where an issuer requires one: a value, or a plain
       callable such as `SecretFile`, read at each request. It goes to the origin of `url` and of a given `jwks_uri`
       only, whatever the metadata names
     - `jwks_ssl_context`: for these requests, in place of the validator's
@@ -61,16 +61,16 @@ class Issuer(Presets):
     - `claim_values`: maps names to a value or several, one of which the claim must be
     - `clients`: an allow-list of client ids; replaces the validator's
 
-    In which claims a provider says it:
+    Which claims of a provider are read:
 
     - `audience_claims`, `scope_claims`, `client_id_claims`: names; the first that is there counts
     - `role_claims`: names, or tuples of names that lead into objects; all of them count
-    - `machine_signs`: tell `AccessToken.is_machine`: tuples `(claim, test, text, verdict)`, the first that fits
+    - `machine_signs`: decide `AccessToken.is_machine`: tuples `(claim, test, text, verdict)`, the first that fits
       decides. Tests are `present`, `absent`, `is`, `starts`, `ends` and `same_as` (another claim)
 
     And:
 
-    - `tenant`: whose issuer this is, in the application's own words: `AccessToken.tenant` of its tokens
+    - `tenant`: the customer whose issuer this is, as the application calls it: `AccessToken.tenant` of its tokens
 
     `Issuer.auth0(...)` and its like fill all this in for well-known providers; each takes the settings above as keyword
     arguments, which replace its own, except that required claims and values add to them. See docs/presets.md.

@@ -31,7 +31,7 @@ class Issuers:
     """Authorization servers that are looked up in the application's own registry, again for each token.
 
     - `find`: a fast plain callable `(iss)` that returns the `Issuer` registered under exactly this string, or None. It
-      gets what anybody writes into a token, at most 512 characters of it. It is asked on every use of every token, so
+      gets what any client can write into a token, at most 512 characters. It is called at every use of every token, so
       an issuer that it no longer returns is rejected at once. Another object for an `iss` starts anew, with keys of its
       own; the same object keeps them
     - `max_issuers`: how many are kept with their keys. Default 1000

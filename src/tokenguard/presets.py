@@ -1,6 +1,6 @@
 """Provider presets: `Issuer.auth0(...)` and its like.
 
-Owns: what each provider is asked for (a tenant, a pool, a realm) and refusing what cannot be one. Must not know: what
+Owns: what each provider is asked for (a tenant, a pool, a realm) and rejecting what cannot be one. Must not know: what
 the settings do. The facts are data, in `_oauth.providers`; docs/presets.md cites them.
 """
 
@@ -18,9 +18,9 @@ __all__ = ["Presets"]
 
 
 class Presets:
-    """The presets of `Issuer`. `settings` are those of `Issuer` and go before the preset's, except that
+    """The presets of `Issuer`. `settings` are those of `Issuer` and replace the preset's own, except that
     `required_claims` and `claim_values` add to them. Each raises `ConfigurationError` with what to write instead, also
-    for `claim_values` of a claim that the preset holds to a value itself."""
+    for `claim_values` of a claim to which the preset itself gives a value."""
 
     __slots__ = ()
 

@@ -201,7 +201,7 @@ class ResourceMetadata:
     - `resource_name`, `resource_documentation`: a name for people, and a URL for developers
     - `more`: further members, JSON
 
-    What it says of DPoP and client certificates comes from the validator, and nothing from a request. Raises
+    What it contains about DPoP and client certificates comes from the validator, nothing from a request. Raises
     `ConfigurationError`.
     """
 

@@ -90,15 +90,15 @@ class RevocationList:
         self._memory.after_fork()
 
     def revoke(self, issuer: str, token_id: str, until: float) -> None:
-        """Refuse the token with this `jti` of this issuer. A token without `jti` cannot be named so."""
+        """Reject the token with this `jti` of this issuer. A token without `jti` cannot be named so."""
         self._keep(_key("jti", issuer, token_id), Entry(_date("until", until)))
 
     def revoke_client(self, issuer: str, client_id: str, issued_before: float, until: float) -> None:
-        """Refuse every token of this client with an `iat` before `issued_before`, or with none."""
+        """Reject every token of this client with an `iat` before `issued_before`, or with none."""
         self._keep(_key("client_id", issuer, client_id), _entry(issued_before, until))
 
     def revoke_subject(self, issuer: str, subject: str, issued_before: float, until: float) -> None:
-        """Refuse every token of this subject with an `iat` before `issued_before`, or with none."""
+        """Reject every token of this subject with an `iat` before `issued_before`, or with none."""
         self._keep(_key("sub", issuer, subject), _entry(issued_before, until))
 
     async def revoke_async(self, issuer: str, token_id: str, until: float) -> None:

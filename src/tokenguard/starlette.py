@@ -39,7 +39,7 @@ def require_scope(*scopes: str, optional: bool = False) -> Callable[[Callable[P,
     middleware has to let it through as well: by `optional`, or as a public path. The token is at
     `request.scope["tokenguard.access_token"]`.
 
-    A websocket is refused by a denial response where the server offers it, else by closing with 1008.
+    A websocket is rejected by a denial response where the server offers it, else by closing with 1008.
     """
     return _asking_for(asked_for(required(scopes), optional=optional))
 

@@ -86,7 +86,7 @@ class AccessToken:
       frameworks take them as they are
     - `roles`: from the issuer's `role_claims`
     - `is_machine`: whether a client acts for itself: True or False where the issuer's preset knows the signs, None
-      where it cannot be known. It serves a default of a policy or a log, and proves nothing
+      where it cannot be known. Use it for a default of a policy or in a log; it proves nothing
     - `confirmation`: what the client proved of what the token is bound to: `jkt`, the thumbprint of a key (RFC 9449),
       `x5t#S256`, of a certificate (RFC 8705); empty for a token that is not bound
     - `tenant`: of its `Issuer`: the application's own word for the customer whose authorization server it is, and no

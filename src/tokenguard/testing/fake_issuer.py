@@ -115,7 +115,7 @@ class FakeIssuer(AuthorizationServer):
 
         A `Clock` also gives the ages of its caches.
         `issuer`: what `as_issuer(…)` returned, for settings of the issuer, or several of them together with
-        `transport=IssuerTransport(one, other)`. `settings` are those of `TokenValidator` and win over what is wired
+        `transport=IssuerTransport(one, other)`. `settings` are those of `TokenValidator` and replace what is set
         here. Build it after `serve()` has started: the URL is another one then.
         """
         from tokenguard.validator import TokenValidator

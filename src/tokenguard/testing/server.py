@@ -66,7 +66,7 @@ class DevelopmentServer:
             )
             self._thread.start()
             logger.warning(
-                "DEVELOPMENT ONLY: the embedded issuer at %s hands out tokens over plain http; not for production",
+                "DEVELOPMENT ONLY: the embedded issuer at %s issues tokens over plain http; not for production",
                 self.issuer.url,
             )
         return self

@@ -60,9 +60,13 @@ class AccessTokenAuth(AuthBase):
             request.headers["DPoP"] = self._outgoing.proof(token, request.method or "", request.url or "")
 
     def _answered(self, token: IssuedToken, response: Response, **settings: Any) -> Response:
-        if response.is_redirect:
-            self._strip(response)
-            return response
+        last = self._last_answer(token, response, settings)
+        if last.is_redirect:
+            self._prepare_redirect(response.request, last)
+        return last
+
+    def _last_answer(self, token: IssuedToken, response: Response, settings: dict[str, Any]) -> Response:
+        """The answer to the request, or to the same one once more."""
         verdict = self._read(token, response)
         if verdict == "nonce":
             repeated = self._again(token, response, settings)
@@ -113,11 +117,16 @@ class AccessTokenAuth(AuthBase):
         repeated.request = again
         return repeated
 
-    def _strip(self, response: Response) -> None:
-        """Take the token out of what is about to follow a redirect to another origin."""
-        if _origin(urljoin(response.url, response.headers["location"])) not in self._outgoing.origins:
-            for name in ("Authorization", "DPoP"):
-                response.request.headers.pop(name, None)
+    def _prepare_redirect(self, first: PreparedRequest, redirecting: Response) -> None:
+        """Give the request behind a redirect the token that was sent last, and none at another origin. The session
+        copies that request from `first`, also where it was repeated."""
+        elsewhere = _origin(urljoin(redirecting.url, redirecting.headers["location"])) not in self._outgoing.origins
+        for name in ("Authorization", "DPoP"):
+            sent = redirecting.request.headers.get(name)
+            if elsewhere or sent is None:
+                first.headers.pop(name, None)
+            else:
+                first.headers[name] = sent
 
 
 def _origin(url: str | None) -> Origin:

@@ -239,6 +239,28 @@ def test_a_redirect_within_the_origin_keeps_the_token(send):
     assert api.tokens == ["Bearer token-1"] * 2
 
 
+def test_a_redirect_after_a_401_carries_the_token_of_the_repeat(send):
+    api = Api(NO, (302, {"Location": "/moved"}))
+    assert send(api, send.auth(TokenEndpoint().source(), API), follow_redirects=True).status_code == 200
+    assert api.tokens == ["Bearer token-1", "Bearer token-2", "Bearer token-2"]
+
+
+def test_101_a_redirect_to_another_origin_after_a_401_carries_no_token(send):
+    api = Api(NO, (302, {"Location": "https://evil.example/steal"}))
+    assert send(api, send.auth(TokenEndpoint().source(), API), follow_redirects=True).status_code == 200
+    assert api.tokens == ["Bearer token-1", "Bearer token-2", None]
+
+
+@pytest.mark.parametrize("answers", [(), (NO,)], ids=["at once", "after a 401"])
+def test_101_a_redirect_from_http_to_https_carries_no_token_with_requests(answers):
+    api = Api(*answers, (302, {"Location": "https://api.example.com/"}))
+    auth = tokenguard.requests.AccessTokenAuth(
+        TokenEndpoint().source(allow_insecure_http=True), "http://api.example.com"
+    )
+    assert with_requests(api, auth, url="http://api.example.com/", follow_redirects=True).status_code == 200
+    assert api.tokens[-1] is None
+
+
 def test_103_a_401_from_elsewhere_says_nothing(send):
     api, endpoint = Api((302, {"Location": "https://evil.example/"}), NO), TokenEndpoint()
     assert send(api, send.auth(endpoint.source(), API), follow_redirects=True).status_code == 401

@@ -17,7 +17,7 @@ from observed_validators import WAYS
 from request_table import ISSUER as TABLE_ISSUER
 from request_table import REQUESTS, SETTINGS, bearer, over_http
 
-from tokenguard import InsufficientScopeError, ResourceMetadata
+from tokenguard import InsufficientScopeError, ResourceMetadata, TokenGuardError
 from tokenguard.django import require
 from tokenguard.testing import Clock, FakeIssuer
 
@@ -140,6 +140,31 @@ def test_errors_of_ours_out_of_an_operation():
                     else:
                         expected = over_http(InsufficientScopeError(("x",)), "GET", realm="orders")
                         assert answer.verdict == expected
+
+
+def test_under_debug_ninja_answers_errors_unless_a_handler_raises_them_again():
+    def raises(request, error):
+        raise error
+
+    for is_handled, status in ((False, 500), (True, 403)):
+        api = NinjaAPI(urls_namespace=f"debug{is_handled}")
+        if is_handled:
+            api.add_exception_handler(TokenGuardError, raises)
+
+        @api.get("/sync")
+        @decorate_view(require())
+        def sync(request):
+            raise InsufficientScopeError(("x",))
+
+        @api.get("/async")
+        @decorate_view(require())
+        async def asynchronous(request):
+            raise InsufficientScopeError(("x",))
+
+        used = Project([path("api/", api.urls)], GIVEN, DEBUG=True)
+        for ask in (used.wsgi, used.asgi):
+            for at in ("/api/sync", "/api/async"):
+                assert ask(path=at, fields=bearer(ISSUER.mint())).status == status
 
 
 def test_ninjas_own_test_client():

@@ -29,7 +29,7 @@ def scope_names(scope: str | Iterable[str]) -> tuple[str, ...]:
     except TypeError:
         raise ConfigurationError("scope must be a string or an iterable of strings") from None
     if isinstance(scope, str) and not any(parts):
-        raise ConfigurationError("scope must not be a text without a name in it: write scope=() to ask for none")
+        raise ConfigurationError('a scope must have a name, such as "orders:read": to ask for none leave it out')
     names: dict[str, None] = {}
     for part in parts:
         if not isinstance(part, str):

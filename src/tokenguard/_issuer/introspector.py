@@ -152,12 +152,12 @@ class Introspector:
 
     def _current(self, digest: bytes) -> _Flight | None:
         flight = self._flights.get(digest)
-        return flight if flight is not None and _is_pending(flight) else None
+        return flight if flight is not None and flight.is_pending else None
 
     def _paused(self) -> _Failure | None:
         """The last failure, if nothing may be asked now: there is a pause after repeated failures."""
         pause = self._backoff.pause(self._monotonic())
-        probing = self._backoff.probing and self._probe is not None and _is_pending(self._probe)
+        probing = self._backoff.probing and self._probe is not None and self._probe.is_pending
         if self._last is None or not (pause > 0 or probing):
             return None
         return _Failure(self._last.cause, self._last.is_unreachable, max(1, ceil(pause)))
@@ -183,7 +183,7 @@ class Introspector:
 
     def _sweep(self) -> bool:
         """Forget flights that will not land any more. Result: whether that made room."""
-        abandoned = [digest for digest, flight in self._flights.items() if not _is_pending(flight)]
+        abandoned = [digest for digest, flight in self._flights.items() if not flight.is_pending]
         for digest in abandoned:
             del self._flights[digest]
         return bool(abandoned)
@@ -253,7 +253,3 @@ class Introspector:
         if self._discovery is not None:
             self._discovery.forget()  # the endpoint of the metadata did not answer: look again
         return _Failure(failure.cause, failure.is_unreachable, max(1, pause))
-
-
-def _is_pending(flight: _Flight) -> bool:
-    return not (flight.future.done() or flight.overdue)

@@ -271,7 +271,7 @@ class Tokens:
             ends = min(entry.start_mono - mono, entry.start_wall - wall) + entry.lifetime
             expires_in = max(0.0, ends)
         flight = entry.flight
-        is_fetching = flight is not None and not flight.future.done() and not flight.overdue
+        is_fetching = flight is not None and flight.is_pending
         held = max(0.0, self._hold.until - mono, entry.hold.until - mono)
         due = min(entry.due_mono - mono, entry.due_wall - wall) if state == "fresh" else 0.0
         failure = entry.hold.failure or self._hold.failure
@@ -311,7 +311,7 @@ class Tokens:
 
     def _current(self, entry: Entry, mono: float) -> Flight[_Landing] | None:
         flight = entry.flight
-        if flight is None or not (flight.future.done() or flight.overdue):
+        if flight is None or flight.is_pending:
             return flight
         if flight.overdue:  # its loop stands still, say: that looks the same as a server that hangs
             self._account(self._hold, mono, _Failure(ExchangeError("timeout", ends_attempt=True), "timeout"), 0)

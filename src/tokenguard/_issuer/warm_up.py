@@ -94,7 +94,7 @@ def _failure(source: KeySource, flight: Flight[bool]) -> Flow[TokenGuardError | 
 def _room(started: list[Flight[Any]]) -> Flow[None]:
     """Wait until fewer than `AT_ONCE` of these are pending."""
     while True:
-        started[:] = [flight for flight in started if not (flight.future.done() or flight.overdue)]
+        started[:] = [flight for flight in started if flight.is_pending]
         if len(started) < AT_ONCE:
             return
         first = Flight[bool](max(0.0, min(flight.deadline for flight in started) - time.monotonic()))

@@ -777,6 +777,19 @@ def test_where_no_thread_can_be_started(monkeypatch):
     until(lambda: ran)
 
 
+def test_what_waits_for_a_thread_that_cannot_be_started_counts_as_dropped(monkeypatch):
+    jobs = background.Background()
+
+    def fail(self):
+        if not jobs.dropped and jobs.under_way() == 1:
+            assert jobs.start(print)  # by the thread that is about to start
+        raise RuntimeError
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    assert not jobs.start(print)
+    assert (jobs.dropped, jobs.under_way(), jobs._threads) == (2, 0, 0)
+
+
 def test_in_a_child_process():
     """The parent's threads do not exist there; one of them may have held the lock. (Real forks: gunicorn, below.)"""
     jobs, may, ran = background.Background(), threading.Event(), []

@@ -54,8 +54,8 @@ class Background:
             with self._changed:
                 self._threads -= 1
                 if self._threads == 0:
+                    self.dropped += len(self._waiting)
                     self._waiting.clear()
-                    self.dropped += 1
                     return False
         return True
 

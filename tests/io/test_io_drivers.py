@@ -527,7 +527,7 @@ class FakeLine:
         self.closed = True
 
 
-def test_a_shelf_keeps_a_hundred_lines_and_none_that_was_out_when_all_were_closed():
+def test_a_pool_keeps_a_hundred_connections_of_a_server_and_none_in_use_when_all_were_closed():
     pool = ConnectionPool(None, None)
     lines = [FakeLine() for _ in range(101)]
     for line in lines:
@@ -539,6 +539,23 @@ def test_a_shelf_keeps_a_hundred_lines_and_none_that_was_out_when_all_were_close
     pool.give_back(late, SERVER, 0)
     assert late.closed
     assert pool.take(SERVER)[1] == 1
+
+
+def test_a_pool_keeps_two_hundred_connections_in_all_of_the_servers_that_were_asked_last():
+    pool = ConnectionPool(None, None)
+    servers = [server_of(Send(Request("GET", f"https://tenant-{number}.example/"))) for number in range(200)]
+    lines = [FakeLine() for _ in servers]
+    for line, server in zip(lines, servers, strict=True):
+        pool.give_back(line, server, 0)
+    again, closings = pool.take(servers[0])  # asked last from here on
+    pool.give_back(again, servers[0], closings)
+    assert not any(line.closed for line in lines)
+    for _ in range(3):
+        pool.give_back(FakeLine(), SERVER, 0)
+    assert [number for number, line in enumerate(lines) if line.closed] == [1, 2, 3]
+    assert servers[1] not in pool._kept
+    assert sum(map(len, pool._kept.values())) == 200
+    pool.close()
 
 
 def test_s25_a_child_process_uses_no_connection_of_its_parent():

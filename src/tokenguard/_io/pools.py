@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tokenguard._io.http import Connection
 
 _KEPT = 100  # connections for one server: as many questions as may be in flight by default find an open connection
+_KEPT_IN_ALL = 200  # for all of them: each tenant may have a server of its own, and a process has 1,024 descriptors
 _CONNECTIONS = 100  # for each event loop
 
 
@@ -71,11 +72,25 @@ class ConnectionPool:
 
     def give_back(self, connection: Connection, server: Server, closings: int) -> None:
         """Keep a connection, unless the pool is full, or was closed since the connection was taken."""
+        surplus: Connection | None = connection
         with self._lock:
             if closings == self._closings and len(self._kept.get(server, ())) < _KEPT:
-                self._kept.setdefault(server, []).append(connection)
-                return
-        connection.close()
+                kept = self._kept.pop(server, [])
+                kept.append(connection)
+                self._kept[server] = kept  # last, as the server that was asked last
+                surplus = self._surplus()
+        if surplus is not None:
+            surplus.close()
+
+    def _surplus(self) -> Connection | None:
+        """Where too many are kept, the oldest one for the server that was not asked for the longest time."""
+        if sum(map(len, self._kept.values())) <= _KEPT_IN_ALL:
+            return None
+        server, kept = next(iter(self._kept.items()))
+        connection = kept.pop(0)
+        if not kept:
+            del self._kept[server]
+        return connection
 
     def close(self) -> None:
         """Close the kept connections now, and those in use when they are given back."""
@@ -121,9 +136,8 @@ class LoopClients:
         with self._lock:
             if loop not in self._open:
                 for ended in [other for other in self._open if other.is_closed()]:
-                    del self._open[
-                        ended
-                    ]  # its client refers to it, so that the weak reference alone would never release it
+                    # Its client refers to it, so that the weak reference alone would never release it.
+                    del self._open[ended]
                 empty: _Clients = {}
                 new = closing_with_its_loop(empty.values())
                 self._open[loop] = empty, new

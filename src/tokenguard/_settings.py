@@ -53,6 +53,11 @@ def is_lazy(function: Any) -> bool:
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # a token, RFC 9110 section 5.6.2
 
 
+# Fields that hold no token of a gateway's and no certificate of a proxy's: their values mean something else, or are the
+# client's to write.
+TAKEN_FIELDS = frozenset({"authorization", "cookie", "dpop", "host"})
+
+
 def is_field_name(value: object) -> bool:
     """Whether `value` can be the name of a header field (RFC 9110 section 5.1) or a subprotocol (RFC 6455 section
     4.1)."""

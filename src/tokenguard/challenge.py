@@ -82,6 +82,15 @@ class Rejection(NamedTuple):
         return str(json.loads(self.body)["detail"])
 
 
+def joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Header fields for a framework that takes a mapping: what is there twice becomes one list (RFC 9110 section
+    5.3)."""
+    found: dict[str, str] = {}
+    for name, value in fields:
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
 def checked_realm(realm: str | None) -> str:
     """The realm for the challenge, `"api"` for None.
 

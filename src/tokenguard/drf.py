@@ -17,8 +17,8 @@ from rest_framework.permissions import OR, BasePermission
 from rest_framework.request import Request
 
 from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED, mark, marks
-from tokenguard.challenge import Rejection
-from tokenguard.django.answers import admit, answer, joined
+from tokenguard.challenge import Rejection, joined
+from tokenguard.django.answers import admit, answer
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import MissingTokenError, TokenGuardError
 from tokenguard.requirements import OPTIONAL, Required, Requirement, all_of
@@ -33,7 +33,7 @@ class RefusedRequest(exceptions.APIException):
 
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(rejection.detail)
-        fields = joined(rejection)
+        fields = joined(rejection.headers)
         self.rejection = rejection
         self.status_code = rejection.status
         self.auth_header = fields.get("WWW-Authenticate")
@@ -98,7 +98,7 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         """The challenge for a missing token: with it, Django REST framework answers 401 and not 403."""
-        return joined(_reject(current(), request, MissingTokenError()))["WWW-Authenticate"]
+        return joined(_reject(current(), request, MissingTokenError()).headers)["WWW-Authenticate"]
 
 
 def Requires(*requirements: Required) -> type[BasePermission]:  # noqa: N802 - it stands where classes do

@@ -7,7 +7,7 @@ Owns: `BearerToken`, its exception and the handler that answers it. Must not kno
 # No `from __future__ import annotations` here: FastAPI resolves the annotations of a dependency through its
 # `__globals__`, which an instance does not have; as strings they would stay unresolved.
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from tokenguard._adapters.guard import (
 )
 from tokenguard._adapters.openapi import REFUSALS, OpenAPI, security_scheme
 from tokenguard._adapters.request import asgi_reader, takes_denials
-from tokenguard.challenge import Rejection
+from tokenguard.challenge import Rejection, joined
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import OPTIONAL, Required, Requirement, all_of, both
 from tokenguard.resource import ResourceMetadata
@@ -65,7 +65,7 @@ class RefusedRequest(HTTPException):
         super().__init__(
             rejection.status,
             detail=rejection.detail,
-            headers=_joined(rejection.fields),
+            headers=joined(rejection.fields),
         )
 
 
@@ -274,11 +274,3 @@ class _Answers:
             await deny(connection, rejection)
             return None
         return response_of(connection, rejection)
-
-
-def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """FastAPI takes a mapping: what is there twice becomes one list (RFC 9110 section 5.3)."""
-    joined: dict[str, str] = {}
-    for name, value in fields:
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined

@@ -8,7 +8,6 @@ settings hold no state, so one of them may serve several validators.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
@@ -20,7 +19,17 @@ from tokenguard._oauth.dpop_nonce import SHORTEST_SECRET
 from tokenguard._oauth.request_target import Target, spelled, target
 from tokenguard._oauth.resource_metadata import FILLED, check_resource, location
 from tokenguard._oauth.scope import scope_names
-from tokenguard._settings import Peers, fetched_url, is_lazy, number, strings, switch, whole
+from tokenguard._settings import (
+    TAKEN_FIELDS,
+    Peers,
+    fetched_url,
+    is_field_name,
+    is_lazy,
+    number,
+    strings,
+    switch,
+    whole,
+)
 from tokenguard.errors import ConfigurationError
 
 __all__ = ["DPoP", "MutualTLS", "ProofStore", "ResourceMetadata"]
@@ -29,9 +38,6 @@ Secret: TypeAlias = bytes | str
 Secrets: TypeAlias = Secret | Iterable[Secret]
 
 _BASE_URL: Final = 'base_url must be the URL that clients call this API by, such as "https://api.example.com"'
-_FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # RFC 9110 section 5.6.2
-# Their values mean something else, or are the client's to write.
-_TAKEN: Final = frozenset({"authorization", "cookie", "dpop", "host"})
 
 
 @runtime_checkable
@@ -175,9 +181,9 @@ class MutualTLS:
                 "header, format and trusted go together: which field, how it is written, and who may send it"
             )
         if self.header is not None:
-            if not isinstance(self.header, str) or _FIELD_NAME.fullmatch(self.header) is None:
+            if not is_field_name(self.header):
                 raise ConfigurationError('header must be the name of one field, such as "X-Client-Cert"')
-            if self.header.lower() in _TAKEN:
+            if self.header.lower() in TAKEN_FIELDS:
                 raise ConfigurationError("header must not be Authorization, Cookie, DPoP or Host: name the proxy's own")
             if self.format not in FORMATS:
                 raise ConfigurationError(f"format must be one of {', '.join(FORMATS)}")

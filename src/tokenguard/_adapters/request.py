@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from tokenguard._adapters.public_paths import route_path
 from tokenguard._oauth.certificate import MalformedCertificateError, der_of_pem
 from tokenguard._oauth.credential import PREFIX
-from tokenguard._settings import is_field_name
+from tokenguard._settings import TAKEN_FIELDS, is_field_name
 from tokenguard.errors import ConfigurationError
 
 __all__ = [
@@ -43,7 +43,6 @@ _AUTHORIZATION = "Authorization"
 _FIELDS_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")  # PEP 3333
 _BEARER = PREFIX.encode()
 _SUBPROTOCOLS = b"sec-websocket-protocol"
-_TAKEN = {"authorization", "cookie", "dpop", "host"}
 # The path as it was sent is no part of WSGI; servers that give it use one of these names.
 _SENT_PATHS = ("RAW_URI", "REQUEST_URI")
 
@@ -368,7 +367,7 @@ def checked_header(header: str) -> str:
     """
     if not is_field_name(header):
         raise ConfigurationError('header must be the name of one field, such as "Cf-Access-Jwt-Assertion"')
-    if header.lower() in _TAKEN or header.lower().startswith("proxy-"):
+    if header.lower() in TAKEN_FIELDS or header.lower().startswith("proxy-"):
         raise ConfigurationError(
             "header must not be Authorization, Cookie, DPoP, Host or Proxy-...: leave it out where the token is in"
             " Authorization, else name the gateway's own field"

@@ -13,12 +13,11 @@ from typing import Final
 from urllib.parse import quote_plus
 
 from tokenguard._jose.signing import SigningKey, UnusableSecretError
+from tokenguard._oauth.oauth_messages import TOKEN68
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
 ASSERTION_LIFETIME: Final = 60  # seconds; an assertion is for one request
 
-# RFC 9110 section 11.2:  token68 = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
-_TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 # RFC 7515 section 7.1:   BASE64URL(header) "." BASE64URL(payload) "." BASE64URL(signature)
 _ASSERTION: Final = re.compile(r"[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+){2}", re.ASCII)
 _LONGEST_ASSERTION: Final = 65_536
@@ -52,7 +51,7 @@ def tls(client_id: str) -> Credentials:
 
 def bearer(token: str) -> Credentials:
     """A bearer token of this service (RFC 7662 section 2.1). It must be a token68, or it could forge header fields."""
-    if _TOKEN68.fullmatch(token) is None:
+    if TOKEN68.fullmatch(token) is None:
         raise UnusableSecretError("it must be a token of the characters A-Z a-z 0-9 - . _ ~ + / only, no spaces")
     return Credentials(headers=(("authorization", f"Bearer {token}"),))
 

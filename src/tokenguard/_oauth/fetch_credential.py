@@ -5,19 +5,20 @@ Owns: what it may be, reading it at each use, the origins that may get it. Must 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from tokenguard._jose.signing import UnusableSecretError
 from tokenguard._oauth import client_auth
+from tokenguard._oauth.client_authentication import check_plain, value_of
 from tokenguard._settings import is_fetchable
 from tokenguard.errors import ConfigurationError
 
 BearerToken: TypeAlias = str | Callable[[], str]
 Origin: TypeAlias = tuple[str, str, int]
 
+_NAME: Final = "jwks_bearer_token"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -41,25 +42,14 @@ class FetchCredential:
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The header field with the token, which is read again each time. Raises `ConfigurationError`."""
-        return _headers(read(self._token))
+        return _headers(value_of(_NAME, self._token))
 
 
 def check(token: object) -> None:
     """Raise `ConfigurationError` unless it is a token, or a callable, which is not called."""
-    if inspect.iscoroutinefunction(token) or inspect.iscoroutinefunction(getattr(token, "__call__", None)):  # noqa: B004
-        raise ConfigurationError("jwks_bearer_token must be a value or a plain callable, not a coroutine function")
+    check_plain(_NAME, token)
     if not callable(token):
         _headers(token)
-
-
-def read(token: BearerToken) -> object:
-    """The value of a token."""
-    if not callable(token):
-        return token
-    try:
-        return token()
-    except Exception as error:
-        raise ConfigurationError("the callable given as jwks_bearer_token raised; see the cause") from error
 
 
 def origin(url: str) -> Origin:

@@ -17,7 +17,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 
 from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED
-from tokenguard.challenge import Rejection
+from tokenguard.challenge import Rejection, joined
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
@@ -75,17 +75,9 @@ def _is_csrf(name: str) -> bool:
     return isinstance(kind, type) and issubclass(kind, CsrfViewMiddleware)
 
 
-def joined(rejection: Rejection) -> dict[str, str]:
-    """The fields of a rejection, each name once: what is there twice becomes one list (RFC 9110 section 5.3)."""
-    fields: dict[str, str] = {}
-    for name, value in rejection.headers:
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return fields
-
-
 def answer(request: HttpRequest, rejection: Rejection) -> HttpResponse:
     """A rejection as a response."""
-    fields = joined(rejection)
+    fields = joined(rejection.headers)
     body = b"" if getattr(request, "method", None) == "HEAD" else rejection.body
     response = HttpResponse(body, status=rejection.status, headers=fields)
     if "Content-Type" not in fields:

@@ -3,7 +3,7 @@
 Owns: the tokens that an entry rejects and for how long, the list in memory, the interface of a store. Must not know:
 tokens before they are validated, Redis, sockets.
 
-For the validator: `check` is the flow. Where `local` is true it never yields, and `revoked` says the same as a plain
+For the validator: `check` is the flow. Without a store it never yields, and `revoked` gives the same as a plain
 function. Readers take no lock.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from math import inf, isfinite
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -148,39 +149,38 @@ class RevocationList:
         keys = name_keys(issuer, token_id, client_id, subject)
         if not keys:
             return False
-        try:
+        with _unavailable():
             entries = store.local_entries(keys)
             if entries is None:
                 entries = yield Call(lambda: store.read_entries(keys), lambda: store.read_entries_async(keys))
             if len(entries) != len(keys):
                 raise ValueError("a store must give one entry or None for each key")
             return any_rejects(entries, issued_at, now, leeway)
-        except (ConfigurationError, UnavailableError):
-            raise
-        except Exception as error:
-            raise IntrospectionUnavailableError from error
 
     def _keep(self, key: Key, entry: Entry) -> None:
         if self._store is None:
             self._memory.keep(key, entry)
             return
-        try:
+        with _unavailable():
             self._store.keep_entry(key, entry)
-        except (ConfigurationError, UnavailableError):
-            raise
-        except Exception as error:
-            raise IntrospectionUnavailableError from error
 
     async def _keep_async(self, key: Key, entry: Entry) -> None:
         if self._store is None:
             self._memory.keep(key, entry)
             return
-        try:
+        with _unavailable():
             await self._store.keep_entry_async(key, entry)
-        except (ConfigurationError, UnavailableError):
-            raise
-        except Exception as error:
-            raise IntrospectionUnavailableError from error
+
+
+@contextmanager
+def _unavailable() -> Generator[None]:
+    """Whatever a store raises becomes `IntrospectionUnavailableError`, unless it says more by itself."""
+    try:
+        yield
+    except (ConfigurationError, UnavailableError):
+        raise
+    except Exception as error:
+        raise IntrospectionUnavailableError from error
 
 
 class _Memory:

@@ -128,14 +128,12 @@ def _next(part: Any) -> Iterator[object]:
         many = getattr(part, name, None)
         if isinstance(many, list | tuple):
             yield from many
-    contexts: Any = getattr(
-        part, "effective_route_contexts", None
-    )  # of a router that FastAPI included without copying it
+    # Of a router that FastAPI included without copying it.
+    contexts: Any = getattr(part, "effective_route_contexts", None)
     if contexts is not None:
         yield from contexts()
-    if (
-        getattr(part, "__module__", None) == "ninja.operation"
-    ):  # a view of django-ninja, which its operations are behind
+    # A view of django-ninja, which its operations are behind.
+    if getattr(part, "__module__", None) == "ninja.operation":
         yield from (cell.cell_contents for cell in getattr(part, "__closure__", None) or ())
     if isinstance(part, type):  # an endpoint class
         yield from list(vars(part).values())

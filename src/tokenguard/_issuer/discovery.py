@@ -108,9 +108,8 @@ class Discovery:
             with self._lock:  # it has landed, or will never land, or this thread must not wait for it
                 if self._flight is flight:
                     self._flight = None
-            if isinstance(
-                found, ExchangeError
-            ):  # one for all callers that waited: each raises its own, without their frames
+            if isinstance(found, ExchangeError):
+                # One for all callers that waited: each raises its own, without their frames.
                 raise ExchangeError(found.kind, ends_attempt=found.ends_attempt) from found.__cause__
             if isinstance(found, ConfigurationError):
                 raise ConfigurationError(*found.args) from found.__cause__

@@ -147,8 +147,7 @@ class Introspector:
         finally:
             self._lock.soon(partial(self._leave, ticket))
 
-    # -- under the lock
-    # --------------------------------------------------------------------------------------------------
+    # -- under the lock ------------------------------------------------------------------------------------------------
 
     def _current(self, digest: bytes) -> _Flight | None:
         flight = self._flights.get(digest)
@@ -196,8 +195,7 @@ class Introspector:
         for _ in range(min(room, len(self._waiting))):
             self._waiting.popleft().land(True)
 
-    # -- the flight
-    # ------------------------------------------------------------------------------------------------------
+    # -- the flight ----------------------------------------------------------------------------------------------------
 
     def _question(self, flight: _Flight, raw: str | bytes, digest: bytes, now: float) -> Flow[_Landing]:
         """One question, or an answer that another process received. Never raises for a reason outside this process."""

@@ -28,9 +28,8 @@ DEFAULT_FILE: Final = "gateway.toml"
 _TABLES: Final = ("validator", "gateway", "routes")
 _PREFIX: Final = "validator."
 _NAMED: Final = re.compile(r"validator\.[A-Z_]+", re.ASCII)
-_PLACE: Final = re.compile(
-    r"\((at [a-z0-9 ,]+)\)", re.ASCII
-)  # of a fault, in tomllib's message; the rest quotes the file
+# Of a fault, in tomllib's message; the rest quotes the file.
+_PLACE: Final = re.compile(r"\((at [a-z0-9 ,]+)\)", re.ASCII)
 
 
 def from_environment() -> Gateway:

@@ -92,9 +92,8 @@ class _Gauge:
     """The observable instrument, made once for each provider: a second one of the same name would be ignored."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
-        self.sources: WeakSet[TokenSource] = (
-            WeakSet()
-        )  # weak: a meter lives as long as the process, a source may end earlier
+        # Weak: a meter lives as long as the process, a source may end earlier.
+        self.sources: WeakSet[TokenSource] = WeakSet()
         metrics.get_meter("tokenguard", meter_provider=provider).create_observable_gauge(
             "tokenguard.client.token.expires_in",
             [self._observe],

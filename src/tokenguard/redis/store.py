@@ -94,8 +94,7 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore(prefix={self._prefix!r}, local_copy_max_age={self._max_age!r})"
 
-    # -- the revocation list
-    # ---------------------------------------------------------------------------------------------
+    # -- the revocation list -------------------------------------------------------------------------------------------
 
     def local_entries(self, keys: tuple[Key, ...]) -> list[Entry | None] | None:
         """The entries read within `local_copy_max_age`, None if any is older."""
@@ -127,8 +126,7 @@ class RedisStore:
             await client.eval(_KEEP, 1, *self._kept(key, entry))
         self._copy.forget(key)
 
-    # -- introspection answers
-    # -------------------------------------------------------------------------------------------
+    # -- introspection answers -----------------------------------------------------------------------------------------
 
     def read_answer(self, key: bytes) -> tuple[bytes, float] | None:
         """The answer, and the seconds for which it may still be used, by Redis' own clock. One round trip."""
@@ -164,8 +162,7 @@ class RedisStore:
                     pipe.pexpireat(self._answer(key), end)
                     await pipe.execute()
 
-    # -- DPoP proofs
-    # -----------------------------------------------------------------------------------------------------
+    # -- DPoP proofs ---------------------------------------------------------------------------------------------------
 
     def use_proof(self, key: bytes, seconds: float) -> bool:
         """Whether this is the first use of `key` in `seconds`. One round trip, atomic: `SET` with `NX`."""
@@ -177,8 +174,7 @@ class RedisStore:
         async with self._from_loop() as client:
             return await client.set(self._proof(key), b"1", px=max(1, milliseconds(seconds)), nx=True) is True
 
-    # -- clients
-    # ---------------------------------------------------------------------------------------------------------
+    # -- clients -------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the connections of threads."""
@@ -214,8 +210,7 @@ class RedisStore:
             async with asyncio.timeout(self._timeout):
                 yield await self._clients.for_loop()
 
-    # -- keys and values
-    # -------------------------------------------------------------------------------------------------
+    # -- keys and values -----------------------------------------------------------------------------------------------
 
     def _deny(self, key: Key) -> str:
         parts = [part.encode("utf-8", "surrogatepass") for part in key]

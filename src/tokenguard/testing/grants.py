@@ -24,8 +24,7 @@ _LIFETIME_OF_PEOPLE: Final = 3_600  # seconds: a person at a test issuer logs in
 
 
 def issue(mint: Mint, client: Client, parameters: dict[str, str], cnf: dict[str, str]) -> dict[str, object]:
-    """The answer to a token request of `client`. `cnf`: what the token is bound to. Raises
-    `OAuthError`."""
+    """The answer to a token request of `client`. `cnf`: what the token is bound to. Raises `OAuthError`."""
     grant = parameters.get("grant_type")
     if grant is None:
         raise OAuthError("invalid_request")

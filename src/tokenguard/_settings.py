@@ -1,4 +1,4 @@
-"""Checks of settings. Each refusal says what to write instead; no value is quoted, since it may hold a secret."""
+"""Checks of settings. Each error says what to write instead; no value is quoted, since it may hold a secret."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def printable(name: str, value: object) -> str:
 
 
 def check_plain(name: str, value: object) -> None:
-    """Refuse a coroutine function: nothing would ever await it."""
+    """Reject a coroutine function: nothing would ever await it."""
     for one in _each(value):
         if inspect.iscoroutinefunction(one) or inspect.iscoroutinefunction(getattr(one, "__call__", None)):  # noqa: B004
             raise ConfigurationError(f"{name} must be a value or a plain callable, not a coroutine function")

@@ -210,7 +210,7 @@ def _failure(
 
 
 def _description(text: object, asked: Asked, credentials: Credentials) -> str | None:
-    """What the server said of its refusal, unless it sends back anything secret that it was sent."""
+    """What the server said of its rejection, unless it sends back anything secret that it was sent."""
     if not isinstance(text, str):
         return None
     said = text[: 2 * _DESCRIPTION]

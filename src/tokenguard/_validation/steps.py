@@ -384,7 +384,7 @@ class Validation:
                 if inspect.iscoroutine(result):
                     result.close()  # it is never awaited, and must not warn of that
                 raise ConfigurationError(
-                    "an extra check must be a plain function that returns None and raises InvalidTokenError to refuse:"
+                    "an extra check must be a plain function that returns None and raises InvalidTokenError to reject:"
                     " False, a coroutine or an exception that it returns would be lost"
                 )
 

@@ -27,9 +27,11 @@ def aws(secret_id: str, agent: str = "http://localhost:2773") -> str:
 def azure(url: str, imds: str = "http://169.254.169.254") -> str:
     """Azure Key Vault, https://NAME.vault.azure.net/secrets/NAME, by the managed identity of this host."""
     query = {"api-version": "2018-02-01", "resource": "https://vault.azure.net"}
-    asked = httpx.get(f"{imds}/metadata/identity/oauth2/token", params=query, headers={"Metadata": "true"})
+    headers = {"Metadata": "true"}
+    asked = httpx.get(f"{imds}/metadata/identity/oauth2/token", params=query, headers=headers, timeout=TIMEOUT)
     bearer = {"Authorization": f"Bearer {asked.raise_for_status().json()['access_token']}"}
-    return str(httpx.get(url, params={"api-version": "7.4"}, headers=bearer).raise_for_status().json()["value"])
+    answer = httpx.get(url, params={"api-version": "7.4"}, headers=bearer, timeout=TIMEOUT)
+    return str(answer.raise_for_status().json()["value"])
 
 
 def google(
@@ -37,10 +39,10 @@ def google(
 ) -> str:
     """Google Secret Manager, projects/P/secrets/S/versions/latest, by the metadata server of this host."""
     path = "/computeMetadata/v1/instance/service-accounts/default/token"
-    asked = httpx.get(f"{metadata}{path}", headers={"Metadata-Flavor": "Google"}).raise_for_status()
-    bearer = {"Authorization": f"Bearer {asked.json()['access_token']}"}
-    answer = httpx.get(f"{store}/v1/{name}:access", headers=bearer).raise_for_status()
-    return b64decode(answer.json()["payload"]["data"]).decode()
+    asked = httpx.get(f"{metadata}{path}", headers={"Metadata-Flavor": "Google"}, timeout=TIMEOUT)
+    bearer = {"Authorization": f"Bearer {asked.raise_for_status().json()['access_token']}"}
+    answer = httpx.get(f"{store}/v1/{name}:access", headers=bearer, timeout=TIMEOUT)
+    return b64decode(answer.raise_for_status().json()["payload"]["data"]).decode()
 
 
 def github(audience: str) -> str:

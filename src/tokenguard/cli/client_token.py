@@ -71,7 +71,7 @@ def token(
 def _ask(mapping: dict[str, str], http_timeout: str | None, *, allow_insecure_http: bool) -> IssuedToken:
     settings: dict[str, Any] = {"allow_insecure_http": allow_insecure_http}
     if http_timeout is not None:
-        settings["http_timeout"] = _seconds(http_timeout)
+        settings["http_timeout"] = options.seconds(http_timeout, default=5)
     try:
         with TokenSource.from_mapping(mapping, **settings) as source:
             return source.token()
@@ -79,13 +79,6 @@ def _ask(mapping: dict[str, str], http_timeout: str | None, *, allow_insecure_ht
         if isinstance(error.__cause__, ConfigurationError):  # of a file: our own constant texts, with the next step
             raise error.__cause__ from None
         raise
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigurationError("--http-timeout must be a number of seconds") from None
 
 
 def _report(issued: IssuedToken, *, raw: bool, json: bool) -> None:

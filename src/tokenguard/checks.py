@@ -25,7 +25,10 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class RequireClaims:
-    """Each of `names` is in the token; `sub: null` reads as absent. Rejects with `missing_claim`."""
+    """Claims that must be in the token; `sub: null` reads as absent. Rejects with `missing_claim`.
+
+    - `names`: of the claims
+    """
 
     names: str | Iterable[str]
 
@@ -39,9 +42,10 @@ class RequireClaims:
 
 @dataclass(frozen=True, slots=True)
 class ClaimEquals:
-    """The claim `name` is there and is `value`, or one of several: of the same JSON type, so that true is not 1.
+    """A claim that must be there and have one of some values. Rejects with `missing_claim` or `invalid_claim`.
 
-    Rejects with `missing_claim` or `invalid_claim`.
+    - `name`: of the claim
+    - `value`: what it must be, or several values of which it must be one: of the same JSON type, so that true is not 1
     """
 
     name: str
@@ -58,9 +62,12 @@ class ClaimEquals:
 
 @dataclass(frozen=True, slots=True)
 class ClientAllowList:
-    """The token's client is one of `clients`; `claims` are where it may stand, the first that is there counts.
+    """The clients whose tokens are accepted. Rejects with `client`.
 
-    The same as `TokenValidator(clients=...)`, which knows each issuer's claims. Rejects with `client`.
+    The same as `TokenValidator(clients=...)`, which knows each issuer's claims.
+
+    - `clients`: their ids
+    - `claims`: where the client id may stand; the first that is there counts
     """
 
     clients: str | Iterable[str]
@@ -80,9 +87,11 @@ class ClientAllowList:
 
 @dataclass(frozen=True, slots=True)
 class MaxAge:
-    """At most `seconds` have passed since `claim`: `iat`, or `auth_time` for a fresh sign-in (RFC 9470).
+    """A bound on the time since the token was issued, or since the person signed in (RFC 9470). Rejects with
+    `missing_claim`, `invalid_claim`, or `expired`.
 
-    Rejects with `missing_claim`, `invalid_claim`, or `expired`. No leeway: clocks that differ change `seconds`.
+    - `seconds`: at most so many; without leeway, so clocks that differ shorten them
+    - `claim`: the time they count from: `iat`, or `auth_time` for a fresh sign-in
     """
 
     seconds: float

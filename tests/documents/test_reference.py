@@ -35,9 +35,12 @@ def public_names():
     for name in re.findall(r"^::: (tokenguard\S*)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.MULTILINE):
         module, _, last = name.rpartition(".")
         try:
-            found = getattr(import_module(module), last, None) if module else None
+            found = import_module(name)
         except ModuleNotFoundError:
-            continue  # what lies in a class
+            try:
+                found = getattr(import_module(module), last)
+            except ModuleNotFoundError:
+                continue  # what lies in a class
         if inspect.ismodule(found):
             yield from (getattr(found, one) for one in found.__all__)
         elif found is not None:

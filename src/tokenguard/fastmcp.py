@@ -367,7 +367,7 @@ def _servers(
         found = _metadata("base_url", base_url).document(validator).get("authorization_servers", ())
     if not found:
         raise ConfigurationError(
-            "no issuer of the validator is discovered, so say where clients get tokens:"
+            "no issuer of the validator is discovered, so name the servers that issue tokens:"
             ' authorization_servers="https://auth.example.com/"'
         )
     return tuple(found)

@@ -238,7 +238,7 @@ class ResourceMetadata:
         except (TypeError, ValueError):
             raise ConfigurationError("more must be a mapping of further members that JSON can hold") from None
         if not FILLED.isdisjoint(self.more):
-            raise ConfigurationError(f"more must not hold {min(FILLED & self.more.keys())}: a setting says it")
+            raise ConfigurationError(f"more must not hold {min(FILLED & self.more.keys())}: there is a setting for it")
 
     @property
     def url(self) -> str:

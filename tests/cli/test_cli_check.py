@@ -122,7 +122,7 @@ FOUND = {
     "unsecured": "alg none",
     "padded": "signature: padded with =",
     "trailing_bits": "payload: bits at its end",
-    "duplicate_claim": "stands twice",
+    "duplicate_claim": "duplicate name",
     "not_a_number": "NaN",
     "infinite": "not finite",
     "deep_nesting": "64 levels",

@@ -298,7 +298,7 @@ def test_settings_go_before_the_data_and_requirements_add_to_it():
     ],
 )
 def test_what_a_preset_holds_to_is_not_replaced_by_accident(preset, arguments, claim):
-    with pytest.raises(ConfigurationError, match=f"the preset holds {claim} "):
+    with pytest.raises(ConfigurationError, match=f"the preset sets {claim} "):
         getattr(Issuer, preset)(*arguments, claim_values={claim: "anything"})
     assert Issuer.kubernetes("https://kubernetes.default.svc", claim_values={"sub": "a"}).claim_values == {
         "sub": ("a",)

@@ -359,7 +359,7 @@ def test_a_switch_of_the_environment_that_is_off(word):
         ({"G_LEEWEY": "5"}, "G_LEEWEY is no setting: write G_LEEWAY"),
         (
             {"G_REDIS_URL_FILE": "/run/redis"},
-            "G_REDIS_URL_FILE is no setting: this one is in no file, write G_REDIS_URL",
+            "G_REDIS_URL_FILE is no setting: this one cannot be read from a file, write G_REDIS_URL",
         ),
         ({"G_DPOP_MAX_PROOFS": "5"}, r"G_DPOP_MAX_PROOFS is no setting: give DPoP\(...\) in code"),
         ({"G_MTLS_CERT": "x"}, r"G_MTLS_CERT is no setting: give MutualTLS\(...\) in code"),

@@ -15,7 +15,7 @@ from tokenguard.errors import ConfigurationError, TokenGuardError, TokenRefusedE
 _log = logging.getLogger("tokenguard.client")
 
 _ON: Final = "the token in use stays in use"
-_NONE: Final = "there is no token to go on with"
+_NONE: Final = "there is no usable token"
 
 
 class TokenLog:

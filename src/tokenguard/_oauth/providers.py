@@ -54,7 +54,7 @@ class Provider:
         arguments hold to.
 
         `overrides` replace the data, except that `required_claims` and `claim_values` add to it. Raises
-        `ConfigurationError` where they would replace what the preset holds to.
+        `ConfigurationError` where they would replace what the preset sets.
         """
         settings: dict[str, Any] = {
             "url": self.issuer.format(**names),
@@ -75,7 +75,7 @@ class Provider:
         held = {**self.claim_values, **values}
         added = dict(expected_values(overrides.get("claim_values", {})))
         for claim in added.keys() & held.keys():
-            raise ConfigurationError(f"claim_values: the preset holds {claim} to a value of its own: leave it out")
+            raise ConfigurationError(f"claim_values: the preset sets {claim} itself: leave it out")
         settings["claim_values"] = {**held, **added}
         return settings
 

@@ -268,7 +268,9 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
         if f"{unknown}_FILE" in known:
             raise ConfigurationError(f"{name} is no setting: {_MEANT['INTROSPECTION_']}, or {name}_FILE")
         if (plain := unknown.removesuffix("_FILE")) in known:  # a denylist would silently be missing, say
-            raise ConfigurationError(f"{name} is no setting: this one is in no file, write {prefix}{plain}")
+            raise ConfigurationError(
+                f"{name} is no setting: this one cannot be read from a file, write {prefix}{plain}"
+            )
         # CLIENT_... are a token source's.
         comparable = [one for one in known if one.startswith("CLIENT_")] if unknown.startswith("CLIENT_") else known
         if close := get_close_matches(unknown, comparable, n=1, cutoff=0.8):

@@ -73,7 +73,7 @@ def of_json(data: bytes) -> str:
     if not isinstance(value, dict):
         return f"JSON, but no object: {_kind(value)}"
     if duplicates:
-        return "a name that stands twice in one object"
+        return "a duplicate name in one object"
     if odd:
         return "NaN or Infinity, which is not JSON"
     return _of_bounds(data, value)

@@ -147,7 +147,7 @@ def _about(answers: list[Answer]) -> list[Finding]:
 def _about_good(answer: Answer) -> Finding:
     if answer.lets_in:
         return Finding("ok", "good token", f"it is let in: {answer.status}")
-    step = "is the token good for this route? `tokenguard check` says why not"
+    step = "is the token good for this route? `tokenguard check` shows why not"
     return Finding("warning", "good token", f"it is not let in: {answer.error or answer.status}", step)
 
 

@@ -85,7 +85,7 @@ def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last. Raises `ConfigurationError`."""
     if plan.client_address is not None and plan.client_address.lower() != "x-forwarded-for":
         raise ConfigurationError(
-            "Traefik says its client's address in X-Forwarded-For only: client_address must be that"
+            "Traefik sends its client's address in X-Forwarded-For only: client_address must be that"
         )
     static = fill(_STATIC, listen=plan.listen, gateway=plan.gateway, upstream=plan.upstream, directory=plan.prefix)
     dynamic = fill(

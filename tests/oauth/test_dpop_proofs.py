@@ -103,6 +103,8 @@ TARGETS = {
     "an absolute URL with a query": ("https://a.example", "https://A.example:443/x?y", "https://a.example/x"),
     "http": ("http://localhost:8000", "/x", "http://localhost:8000/x"),
     "an IPv6 address": ("http://[::1]:8000", "/x", "http://[::1]:8000/x"),
+    "an IPv6 address as browsers write it": ("http://[2001:DB8:0:0::1]", "/x", "http://[2001:db8::1]/x"),
+    "an IPv6 address spelled out": ("http://[2001:db8::1]", "/x", "http://[2001:0DB8:0:0:0:0:0:1]:80/x"),
     "a websocket": ("https://a.example", "/x", "wss://a.example/x"),
     "a websocket over http": ("http://a.example", "/x", "ws://a.example/x"),
     "an encoded path": ("https://a.example", "/caf%C3%A9", "https://a.example/caf%c3%a9"),
@@ -114,6 +116,7 @@ TARGETS = {
 OTHERS = {
     "another path": ("https://a.example", "/y", "https://a.example/x"),
     "another host in the request": ("https://a.example", "https://evil.example/x", "https://evil.example/x"),
+    "another IPv6 address": ("http://[::1]", "/x", "http://[::2]/x"),
     "another port in the request": ("https://a.example", "https://a.example:444/x", "https://a.example:444/x"),
     "another scheme in the request": ("https://a.example", "http://a.example/x", "http://a.example/x"),
     "an absolute URL that is none": ("https://a.example", "https://[a/x", "https://a.example/x"),

@@ -31,7 +31,8 @@ class Target(NamedTuple):
 
 
 def target(url: str) -> Target | None:
-    """The target that an absolute URL names: scheme and host in any case, the default port or none, `wss` as `https`.
+    """The target that an absolute URL names: scheme and host in any case, an IPv6 address in any spelling, the default
+    port or none, `wss` as `https`.
 
     None for anything else, and for user information.
     """
@@ -40,6 +41,8 @@ def target(url: str) -> Target | None:
     try:
         parts = urlsplit(url)
         scheme, host, port = _SCHEMES.get(parts.scheme), parts.hostname, parts.port
+        if host is not None and ":" in host:
+            host = _address(host)
     except ValueError:
         return None
     if scheme is None or not host or "@" in parts.netloc:
@@ -70,6 +73,13 @@ def targets_of(url: str, bases: tuple[Target, ...]) -> list[Target]:
     if path and path[0] != "/":
         return []
     return [base._replace(path=base.path.rstrip("/") + path or "/") for base in bases]
+
+
+def _address(host: str) -> str:
+    """An IPv6 address has many spellings, and browsers rewrite it (RFC 5952). Raises ValueError."""
+    from ipaddress import IPv6Address
+
+    return str(IPv6Address(host))
 
 
 def _decoded(path: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from fastapi import Depends, FastAPI, Security, WebSocket
 from flask import Flask
 from observed_validators import WAYS
-from raw_requests import ask, ask_wsgi, connect
+from raw_requests import ask, ask_wsgi, connect, websocket_scope
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -585,6 +585,22 @@ def test_a_script_name_is_part_of_the_url():
     app = wsgi.BearerMiddleware(plain_wsgi, ISSUER.validator(dpop=DPoP(BASE)))
     sent = fields(BOUND, proof("wsgi", BOUND, path="/root/caf%C3%A9"))
     assert ask_wsgi(app, "POST", "/caf%C3%A9", fields=sent, SCRIPT_NAME="/root").status == 200
+
+
+def test_a_websocket_is_a_get_whatever_its_scope_says():
+    """By HTTP/2 it is opened by CONNECT (RFC 8441), which no client signs."""
+    app = asgi.BearerMiddleware(plain_asgi, ISSUER.validator(dpop=DPoP(BASE)))
+    scope = websocket_scope("/orders/7", fields=fields(BOUND, proof("asgi websocket", BOUND)))
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    asyncio.run(app({**scope, "method": "CONNECT"}, receive, send))
+    assert sent == ["websocket.accept"]
 
 
 def test_optional_lets_nothing_bad_pass():

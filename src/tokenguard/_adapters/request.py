@@ -138,8 +138,9 @@ class AsgiReader:
         return route_path(scope["path"], scope.get("root_path") or ""), sent.decode("latin-1")
 
     def method(self, scope: Mapping[str, Any], /) -> str:
-        """The method; a websocket handshake is a GET (RFC 6455 section 4.1)."""
-        return str(scope.get("method", "GET"))
+        """The method; a websocket handshake is a GET (RFC 6455 section 4.1), also by HTTP/2, whose CONNECT is the
+        server's (RFC 8441 section 5)."""
+        return "GET" if scope.get("type") == "websocket" else str(scope.get("method", "GET"))
 
     def path(self, scope: Mapping[str, Any], /, longest: int | None = None) -> str:
         """See `Reader`. Some frameworks and servers leave the prefix off the path."""

@@ -361,6 +361,9 @@ def test_a_switch_of_the_environment_that_is_off(word):
             {"G_REDIS_URL_FILE": "/run/redis"},
             "G_REDIS_URL_FILE is no setting: this one cannot be read from a file, write G_REDIS_URL",
         ),
+        # near another one, which would be changed instead
+        ({"G_DPOP_NONCE_MAX_AGE": "5"}, r"G_DPOP_NONCE_MAX_AGE is no setting: give DPoP\(...\) in code"),
+        ({"G_INTROSPECTION_ASSERTION_AUDIENCE": "x"}, r"is no setting: give Introspection\(...\) in code"),
         ({"G_DPOP_MAX_PROOFS": "5"}, r"G_DPOP_MAX_PROOFS is no setting: give DPoP\(...\) in code"),
         ({"G_MTLS_CERT": "x"}, r"G_MTLS_CERT is no setting: give MutualTLS\(...\) in code"),
         ({"G_ALGORITHM": "RS256"}, "write G_ALGORITHMS"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from tokenguard._setup import bound_environment
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
+from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.secret_file import SecretFile
 
 
@@ -152,6 +154,9 @@ _MEANT: Final = {
 }
 
 
+_IN_CODE: Final[Mapping[str, Any]] = {"INTROSPECTION_": Introspection, "DPOP_": DPoP, "MTLS_": MutualTLS}
+
+
 def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """The settings of a `TokenValidator`: `given`, then the entries of `mapping` with `prefix`.
 
@@ -273,11 +278,21 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
             )
         # CLIENT_... are a token source's.
         comparable = [one for one in known if one.startswith("CLIENT_")] if unknown.startswith("CLIENT_") else known
+        instead = next((instead for family, instead in _MEANT.items() if unknown.startswith(family)), None)
+        if _is_in_code_alone(unknown):  # not a misspelt one, however near: another setting would be changed
+            raise ConfigurationError(f"{name} is no setting: {instead}")
         if close := get_close_matches(unknown, comparable, n=1, cutoff=0.8):
             raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")
-        for family, instead in _MEANT.items():
-            if unknown.startswith(family):
-                raise ConfigurationError(f"{name} is no setting: {instead}")
+        if instead is not None:
+            raise ConfigurationError(f"{name} is no setting: {instead}")
+
+
+def _is_in_code_alone(name: str) -> bool:
+    """Whether this means a setting of a class in `_IN_CODE`, for one that no variable gives."""
+    return any(
+        name.startswith(family) and name.removeprefix(family).lower() in {one.name for one in fields(kind) if one.init}
+        for family, kind in _IN_CODE.items()
+    )
 
 
 def _in_files(mapping: Mapping[str, Any], prefix: str, names: Iterable[str]) -> dict[str, SecretFile]:

@@ -18,6 +18,7 @@ from token_endpoint import ENDPOINT, ISSUER, Time, TokenEndpoint
 
 from tokenguard import ConfigurationError, TokenRefusedError, TokenUnavailableError, UnavailableError
 from tokenguard._issuer.token_times import due_after, pause, usable_for
+from tokenguard._oauth.token_messages import read_answer
 from tokenguard.challenge import reject
 from tokenguard.client import IssuedToken, TokenSource
 
@@ -552,6 +553,23 @@ def test_a_refusal_about_one_subject_holds_back_nobody_else(caplog):
     assert len(endpoint.requests) == 2
     assert [record.levelno for record in caplog.records if record.name == "tokenguard.client"] == [logging.WARNING]
     assert "bad" not in f"{source.state()} {caplog.text}"
+
+
+@pytest.mark.parametrize(("length", "is_beside"), [(100, False), (60_000, True)])
+async def test_a_rejection_of_a_long_subject_token_is_read_beside_the_loop(length, is_beside, monkeypatch):
+    readers = []
+
+    def reading(*arguments):
+        readers.append(threading.get_ident())
+        return read_answer(*arguments)
+
+    monkeypatch.setattr("tokenguard._issuer.token_request.read_answer", reading)
+    subject = "ab12" * (length // 4)
+    endpoint = TokenEndpoint((400, {"error": "invalid_grant", "error_description": f"no such token: {subject[:150]}"}))
+    with pytest.raises(TokenRefusedError) as caught:
+        await endpoint.source().token_async(subject_token=subject)
+    assert caught.value.error_description is None
+    assert [one != threading.get_ident() for one in readers] == [is_beside]
 
 
 def test_a_broken_secret_callable_is_a_configuration_error_and_holds_back_the_source():

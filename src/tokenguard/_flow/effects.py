@@ -202,9 +202,9 @@ def explained(kind: str) -> str:
 _SMALL: Final = 16 * 1024
 
 
-def reading(answer: Response, function: Callable[[], T]) -> Flow[T]:
-    """The value of `function()`, which reads the body of `answer`. A large body is read beside the loop: strict parsing
-    of 512 KiB can take a tenth of a second."""
-    if len(answer.body) <= _SMALL:
+def reading(answer: Response, function: Callable[[], T], more: int = 0) -> Flow[T]:
+    """The value of `function()`, which reads the body of `answer`, and `more` octets. What is large is read beside the
+    loop: strict parsing of 512 KiB can take a tenth of a second."""
+    if len(answer.body) + more <= _SMALL:
         return function()
     return (yield Work(function))  # type: ignore[no-any-return]

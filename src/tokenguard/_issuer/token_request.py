@@ -79,9 +79,9 @@ class TokenRequest:
             response: Response = yield Send(prepared.request, endpoint="token", issuer=self.issuer)
             has_nonce = self._proofs is not None and self._proofs.note(url, response.headers.get("dpop-nonce"))
             try:
-                issued = yield from reading(
-                    response, partial(read_answer, response, prepared.asked, prepared.credentials, self._clocks.wall())
-                )
+                read = partial(read_answer, response, prepared.asked, prepared.credentials, self._clocks.wall())
+                # What was sent is looked for in the text of a rejection.
+                issued = yield from reading(response, read, len(prepared.request.body or b""))
             except TokenAnswerError as error:
                 if not error.refused:  # a server in trouble, whatever code it names: nothing else is sent to it
                     raise

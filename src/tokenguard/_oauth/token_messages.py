@@ -10,7 +10,7 @@ looked into.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final
@@ -216,25 +216,29 @@ def _description(text: object, asked: Asked, credentials: Credentials) -> str | 
     said = text[: 2 * _DESCRIPTION]
     shown = "".join(one for one in said if " " <= one <= "~")[:_DESCRIPTION]
     variants = {said, shown, unquote_plus(said), unquote_plus(shown)}
-    if any(_holds(variant, secret) for secret in _secrets(asked, credentials) for variant in variants):
+    if _hold_any(variants, _secrets(asked, credentials)):
         return None
     return shown or None
 
 
-def _secrets(asked: Asked, credentials: Credentials) -> list[str]:
+def _secrets(asked: Asked, credentials: Credentials) -> Iterable[str]:
     fields = [*asked.parameters, *credentials.fields]
     found = [value for name, value in fields if name not in _OPEN_FIELDS]
     found += [value.rpartition(" ")[2] for _, value in credentials.headers]
     found += [*credentials.secrets]
     if asked.subject_token is not None:
         found.append(asked.subject_token)
-    return [*found, *map(quote_plus, found)]
+    return dict.fromkeys([*found, *map(quote_plus, found)])  # most are spelled alike both ways
 
 
-def _holds(text: str, secret: str) -> bool:
-    """Whether `text` holds a secret, or a part of a long one."""
-    if not secret:
-        return False
-    if len(secret) <= _WINDOW:
-        return secret in text
-    return any(text[start : start + _WINDOW] in secret for start in range(len(text) - _WINDOW + 1))
+def _hold_any(texts: set[str], secrets: Iterable[str]) -> bool:
+    """Whether a text holds a secret, or a part of a long one. Linear in the secrets, whatever is in them: a subject
+    token may have many thousand characters."""
+    parts = {text[start : start + _WINDOW] for text in texts for start in range(len(text) - _WINDOW + 1)}
+    for secret in filter(None, secrets):
+        if len(secret) <= _WINDOW:
+            if any(secret in text for text in texts):
+                return True
+        elif any(secret[start : start + _WINDOW] in parts for start in range(len(secret) - _WINDOW + 1)):
+            return True
+    return False

@@ -175,7 +175,8 @@ class MutualTLS:
     def __post_init__(self) -> None:
         switch("required", self.required)
         given: Any = self.trusted
-        trusted = strings("trusted", given, example='trusted=["10.0.0.0/8"]') if given not in ((), []) else ()
+        is_empty = isinstance(given, list | tuple | set | frozenset) and not given
+        trusted = () if is_empty else strings("trusted", given, example='trusted=["10.0.0.0/8"]')
         if len({self.header is None, self.format is None, not trusted}) > 1:
             raise ConfigurationError(
                 "header, format and trusted go together: which field, how it is written, and who may send it"

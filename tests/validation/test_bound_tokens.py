@@ -800,6 +800,8 @@ BAD_MTLS = {
     "an empty text": {"header": "X-Client-Cert", "format": "pem", "trusted": ""},
     "a number": {"header": "X-Client-Cert", "format": "pem", "trusted": 10},
     "required is a text": {"required": "yes"},
+    "an empty text alone": {"trusted": ""},
+    "None": {"trusted": None},
 }
 
 
@@ -838,6 +840,12 @@ def test_who_is_trusted(peer, trusted):
 
 def test_nobody_without_an_address_is_trusted_unless_it_is_said():
     assert not MutualTLS("X-Client-Cert", "pem", "10.0.0.0/8").trusts(None)
+
+
+@pytest.mark.parametrize("nobody", [(), [], set(), frozenset()], ids=repr)
+def test_nobody_is_trusted_by_default(nobody):
+    assert MutualTLS(trusted=nobody).trusted == ()
+    assert not MutualTLS(trusted=nobody).trusts("10.0.0.1")
 
 
 def test_settings_hold_no_state():

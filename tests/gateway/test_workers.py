@@ -214,11 +214,6 @@ def test_a_worker_that_stops_waits_for_no_other(connections, serving):
     assert loop.calls == []
 
 
-def test_without_httptools_the_other_parser_serves(monkeypatch):
-    monkeypatch.setattr(server, "find_spec", lambda name: None)
-    assert server._protocol() == "h11"
-
-
 def test_where_it_listens_is_logged(caplog, tmp_path):
     caplog.set_level(logging.INFO, logger="tokenguard")
     for address, text in (("0.0.0.0:0", "every network"), ("[::1]:0", "http://[::1]:"), ("localhost:0", "1 worker")):

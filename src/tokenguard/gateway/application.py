@@ -7,6 +7,7 @@ Owns: which endpoint a request is for, who may ask, the order of what is looked 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
@@ -53,6 +54,9 @@ _MINUTE: Final = 60.0
 _MOST_PEERS: Final = 1_024  # whose trust is remembered: proxies are few
 _OF_CREDENTIALS: Final = frozenset(("authorization", "cookie", "dpop", "proxy-authorization"))
 _NO_ROUTE: Final = ""  # in metrics
+_ORIGIN: Final = re.compile(
+    rb"\Ahttps?://[^/]*", re.IGNORECASE
+)  # of a target in absolute form (RFC 9112 section 3.2.2)
 
 _log = logging.getLogger("tokenguard")
 
@@ -330,7 +334,7 @@ def _own_path(scope: Scope) -> bytes:
     raw: bytes | None = scope.get("raw_path")
     if raw is None:
         raw = str(scope["path"]).encode()
-    raw = raw.partition(b"?")[0]
+    raw = _ORIGIN.sub(b"", raw.partition(b"?")[0])
     root = str(scope.get("root_path") or "").rstrip("/").encode()
     return raw[len(root) :] if root and raw.startswith(root + b"/") else raw
 

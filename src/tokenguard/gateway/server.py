@@ -14,21 +14,19 @@ import signal
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import uvicorn
 
 from tokenguard.gateway.application import Gateway
 from tokenguard.gateway.connections import Connections
+from tokenguard.gateway.protocol import LONGEST_HEAD, protocol
 
 __all__ = ["SIGNALS", "Worker", "held_signals", "run", "take_signals"]
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _MARGIN: Final = 0.5  # seconds of the time to stop that are kept for closing connections
 _PAUSE: Final = 1.0  # seconds
-# Octets of a request's line and fields. The largest that the printed configurations of proxies let through is 96 KiB.
-_LONGEST_HEAD: Final = 131_072
 # Seconds that an unused connection is kept: longer than proxies keep theirs, or one of them sends a question into a
 # connection that is just being closed.
 _KEEP_ALIVE: Final = 75
@@ -75,8 +73,8 @@ def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, 
     """
     config = uvicorn.Config(
         gateway,
-        http=_protocol(),
-        h11_max_incomplete_event_size=_LONGEST_HEAD,
+        http=protocol(gateway.realm),
+        h11_max_incomplete_event_size=LONGEST_HEAD,
         timeout_keep_alive=_KEEP_ALIVE,
         lifespan="on",
         ws="none",
@@ -87,39 +85,6 @@ def run(gateway: Gateway, listening: socket.socket, *, graceful_timeout: float, 
         timeout_graceful_shutdown=max(graceful_timeout - _MARGIN, _MARGIN),  # type: ignore[arg-type]
     )
     _Server(config, gateway, listening, worker).run(sockets=[])  # it accepts by itself
-
-
-def _protocol() -> Any:
-    """The faster parser of uvicorn where it is installed, with what it lacks.
-
-    It leaves out what follows a `#` in a target, which a proxy has passed on and an API reads: such a target must stay
-    odd. And it takes a head of any size.
-    """
-    if find_spec("httptools") is None:
-        return "h11"
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Bounded(HttpToolsProtocol):
-        _octets = 0  # of a request since its first ones, less those of its body
-
-        def data_received(self, data: bytes) -> None:
-            self._octets += len(data)
-            super().data_received(data)
-            if self._octets > _LONGEST_HEAD:
-                self.transport.abort()
-
-        def on_message_begin(self) -> None:
-            self._octets = 0
-            super().on_message_begin()
-
-        def on_url(self, url: bytes) -> None:
-            super().on_url(url.replace(b"#", b"%5C%23"))
-
-        def on_body(self, body: bytes) -> None:
-            self._octets -= len(body)
-            super().on_body(body)
-
-    return Bounded
 
 
 class _Server(uvicorn.Server):

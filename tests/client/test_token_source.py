@@ -529,6 +529,16 @@ def test_no_pause_is_shorter_than_a_tenth_of_a_second():
     assert source.state()[0].next_attempt_in == pytest.approx(0.1)
 
 
+def test_an_error_that_is_kept_refers_to_no_request():
+    refused = httpx.ConnectError("refused")
+    source = TokenEndpoint(refused).source()
+    for _ in range(2):  # the second is the same outcome, remembered
+        with pytest.raises(TokenUnavailableError) as caught:
+            source.token()
+        assert caught.value.__cause__.__cause__ is refused
+        assert (caught.value.__cause__.__traceback__, refused.__traceback__) == (None, None)
+
+
 def test_50_callers_of_a_server_that_is_down_make_one_request():
     endpoint = TokenEndpoint(*[AWAY] * 50)
     source = endpoint.source(jitter=lambda: 1.0)

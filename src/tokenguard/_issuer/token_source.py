@@ -21,6 +21,7 @@ from typing import Final, Literal, NamedTuple
 from tokenguard._flow.effects import DISCONNECTED, ExchangeError, Flight, Flow, Join, Start
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.issued_token import IssuedToken, TokenState, TokenStatus
+from tokenguard._issuer.key_fetch import without_frames
 from tokenguard._issuer.token_clocks import Clocks
 from tokenguard._issuer.token_log import TokenLog
 from tokenguard._issuer.token_request import DiscoveryError, Obtained, TokenRequest
@@ -408,7 +409,9 @@ class Tokens:
         cause: Exception = error
         if isinstance(error, DiscoveryError) and isinstance(error.__cause__, Exception):
             cause = error.__cause__
-        failure = _Failure(cause.with_traceback(None), _word(cause))
+        # What a callable of the application raised keeps its frames: they are what its author needs.
+        is_ours = not isinstance(cause, ConfigurationError)
+        failure = _Failure(without_frames(cause) if is_ours else cause.with_traceback(None), _word(cause))
         retry_after = cause.retry_after if isinstance(cause, TokenAnswerError) else 0.0
         mono, wall = self._clocks.mono(), self._clocks.wall()
         with self._lock:

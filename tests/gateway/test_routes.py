@@ -287,3 +287,19 @@ def test_require_is_a_table_or_a_requirement():
     assert Route("/a", require="a b").required.scopes == ("a", "b")
     assert Route("/a", require=Scope("a") | Role("b")).required.mentioned == ("a",)
     assert Route("/a", require=lambda token, request, now: None).required.needs_request
+
+
+@pytest.mark.parametrize(
+    ("word", "example"),
+    [
+        ("any_scope", '["orders:read", "orders:admin"]'),
+        ("any_role", '["clerk", "manager"]'),
+        ("roles", '["manager"]'),
+        ("acr", '["phr", "phrh"]'),
+    ],
+)
+def test_a_wrong_value_of_a_requirement_is_an_error_that_shows_a_right_one(word, example):
+    for value, problem in ((5, "be a string or an iterable of strings"), ([], "not be empty")):
+        with pytest.raises(ConfigurationError) as raised:
+            Route("/a", require={word: value})
+        assert str(raised.value).endswith(f"{word} must {problem}: write {word} = {example}")

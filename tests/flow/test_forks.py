@@ -139,7 +139,7 @@ CASES = {
     ),
     "gauges": (
         f"{JWT}; provider = MeterProvider()",
-        "key_gauges._registering._lock",
+        "key_gauges.gauges_of._lock._lock",
         "otel.instrument(validator, meter_provider=provider)",
     ),
 }

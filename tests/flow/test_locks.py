@@ -265,11 +265,11 @@ def test_observers_come_and_go_under_a_lock(monkeypatch):
 def test_gauges_are_registered_under_a_lock(monkeypatch):
     """Else one provider has two sets of instruments."""
     metrics = pytest.importorskip("opentelemetry.sdk.metrics")
-    monkeypatch.setattr(key_gauges._registering, "_lock", None)
+    monkeypatch.setattr(key_gauges.gauges_of._lock, "_lock", None)
     provider = metrics.MeterProvider()
     validator = FakeIssuer().validator()
     act = lambda: otel.instrument(validator, meter_provider=provider)  # noqa: E731
-    assert holds(key_gauges._registering, act, lambda: provider in key_gauges._gauges)
+    assert holds(key_gauges.gauges_of._lock, act, lambda: provider in key_gauges.gauges_of._made)
 
 
 def test_records_are_counted_under_a_lock():

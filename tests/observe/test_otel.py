@@ -386,7 +386,7 @@ def test_keys_fail_from_a_failed_attempt_until_one_succeeds():
 
 def test_s25_a_child_process_can_register_gauges_though_the_parent_did_at_the_fork():
     provider = MeterProvider()
-    key_gauges._registering._lock.acquire()
+    key_gauges.gauges_of._lock._lock.acquire()
     forks._in_child()
     assert key_gauges.gauges_of(provider) is key_gauges.gauges_of(provider)
 

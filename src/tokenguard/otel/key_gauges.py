@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from tokenguard._flow.forks import Lock
 from tokenguard._issuer.key_state import State, Tally
+from tokenguard.otel.for_provider import ForProvider
 from tokenguard.otel.proof_gauges import observe_proofs
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TENANTS: Final = "tenants"  # all that `Issuers` looks up
 
 
 class KeyGauges:
-    """The observable instruments, made once for each provider: a second one of the same name would be ignored.
+    """The observable instruments, made once for each provider.
 
     If several validators trust one issuer, the gauges show the worst of them, the counters the sum of all. A validator
     whose last attempt failed is worse than one whose keys are older: an idle validator has old keys, which is normal.
@@ -118,15 +118,5 @@ class KeyGauges:
         return [Observation(value, {_ISSUER: issuer}) for issuer, value in sums.items()]
 
 
-_gauges: WeakKeyDictionary[object, KeyGauges] = WeakKeyDictionary()
-_registering = Lock()
-
-
-def gauges_of(provider: MeterProvider | None) -> KeyGauges:
-    """The instruments of a provider, None for the process's own."""
-    # The process's own provider may be set later, so its key is a constant object.
-    key: object = metrics if provider is None or provider is metrics.get_meter_provider() else provider
-    with _registering:
-        if key not in _gauges:
-            _gauges[key] = KeyGauges(provider)
-        return _gauges[key]
+gauges_of: Final = ForProvider(KeyGauges)
+"""The instruments of a provider."""

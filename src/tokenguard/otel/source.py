@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, cast
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import TracerProvider
 
-from tokenguard._flow.forks import Lock
 from tokenguard._observe.events import Outbound
 from tokenguard.errors import ConfigurationError
+from tokenguard.otel.for_provider import ForProvider
 from tokenguard.otel.outbound_calls import ISSUER, OutboundCalls
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class _Telemetry:
 
 
 class _Gauge:
-    """The observable instrument, made once for each provider: a second one of the same name would be ignored."""
+    """The observable instrument, made once for each provider."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
         # Weak: a meter lives as long as the process, a source may end earlier.
@@ -110,14 +110,4 @@ class _Gauge:
         return [Observation(seconds, {ISSUER: issuer}) for issuer, seconds in found.items()]
 
 
-_gauges: WeakKeyDictionary[object, _Gauge] = WeakKeyDictionary()
-_registering = Lock()
-
-
-def _gauge_of(provider: MeterProvider | None) -> _Gauge:
-    # The process's own provider may be set later, so its key is a constant object.
-    key: object = metrics if provider is None or provider is metrics.get_meter_provider() else provider
-    with _registering:
-        if key not in _gauges:
-            _gauges[key] = _Gauge(provider)
-        return _gauges[key]
+_gauge_of: Final = ForProvider(_Gauge)

@@ -12,6 +12,7 @@ from fastmcp import FastMCP
 from fastmcp.server.auth import MultiAuth, StaticTokenVerifier
 from fastmcp.server.auth.auth import TokenVerificationError
 from fastmcp.server.dependencies import get_access_token
+from listeners import held_port
 from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
 from mcp_servers import (
     bearer,
@@ -94,9 +95,8 @@ def issuer(place):
 
 @pytest.fixture(scope="module")
 def unreachable(issuer):
-    listening, url = free_socket()
-    listening.close()
-    return FakeIssuer(url, audience=issuer.audience)
+    with held_port() as port:
+        yield FakeIssuer(f"http://127.0.0.1:{port}", audience=issuer.audience)
 
 
 @pytest.fixture(scope="module")

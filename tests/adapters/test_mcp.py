@@ -11,6 +11,7 @@ from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
+from listeners import held_port
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, authorization_context
 from mcp.server.auth.settings import AuthSettings
@@ -241,9 +242,8 @@ def issuer(place):
 
 @pytest.fixture(scope="module")
 def unreachable(issuer):
-    listening, url = free_socket()
-    listening.close()
-    return FakeIssuer(url, audience=issuer.audience)
+    with held_port() as port:
+        yield FakeIssuer(f"http://127.0.0.1:{port}", audience=issuer.audience)
 
 
 def mcp_server(validator, issuer, resource):

@@ -199,8 +199,10 @@ def _refusal(
         if dpop is not None and status == HTTPStatus.UNAUTHORIZED:
             challenge = f"{challenge}, {_challenge(DPOP, {'realm': realm, **algs, **at_the_end})}"
     headers = [("WWW-Authenticate", challenge)]
-    if isinstance(error, NonceRequiredError) and _NONCE.fullmatch(error.nonce) is not None:
-        headers.append(("DPoP-Nonce", error.nonce))
+    if isinstance(error, NonceRequiredError):
+        nonce: object = error.nonce
+        if isinstance(nonce, str) and _NONCE.fullmatch(nonce) is not None:
+            headers.append(("DPoP-Nonce", nonce))
     if show_reason is True and isinstance(error.reason, Reason):
         members["reason"] = error.reason.value
     return _answer(status, kind.description, members, tuple(headers))

@@ -49,6 +49,7 @@ _LEFT_ALONE = "tokenguard.left_alone"
 # In the scope of a request: what is asked of its token beside scopes, and then that, and the token that met it.
 _ASKED = "tokenguard.asked"
 _MET = "tokenguard.met"
+_NEEDED = "tokenguard.needed"  # what the route asked for, where a 401 of the app lists it
 
 
 # Scopes come from the code of routes, so there are few; the bound is for code that makes them up.
@@ -140,6 +141,8 @@ class BearerToken(SecurityBase):
                 rejection = guard.reject(error, scope)
             else:
                 scope[TOKEN_KEY], scope[GUARD_KEY] = token, guard
+                if guard.metadata is not None:
+                    scope[_NEEDED] = (*scope.get(_NEEDED, ()), needed)
                 if guard.gives_nonces and (nonce := guard.nonce(scope)) is not None:
                     response.headers["DPoP-Nonce"] = nonce
                 if asked is not None:
@@ -269,6 +272,7 @@ class _Answers:
         found = scope.get(GUARD_KEY)
         validated = found if isinstance(found, Guard) else self._guard or UNGUARDED
         validated.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if validated is UNGUARDED else "")
+        (self._guard or validated).attach_scopes(error, all_of(scope.get(_NEEDED, ())))
         rejection = (self._guard or validated).reject(error, scope)
         if isinstance(connection, WebSocket):
             await deny(connection, rejection)

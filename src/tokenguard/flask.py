@@ -50,6 +50,7 @@ _this_app = cast("LocalProxy[Flask]", current_app)._get_current_object  # noqa: 
 
 # On the request itself, so that they end with it, and a view that calls another app does not show its token there.
 _TOKEN = "tokenguard.token"
+_NEEDED = "tokenguard.needed"  # what its view asked for, where a 401 of the app lists it
 _NOTED = "tokenguard.noted"  # the error that the guard has recorded already
 _ANSWERING = "answer_our_errors"
 
@@ -252,11 +253,14 @@ def _judge(needed: Requirement) -> None:
     """Bind this request's token, which is good, or None where `needed` lets it pass without."""
     this = _this_request()
     try:
-        token = _guard().validate(this.environ, needed)
+        guard = _guard()
+        token = guard.validate(this.environ, needed)
     except TokenGuardError as error:
         vars(this)[_NOTED] = error
         raise
     vars(this)[_TOKEN] = this.environ[TOKEN_KEY] = token
+    if guard.metadata is not None:
+        vars(this)[_NEEDED] = (*vars(this).get(_NEEDED, ()), needed)
 
 
 def _is_automatic(this: Request) -> bool:
@@ -268,6 +272,7 @@ def _answer(error: TokenGuardError) -> Response:
     guard, this = _guard(), vars(_this_request())
     if this.get(_NOTED) is not error:  # raised by the app
         guard.note(_this_request().environ, this.get(_TOKEN), error)
+        guard.attach_scopes(error, all_of(this.get(_NEEDED, ())))
     rejection = guard.reject(error, _this_request().environ)
     # HEAD: werkzeug leaves the body out and keeps the length.
     return _this_app().response_class(rejection.body, rejection.status, list(rejection.headers))

@@ -21,6 +21,7 @@ from tokenguard import (
     ConfigurationError,
     DPoP,
     InsufficientScopeError,
+    InvalidTokenError,
     Issuer,
     Issuers,
     MissingTokenError,
@@ -311,6 +312,34 @@ def test_a_401_names_it_and_the_scopes_that_the_route_would_ask_for(served):
     weak = {"Authorization": f"Bearer {ISSUER.mint('z')}"}
     status, headers, _ = served(path="/orders", headers=weak)
     assert (status, f'resource_metadata="{URL}"' in headers["www-authenticate"]) == (403, True)
+
+
+def test_a_401_of_the_application_names_the_scopes_of_its_route():
+    on_fastapi = fastapi.FastAPI()
+    bearer = ours.BearerToken(ISSUER.validator(), resource_metadata=metadata())
+    ours.add_error_handler(on_fastapi)
+
+    @on_fastapi.get("/one", dependencies=[fastapi.Security(bearer, scopes=["a"])])
+    @on_fastapi.get("/two", dependencies=[fastapi.Security(bearer, scopes=["a"]), fastapi.Depends(bearer.require("b"))])
+    @on_fastapi.get("/none", dependencies=[fastapi.Security(bearer)])
+    def other():
+        raise InvalidTokenError
+
+    on_flask = flask.Flask(__name__)
+    flask_guard.TokenGuard(on_flask, ISSUER.validator(), resource_metadata=metadata())
+
+    def view():
+        raise InvalidTokenError
+
+    on_flask.get("/one", endpoint="one")(flask_guard.require_scope("a")(view))
+    on_flask.get("/two", endpoint="two")(flask_guard.require_scope("a")(flask_guard.require("b")(view)))
+    on_flask.get("/none", endpoint="none")(flask_guard.require_scope()(view))
+    token = {"Authorization": f"Bearer {ISSUER.mint('a b')}"}
+    for app in (on_fastapi, on_flask):
+        for path, scope in (("/one", ', scope="a"'), ("/two", ', scope="a b"'), ("/none", "")):
+            status, headers, _ = Served(app)(path=path, headers=token)
+            assert status == 401
+            assert headers["www-authenticate"].endswith(f'resource."{scope}, resource_metadata="{URL}"'), path
 
 
 def test_with_a_url_alone_a_401_carries_no_scope():

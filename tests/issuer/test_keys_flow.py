@@ -774,10 +774,10 @@ def test_log_lines_one_per_attempt_and_constant(caplog):
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in lines] == ["WARNING", "WARNING", "INFO", "WARNING"]
     messages = [message for _, message in lines]
-    assert "(timeout); there are no keys to serve with, callers get 503" in messages[0]
+    assert "(timeout); there are no keys to use, callers get 503" in messages[0]
     assert "keys can be fetched again" in messages[1]
     assert "keys in use: 1" in messages[2]
-    assert "(status_500, for a token under another key); the old keys keep serving" in messages[3]
+    assert "(status_500, for a token that no known key verifies); the old keys are still used" in messages[3]
     assert all("\r" not in message and "\n" not in message and len(message) < 300 for message in messages)
 
 

@@ -169,7 +169,7 @@ def test_s5_60_an_issuer_that_fails_for_ten_minutes_and_then_for_good(world, cap
             attempts = life.validator.state()[0].keys.failures
             assert attempts == 10
             # In the flight's own thread, once it has landed; by real time, in which little has passed.
-            until(lambda: any("the old keys keep serving" in text for text in caplog.messages))
+            until(lambda: any("the old keys are still used" in text for text in caplog.messages))
             life.clock.advance(3000 - 1)
             assert life.outcome(life.issuer.mint()) == "accepted"
             life.settled()

@@ -326,13 +326,13 @@ class KeySource:
             "issuer %.128r: fetching keys failed (%s%s); %s",
             self.name,
             explained(word(error)),
-            ", for a token under another key" if forced else "",
-            "the old keys keep serving" if serving else "there are no keys to serve with, callers get 503",
+            ", for a token that no known key verifies" if forced else "",
+            "the old keys are still used" if serving else "there are no keys to use, callers get 503",
         )
         return False
 
     def unavailable(self) -> KeysUnavailableError | ConfigurationError:
-        """There are no keys to serve with."""
+        """There are no keys to use."""
         mono = self._monotonic()
         return self._unavailable(self._schedule.due(mono) - mono)
 

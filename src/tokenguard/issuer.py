@@ -149,8 +149,9 @@ class Issuer(Presets):
         if self.token_types is None:
             return accepted
         given = list(self.token_types) if isinstance(self.token_types, Iterable) else []
-        types = frozenset(one.lower() if isinstance(one, str) else one for one in given)
-        if isinstance(self.token_types, str) or not types or not types <= ACCESS_TOKEN_TYPES | {None}:
+        types = frozenset(one.lower() if isinstance(one, str) else None for one in given)
+        is_odd = not all(one is None or isinstance(one, str) for one in given)
+        if is_odd or isinstance(self.token_types, str) or not types or not types <= ACCESS_TOKEN_TYPES | {None}:
             raise ConfigurationError(
                 'token_types must hold some of "JWT", "at+jwt", "application/at+jwt", and None for an absent typ'
             )

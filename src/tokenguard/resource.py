@@ -235,6 +235,8 @@ class ResourceMetadata:
         if self.resource_documentation is not None:
             fetched_url("resource_documentation", self.resource_documentation)
         try:
+            if not isinstance(self.more, Mapping):
+                raise TypeError
             json.dumps(dict(self.more), allow_nan=False)
         except (TypeError, ValueError):
             raise ConfigurationError("more must be a mapping of further members that JSON can hold") from None

@@ -234,7 +234,7 @@ BAD = [
     ({"path": "/docs/", "public": True}, "public path"),
     ({"path": "/ü", "public": True}, "public path"),
     ({"path": "/a", "require": {}}, "require"),
-    ({"path": "/a", "require": {"scopes": ["a"]}}, "require"),
+    ({"path": "/a", "require": {"scopes": ["a"]}}, "require knows the words .*: not 'scopes'"),
     ({"path": "/a", "require": {"any_scope": []}}, "any_scope"),
     ({"path": "/a", "require": {"any_scope": ["a b\\"]}}, "scope"),
     ({"path": "/a", "require": {"roles": [1]}}, "roles"),

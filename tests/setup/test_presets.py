@@ -360,6 +360,8 @@ def test_what_cannot_be_one_is_called_by_its_name():
         {"token_types": []},
         {"token_types": ["logout+jwt"]},
         {"token_types": 7},
+        {"token_types": [7, None]},
+        {"token_types": [["JWT"]]},
         {"token_types": [None], "profile": "rfc9068"},
         {"audience_claims": ()},
         {"scope_claims": [""]},

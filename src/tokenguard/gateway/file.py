@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ DEFAULT_FILE: Final = "gateway.toml"
 
 _TABLES: Final = ("validator", "gateway", "routes")
 _PREFIX: Final = "validator."
+_WORD: Final = re.compile(r"[a-z0-9_]+", re.ASCII)
 _NAMED: Final = re.compile(r"validator\.[A-Z_]+", re.ASCII)
 # Of a fault, in tomllib's message; the rest quotes the file.
 _PLACE: Final = re.compile(r"\((at [a-z0-9 ,]+)\)", re.ASCII)
@@ -52,9 +54,9 @@ def gateway_of(content: bytes) -> Gateway:
     validator = _validator(document)
     settings = _table(document, "gateway")
     _check_words("the table gateway", settings, _GATEWAY)
-    for word, make in _TABLES_OF_GATEWAY.items():
+    for word, kind in _TABLES_OF_GATEWAY.items():
         if isinstance(settings.get(word), Mapping):
-            settings[word] = _made(f"gateway.{word}", make, settings[word])
+            settings[word] = _made(f"gateway.{word}", kind, settings[word])
     try:
         return Gateway(validator, document.get("routes", ()), **settings)
     except ConfigurationError as error:
@@ -66,9 +68,11 @@ def _document(content: bytes) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError:
         raise ConfigurationError("the file is not TOML: it is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of `tomllib`, and of a number that has more digits than an int may
         place = _PLACE.search(str(error))
         raise ConfigurationError(f"the file is not TOML{'' if place is None else f': look {place[1]}'}") from None
+    except RecursionError:
+        raise ConfigurationError("the file is not TOML of a gateway: its values are nested too deeply") from None
 
 
 def _validator(document: Mapping[str, Any]) -> TokenValidator:
@@ -81,8 +85,11 @@ def _validator(document: Mapping[str, Any]) -> TokenValidator:
                 f"{error} (the file has no table [validator], so the environment counts)"
             ) from None
     table = _table(document, "validator")
-    if any(name != name.lower() for name in table):  # `ISSUER` beside `issuer` would be one of two
-        raise ConfigurationError("validator knows its words in lower case: issuer, audience")
+    odd = [name for name in table if _WORD.fullmatch(name) is None]  # `ISSUER` beside `issuer` would be one of two
+    if odd:
+        raise ConfigurationError(
+            f"validator knows its words in lower case, such as issuer and audience: not {odd[0]!r:.64}"
+        )
     settings = {f"{_PREFIX}{name.upper()}": value for name, value in table.items()}
     try:
         environment.check_every_name(settings, _PREFIX)
@@ -104,16 +111,19 @@ def _check_words(place: str, given: Mapping[str, Any], known: tuple[str, ...]) -
         raise ConfigurationError(f"{place} knows the words {', '.join(known)} and no other: not {unknown[0]!r:.64}")
 
 
-def _made(name: str, make: Callable[..., Any], table: Mapping[str, Any]) -> Any:
+def _made(name: str, kind: type[Any], table: Mapping[str, Any]) -> Any:
+    known = fields(kind)
+    _check_words(f"the table {name}", table, tuple(one.name for one in known))
+    lacking = [one.name for one in known if one.default is one.default_factory is MISSING and one.name not in table]
+    if lacking:
+        raise ConfigurationError(f"the table {name} must have {lacking[0]}")
     try:
-        return make(**table)
-    except TypeError:
-        raise ConfigurationError(f"{name} has an unknown word, or lacks one") from None
+        return kind(**table)
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
 
 
-_TABLES_OF_GATEWAY: Final[Mapping[str, Callable[..., Any]]] = {
+_TABLES_OF_GATEWAY: Final[Mapping[str, type[Any]]] = {
     "resource_metadata": ResourceMetadata,
     "failures": FailureLimit,
 }

@@ -50,6 +50,9 @@ def requirement_of(given: Required | Mapping[str, Any]) -> Requirement:
     """
     if not isinstance(given, Mapping):
         return requirement(given)
-    if not given or any(word not in _WORDS for word in given):
-        raise ConfigurationError(f"require must be a table of {', '.join(_WORDS)}")
+    unknown = [word for word in given if word not in _WORDS]
+    if unknown:
+        raise ConfigurationError(f"require knows the words {', '.join(_WORDS)} and no other: not {unknown[0]!r:.64}")
+    if not given:
+        raise ConfigurationError(f"require must be a table with some of {', '.join(_WORDS)}")
     return all_of([_WORDS[word](value) for word, value in given.items()])

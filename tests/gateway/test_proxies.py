@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import run
 from listeners import held_port
-from proxies import NAMES, Proxy, all_running, ask, fields_of, reached, running
+from proxies import NAMES, Proxy, all_running, ask, fields_of, printed, reached, running
 from raw_requests import Answer
 from raw_requests import ask as ask_app
 from real_servers import SERVED, UVICORN, serve
@@ -445,13 +445,38 @@ def test_bodies(stand, method):
 
     def check(proxy):
         report = reached(proxy.ask(method, "/orders?a=b", [bearer(stand.tokens["good"]), *fields], body))
-        rejected = proxy.ask(method, "/orders?a=b", fields, b"small")
+        rejected = proxy.ask(method, "/orders?a=b", fields, body)
         whole = report["body"].encode("latin-1") == body and (report["method"], report["target"]) == (
             method,
             "/orders?a=b",
         )
         is_right = whole and fields_of(report, "Content-Type") == ["application/x-own"] and rejected.status == 401
         return None if is_right else (report["method"], report["target"], len(report["body"]), rejected.status)
+
+    assert stand.differences(check) == {}
+
+
+BEGINNINGS = {
+    "of a known length": b"Content-Length: 1000000\r\n\r\nabc",
+    "longer than a buffer": b"Content-Length: 1000000\r\n\r\n" + 70_000 * b"a",
+    "in chunks": b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+}
+
+
+@pytest.mark.parametrize("body", BEGINNINGS)
+@pytest.mark.parametrize("path", ["/orders/1", METADATA])
+def test_no_body_of_a_request_without_a_token_is_waited_for(stand, path, body):
+    """Else it would have to be kept, and anybody could fill a disk with it. Caddy and Traefik keep nothing, and read on
+    for a while."""
+
+    def check(proxy):
+        if proxy.name in ("caddy", "traefik"):
+            return None
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as sending:
+            sending.sendall(f"POST {path} HTTP/1.1\r\nHost: api.example\r\n".encode() + BEGINNINGS[body])
+            status = sending.recv(65_536).split(b" ")[1]
+        # HAProxy takes no chunks. At the other path the gateway itself says that it knows GET and no more.
+        return None if status in (b"401", b"404", b"405", b"411") else status
 
     assert stand.differences(check) == {}
 
@@ -743,3 +768,31 @@ def test_errors_of_the_api_pass(stand, name):
         answer = stand.proxies[name].ask("GET", f"/orders/1?status={status}", [bearer(stand.tokens["good"])])
         assert (answer.status, json.loads(answer.body)["target"]) == (status, f"/orders/1?status={status}")
         assert answer.header("retry-after") is answer.header("www-authenticate") is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gateway_may_have_a_name(stand, tmp_path, name):
+    """One of /etc/hosts too, about which no DNS server can be asked."""
+    with held_port() as port:
+        main = printed(
+            name, stand.config, tmp_path, gateway=stand.gateway, upstream=stand.upstream, listen=port, host="localhost"
+        )
+        with running({name: (name, main, port)}) as proxies:
+            assert proxies[name].ask("GET", "/orders/1").status == 401
+            report = reached(proxies[name].ask("GET", "/orders/1", [bearer(stand.tokens["good"])]))
+            assert fields_of(report, "X-Token-Subject") == ["ada"]
+            assert proxies[name].ask("GET", METADATA).status == 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_claims(stand, tmp_path, name):
+    config = tmp_path / "gateway.toml"
+    text = stand.config.read_text()
+    claims = text[text.index("[gateway.claims]") : text.index("[[routes]]")]
+    config.write_text(text.replace(claims, "[gateway.claims]\n\n"))
+    with held_port() as port:
+        main = printed(name, config, tmp_path, gateway=stand.gateway, upstream=stand.upstream, listen=port)
+        with running({name: (name, main, port)}) as proxies:
+            assert proxies[name].ask("GET", "/orders/1").status == 401
+            report = reached(proxies[name].ask("GET", "/orders/1", [bearer(stand.tokens["good"])]))
+            assert fields_of(report, "X-Token-Subject") == []

@@ -98,12 +98,14 @@ def fields_of(report: dict[str, Any], name: str) -> list[str]:
     return [value for key, value in report["fields"] if _folded(key) == wanted]
 
 
-def printed(name: str, config: Path, into: Path, *, gateway: int, upstream: int, listen: int) -> Path:
-    """The main file of what the command writes for a proxy."""
+def printed(
+    name: str, config: Path, into: Path, *, gateway: int, upstream: int, listen: int, host: str = "127.0.0.1"
+) -> Path:
+    """The main file of what the command writes for a proxy. `host`: of the gateway."""
     place = "127.0.0.1:{}".format
     ran = run(
         *("gateway", "config", name, "--config", config, "--into", into),
-        *("--gateway", place(gateway), "--upstream", place(upstream), "--listen", place(listen)),
+        *("--gateway", f"{host}:{gateway}", "--upstream", place(upstream), "--listen", place(listen)),
     )
     assert (ran.code, ran.err) == (0, "")
     return Path(ran.out.splitlines()[-1])

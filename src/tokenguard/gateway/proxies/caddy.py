@@ -54,8 +54,7 @@ http://:<<port>> {
 		forward_auth <<gateway>> {
 			uri /auth
 			header_up -Upgrade
-			header_up -Connection
-			copy_headers <<claims>><<client_address>>
+			header_up -Connection<<claims>><<client_address>>
 			transport http {
 				dial_timeout 2s
 				response_header_timeout 15s
@@ -98,7 +97,7 @@ def files(plan: Plan) -> dict[str, str]:
         upstream=plan.upstream,
         main=f"{plan.prefix}{MAIN}",
         strip="\n".join(strip),
-        claims=" ".join(plan.claims),
+        claims=f"\n\t\t\tcopy_headers {' '.join(plan.claims)}" if plan.claims else "",
         client_address=address,
         metadata="" if plan.metadata is None else fill(_METADATA, path=plan.metadata, gateway=plan.gateway),
         unavailable=plan.unavailable.body.decode(),

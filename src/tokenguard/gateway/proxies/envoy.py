@@ -82,10 +82,7 @@ static_resources:
                         server_uri: {uri: "http://<<gateway>>", cluster: tokenguard, timeout: 15s}
                         path_prefix: /envoy
                         authorization_response:
-                          allowed_upstream_headers:
-                            patterns:
-<<claims>>
-                          allowed_client_headers:
+<<claims>>                          allowed_client_headers:
                             patterns:
                               - exact: www-authenticate
                               - exact: retry-after
@@ -96,6 +93,14 @@ static_resources:
                       "@type": <<types>>.http.router.v3.Router
   clusters:
 <<clusters>>
+"""
+
+_CLAIM: Final = "                              - exact: {}"
+# Envoy takes no list without an entry.
+_CLAIMS: Final = """
+                          allowed_upstream_headers:
+                            patterns:
+<<claims>>
 """
 
 _METADATA: Final = """
@@ -110,6 +115,7 @@ _METADATA: Final = """
 _CLUSTER: Final = """
     - name: <<name>>
       type: STRICT_DNS
+      dns_lookup_family: V4_PREFERRED
       connect_timeout: 2s
 <<options>>      load_assignment:
         cluster_name: <<name>>
@@ -158,7 +164,7 @@ def files(plan: Plan) -> dict[str, str]:
         client_address="" if address is None else fill(_CLIENT_ADDRESS, name=address, types=_TYPES),
         metadata="" if plan.metadata is None else fill(_METADATA, path=plan.metadata, types=_TYPES),
         request_fields="\n".join(asked),
-        claims="\n".join(f"                              - exact: {name.lower()}" for name in plan.claims),
+        claims="" if not plan.claims else fill(_CLAIMS, claims="\n".join(map(_CLAIM.format, plan.claims)).lower()),
         clusters=(_cluster("tokenguard", plan.gateway, fill(_UNUSED)) + _cluster("api", plan.upstream)).rstrip("\n"),
     )
     return {MAIN: text}

@@ -59,7 +59,14 @@ frontend tokenguard
 
 backend api
     server api <<upstream>>
-<<metadata_server>>"""
+<<metadata_server>><<name>>"""
+
+_NAME: Final = """
+# Lua asks through this: its client looks a name up in DNS alone, which knows nothing of /etc/hosts.
+listen tokenguard-name
+    bind <<socket>>
+    server tokenguard <<gateway>>
+"""
 
 _UNAVAILABLE: Final = (
     "status 503 content-type application/problem+json string '{}' hdr Retry-After 1 hdr Cache-Control no-store"
@@ -98,7 +105,8 @@ core.register_action("tokenguard", { "http-req" }, function(txn)
   local fields = { ["host"] = { "tokenguard" } }
   local authorization = every(txn.http:req_get_headers()["authorization"])
   if #authorization > 0 then fields["authorization"] = authorization end<<client_address>>
-  local answer = core.httpclient():get{ url = gateway .. txn.f:method() .. target, headers = fields, timeout = 15000 }
+  local url = gateway .. txn.f:method() .. target
+  local answer = core.httpclient():get{ url = url, headers = fields, timeout = 15000<<through>> }
 
   if answer.status == 200 then
     for _, name in ipairs(claims) do
@@ -122,11 +130,13 @@ def files(plan: Plan) -> dict[str, str]:
     """The files by their names, the main one last."""
     address = f'\n  fields["{plan.client_address.lower()}"] = {{ txn.f:src() }}' if plan.client_address else ""
     path = plan.metadata
+    socket = None if plan.gateway.is_literal else f"abns@tokenguard-{plan.listen.port}"
     lua = fill(
         _LUA,
         gateway=plan.gateway,
         claims=quoted(plan.claims),
         client_address=address,
+        through="" if socket is None else f', dst = "{socket}"',
         # What JSON escapes in ASCII without control characters, Lua escapes alike.
         bad_request=json.dumps(plan.bad_request.body.decode()),
         challenge=json.dumps(dict(plan.bad_request.headers)["WWW-Authenticate"]),
@@ -143,6 +153,7 @@ def files(plan: Plan) -> dict[str, str]:
         or_metadata="" if path is None else " or metadata",
         metadata_backend="" if path is None else "    use_backend tokenguard if metadata\n",
         metadata_server="" if path is None else f"\nbackend tokenguard\n    server tokenguard {plan.gateway}\n",
+        name="" if socket is None else "\n" + fill(_NAME, socket=socket, gateway=plan.gateway),
         length_required=_LENGTH_REQUIRED.format(_no_length().body.decode()),
         unavailable=_UNAVAILABLE.format(plan.unavailable.body.decode()),
     )

@@ -98,7 +98,9 @@ http {
 
 <<metadata>>        location = /-/tokenguard/verdict {
             internal;
-<<question>>            proxy_intercept_errors on;
+<<question>>            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_intercept_errors on;
             error_page 300 301 302 303 304 305 307 308 = @tokenguard_no;
             error_page 400 401 402 403 404 405 406 407 408 409 410 411 412 413 414 415 416 417 418 421 = @tokenguard_no;
             error_page 422 423 424 425 426 428 429 431 451 494 495 496 497 = @tokenguard_no;
@@ -111,7 +113,9 @@ http {
         }
 
         location @tokenguard_refusal {
-<<question>>            recursive_error_pages on;
+<<question>>            # Else nginx writes a whole body of any size to its disk first, whoever sends it.
+            proxy_request_buffering off;
+            recursive_error_pages on;
             error_page 502 504 = @tokenguard_unavailable;
             proxy_pass http://tokenguard_gateway/refusal/$request_method$request_uri;
         }
@@ -138,10 +142,8 @@ http {
 _QUESTION: Final = """
             proxy_method GET;
             proxy_pass_request_headers off;
-            proxy_pass_request_body off;
             proxy_set_header Host tokenguard;
             proxy_set_header Connection "";
-            proxy_set_header Content-Length "";
             proxy_set_header Authorization $http_authorization;<<client_address>>
             proxy_connect_timeout 2s;
             proxy_read_timeout 15s;
@@ -150,10 +152,9 @@ _QUESTION: Final = """
 _METADATA: Final = """
         location = <<path>> { # needs no token (RFC 9728)
             proxy_pass_request_headers off;
-            proxy_pass_request_body off;
+            proxy_request_buffering off;
             proxy_set_header Host tokenguard;
             proxy_set_header Connection "";
-            proxy_set_header Content-Length "";
             proxy_pass http://tokenguard_gateway<<path>>;
         }
 

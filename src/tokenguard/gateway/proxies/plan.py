@@ -55,6 +55,11 @@ class Address:
             return cls(known, int(port))
         raise ConfigurationError(f"{option} must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
 
+    @property
+    def is_literal(self) -> bool:
+        """Whether the host is an address and not a name."""
+        return ":" in self.host or self.host[-1].isdigit()
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"

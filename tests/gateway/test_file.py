@@ -213,6 +213,7 @@ def test_a_good_file_is_said_to_be(tmp_path):
         (("--bind", "nowhere.invalid:80"), "cannot be listened on"),
         (("--bind", "127.0.0.1:80", "--uds", "/tmp/x"), "either"),
         (("--uds", "/nowhere/at/all"), "--uds"),
+        (("--graceful-timeout", "inf"), "finite"),
     ],
 )
 def test_bad_addresses_are_one_line_and_exit_code_2(options, text, tmp_path):

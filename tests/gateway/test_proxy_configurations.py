@@ -161,6 +161,16 @@ def test_the_file_of_the_environment(config):
     assert run("gateway", "config", "nginx", *places, environment=environment).out.endswith("}\n")
 
 
+def test_the_file_may_be_named_before_the_command(config):
+    places = ("--listen", "127.0.0.1:1", "--gateway", "127.0.0.1:2", "--upstream", "127.0.0.1:3")
+    ran = run("gateway", "--config", config, "config", "nginx", *places)
+    assert (ran.code, ran.err) == (0, "")
+    other = config.with_name("other.toml")
+    other.write_text("unknown = 1")
+    assert run("gateway", "--config", other, "config", "nginx", "--config", config, *places).out == ran.out
+    assert run("gateway", "--config", other, "config", "nginx", *places).code == 2
+
+
 def test_an_unknown_proxy(config):
     assert printed("apache", config).code == 2
 

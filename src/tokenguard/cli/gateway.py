@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -58,6 +59,8 @@ def serve(
         return
     if bind is not None and uds is not None:
         output.exit_wrong_use("give either --bind or --uds")
+    if not isfinite(graceful_timeout):
+        output.exit_wrong_use("--graceful-timeout must be a finite number of seconds")
     from tokenguard.gateway.listening import listen_at, listen_on
     from tokenguard.gateway.logs import log_to_stderr
     from tokenguard.gateway.server import held_signals, run

@@ -31,6 +31,7 @@ class Proxy(StrEnum):
 
 
 def config(
+    context: typer.Context,
     *,
     proxy: Annotated[Proxy, typer.Argument(help="The proxy.")],
     gateway: Annotated[str, typer.Option("--gateway", help="HOST:PORT where tokenguard gateway answers.")],
@@ -50,6 +51,8 @@ def config(
     Exit code 0: printed. 2: a bad setting.
     """
     with wording.settings_errors():
+        if config is None and context.parent is not None:  # `tokenguard gateway --config FILE config nginx`
+            config = context.parent.params.get("config")
         plan = _plan(config, gateway, upstream, listen, None if into is None else into.absolute())
         from tokenguard.gateway.proxies import PROXIES
 

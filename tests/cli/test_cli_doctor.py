@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from email.utils import formatdate
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -256,14 +257,18 @@ def test_certificates_that_end(days, status):
     assert f"{days} d" in found.found[0].text
 
 
-def over_tls(pem, clock_offset=0):
-    """A `FakeIssuer` over TLS: the server and its issuer."""
+def now_and(seconds=0):
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+def over_tls(pem, date=now_and):
+    """A `FakeIssuer` over TLS: the server and its issuer. `date` makes the field `Date`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             answer = fake.respond(fake.receive(Request("GET", f"{fake.url}{self.path}"))[0])
             self.send_response_only(answer.status)
-            self.send_header("Date", formatdate(time.time() + clock_offset, usegmt=True))
+            self.send_header("Date", date())
             self.send_header("Content-Length", str(len(answer.body)))
             for header in answer.headers:
                 self.send_header(*header)
@@ -294,9 +299,30 @@ def real_doctor(fake, **environment):
     return done.returncode, json.loads(done.stdout)["findings"]
 
 
+@pytest.mark.parametrize(
+    ("date", "status"),
+    [
+        (lambda: time.asctime(time.gmtime()), "ok"),  # the obsolete form, which names no zone and is in UTC
+        (lambda: "Mon, 01 Jan 2024 00:00:00 +99999999999999999999", "note"),
+        (lambda: "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "note"),
+    ],
+    ids=["asctime", "zone", "year"],
+)
+def test_a_date_in_another_form_or_in_none(tmp_path, date, status):
+    pem = self_signed_file(tmp_path, days=100)
+    server, fake = over_tls(pem, date)
+    try:
+        code, findings = real_doctor(fake, SSL_CERT_FILE=str(pem), TZ="Asia/Tokyo")
+        assert [one["status"] for one in findings if one["area"] == "clock"] == [status]
+        assert code == 0
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_tls_with_an_end_and_a_clock_that_is_ahead(tmp_path):
     pem = self_signed_file(tmp_path, days=10)
-    server, fake = over_tls(pem, clock_offset=3600)
+    server, fake = over_tls(pem, partial(now_and, 3600))
     try:
         code, findings = real_doctor(fake, SSL_CERT_FILE=str(pem))
         assert code == 1

@@ -18,6 +18,7 @@ from urllib.parse import quote_plus, unquote_plus, urlencode
 
 from tokenguard._flow.messages import Request, Response
 from tokenguard._oauth.client_auth import Credentials
+from tokenguard._oauth.http_date import seconds_of
 from tokenguard._oauth.oauth_messages import FORM, REGISTERED, TOKEN68, members
 from tokenguard._oauth.scope import SCOPE_TOKEN
 
@@ -30,8 +31,7 @@ MAX_RETRY_AFTER: Final = 3_600
 MAX_TOKEN: Final = 65_536
 _DESCRIPTION: Final = 200
 
-_LONGEST_DATE: Final = 64
-_DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
+_DIGITS: Final = re.compile(r"[0-9]{1,64}", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 # Codes for a server's own trouble; all other codes reject the request.
 _TROUBLE: Final = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
@@ -158,20 +158,10 @@ def lifetime(expires_in: object) -> float | None:
 def retry_after(value: str | None, now: float) -> float:
     """Seconds from a `Retry-After` field (RFC 9110 section 10.2.3), a number or a date, at most an hour. 0 for none."""
     text = "" if value is None else value.strip()
-    if not 0 < len(text) <= _LONGEST_DATE:
-        return 0.0
     if _DIGITS.fullmatch(text) is not None:
         return float(min(int(text), MAX_RETRY_AFTER))
-    from datetime import UTC
-    from email.utils import parsedate_to_datetime
-
-    try:
-        date = parsedate_to_datetime(text)
-        # The obsolete form of asctime names no zone; it is in UTC too (RFC 9110 section 5.6.7).
-        seconds = (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), float(MAX_RETRY_AFTER))
+    date = seconds_of(text)
+    return 0.0 if date is None else min(max(date - now, 0.0), float(MAX_RETRY_AFTER))
 
 
 def _granted(scope: object) -> frozenset[str] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ssl
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tokenguard._flow.effects import ExchangeError, Flight, Send
@@ -17,6 +16,7 @@ from tokenguard._io.http import Connection
 from tokenguard._io.pools import ConnectionPool, Server
 from tokenguard._io.threads import FlightConnection
 from tokenguard._io.workers import Workers
+from tokenguard._oauth.http_date import seconds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,5 @@ def _word(error: ExchangeError) -> str:
 
 
 def _offset(date: str | None, seen: float) -> float | None:
-    try:
-        return parsedate_to_datetime(date or "").timestamp() + 0.5 - seen  # Date is cut to whole seconds
-    except ValueError:
-        return None
+    sent = seconds_of(date)
+    return None if sent is None else sent + 0.5 - seen  # Date is cut to whole seconds

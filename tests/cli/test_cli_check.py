@@ -323,6 +323,7 @@ def test_a_token_for_microsoft_graph_is_explained(fake):
         (["--preset", "entra common", "-a", "x"], "--preset entra: tenant_id must be"),
         (["-i", "https://i.example"], "TOKENGUARD_AUDIENCE must be set"),
         (["-i", "https://i.example", "-a", "x", "--at", "noon"], "--at must be"),
+        (["-i", "https://i.example", "-a", "x", "--at", "nan"], "--at must be"),
         (["-i", "https://i.example", "-a", "x", "--jwks", "-"], "only one of the token and --jwks"),
         (["-i", "https://i.example", "-i", "https://j.example", "-a", "x", "--jwks", __file__], "must hold a JWK set"),
         (["-i", "a", "-i", "b", "-a", "x", "--jwks", "JWKS"], "exactly one --issuer"),

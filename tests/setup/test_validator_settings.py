@@ -368,6 +368,7 @@ def test_a_switch_of_the_environment_that_is_off(word):
         ({"G_MTLS_CERT": "x"}, r"G_MTLS_CERT is no setting: give MutualTLS\(...\) in code"),
         ({"G_ALGORITHM": "RS256"}, "write G_ALGORITHMS"),
         ({"G_ISSUERS": URL}, "write G_ISSUER"),
+        ({"G_leeway": "5"}, "G_leeway is no setting: write G_LEEWAY"),
         ({"G_JWKS_URL": "https://i/j"}, "write G_JWKS_URI"),
         ({"G_INTROSPECTION_BEARER_TOKEN": "t"}, "G_INTROSPECTION_BEARER_TOKEN is no setting: give Introspection"),
         ({"G_INTROSPECTION_PRIVATE_KEY": "t"}, "in code"),

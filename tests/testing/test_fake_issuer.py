@@ -732,6 +732,24 @@ def test_an_unknown_outage_is_refused(issuer, settings):
         issuer.outage(**settings)
 
 
+def test_an_unknown_endpoint_publishes_nothing(issuer):
+    for body in ({"keys": []}, None):
+        with pytest.raises(ValueError, match="endpoint must be one of discovery, jwks"):
+            issuer.publish("keys", body)
+
+
+def test_one_place_for_metadata_needs_no_list():
+    assert FakeIssuer(discovery="oidc_suffix").endpoints.places == ("oidc_suffix",)
+    for unknown in ("openid", ["oidc_suffix", "openid"]):
+        with pytest.raises(ValueError, match="discovery must be any of rfc8414_inserted"):
+            FakeIssuer(discovery=unknown)
+
+
+def test_a_shared_secret_is_no_key_for_proofs(issuer):
+    with pytest.raises(ValueError, match="asymmetric"):
+        issuer.client_key("HS256")
+
+
 def test_a_hanging_issuer_answers_when_the_outage_ends(issuer):
     with ThreadPoolExecutor(1) as threads:
         with issuer.outage("hang", "jwks") as outage:

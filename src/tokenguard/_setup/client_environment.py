@@ -85,5 +85,5 @@ def _check_names(mapping: Mapping[str, str], prefix: str) -> None:
             raise ConfigurationError(f"{name} is no setting: give {setting}=... in code")
         # CLIENT_CLIENT_ID repeats the prefix; ASSERTION alone would be the secret itself.
         meant = [known for known in _NAMES if unknown in (f"CLIENT_{known}", known.removesuffix("_FILE"))]
-        if close := meant or get_close_matches(unknown, _NAMES, n=1, cutoff=0.8):
+        if close := meant or get_close_matches(unknown.upper(), _NAMES, n=1, cutoff=0.8):
             raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")

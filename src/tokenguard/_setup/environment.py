@@ -281,7 +281,7 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
         instead = next((instead for family, instead in _MEANT.items() if unknown.startswith(family)), None)
         if _is_in_code_alone(unknown):  # not a misspelt one, however near: another setting would be changed
             raise ConfigurationError(f"{name} is no setting: {instead}")
-        if close := get_close_matches(unknown, comparable, n=1, cutoff=0.8):
+        if close := get_close_matches(unknown.upper(), comparable, n=1, cutoff=0.8):
             raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")
         if instead is not None:
             raise ConfigurationError(f"{name} is no setting: {instead}")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -162,9 +163,12 @@ def seconds(text: str | None, *, default: float) -> float:
 def moment(text: str) -> float:
     """A time as seconds since the epoch, or as ISO 8601, UTC where no zone is given. Raises `ConfigurationError`."""
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         pass
+    else:
+        if isfinite(seconds):
+            return seconds
     try:
         given = datetime.fromisoformat(text)
     except ValueError:

@@ -16,7 +16,7 @@ from tokenguard.testing.clients import Client, Clients, TokenFormat
 from tokenguard.testing.endpoints import PLACES, Endpoints, Published
 from tokenguard.testing.malformed import MalformingMint
 from tokenguard.testing.tokens import b64url
-from tokenguard.testing.traffic import Answer, Counters, Endpoint, Mode, Outage, Request, Response
+from tokenguard.testing.traffic import ENDPOINTS, Answer, Counters, Endpoint, Mode, Outage, Request, Response
 
 __all__ = ["AuthorizationServer"]
 
@@ -129,8 +129,10 @@ class AuthorizationServer(MalformingMint):
         """Let `endpoint` answer this, whatever it is, until `publish(endpoint, None)` brings the real answer back.
 
         `body`: a mapping goes out as JSON, octets and text as they are; a function gets the `Request` and returns a
-        `Response`. `headers` default to `Content-Type: application/json`.
+        `Response`. `headers` default to `Content-Type: application/json`. Raises `ValueError` for another endpoint.
         """
+        if endpoint not in ENDPOINTS:
+            raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}")
         if body is None:
             self._published_answers.pop(endpoint, None)
         elif callable(body):

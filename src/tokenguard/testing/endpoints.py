@@ -81,7 +81,9 @@ class Endpoints:
         self.people = people
         self._codes = Codes(mint.clock, random_bytes)
         self._authorization = Authorization(mint, clients, people, self._codes)
-        self.places = tuple(places)
+        self.places = (places,) if isinstance(places, str) else tuple(places)
+        if not set(self.places) <= set(PLACES):
+            raise ValueError(f"discovery must be any of {', '.join(PLACES)}")
         self.jwks_uri = jwks_uri
         self.jwks_headers: dict[str, str] = {}
         self.jwks_etag = False

@@ -185,7 +185,9 @@ class Mint:
         return self._remember(sign_compact(joined, payload, key, algorithm), payload)
 
     def client_key(self, alg: str = "ES256") -> ClientKey:
-        """A new key of a client, for DPoP: `.jkt`, and `.proof(token, method, url)`."""
+        """A new key of a client, for DPoP: `.jkt`, and `.proof(token, method, url)`. `ValueError` for `HS*`."""
+        if alg in SYMMETRIC:
+            raise ValueError("alg must be an asymmetric one: a proof shows its public key")
         return ClientKey(self.unpublished_key(alg, kid="client"), self.clock, self._random_bytes)
 
     def mint_opaque(

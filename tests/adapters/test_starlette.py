@@ -327,19 +327,23 @@ async def test_a_public_path_is_no_public_endpoint(path):
     assert same(await ask(app, "GET", path, "", [("Authorization", "Bearer")]), InvalidRequestError(), **told)
 
 
-async def test_another_caller_behind_the_middleware_is_left_alone():
+@pytest.mark.parametrize("own", ["own", None], ids=repr)
+async def test_another_caller_behind_the_middleware_is_left_alone(own):
     """An authentication of the application's own, on a public path under a decorator."""
 
     async def endpoint(request: Request) -> JSONResponse:
-        return JSONResponse([request.user, request.auth, request.scope["tokenguard.access_token"].client_id])
+        token = request.scope["tokenguard.access_token"]
+        return JSONResponse([request.user, request.auth, token and token.client_id])
 
     class Own:
         def __init__(self, app):
             self.app = app
 
         async def __call__(self, scope, receive, send):
-            await self.app({**scope, "user": "own", "auth": "own"}, receive, send)
+            await self.app({**scope, "user": own, "auth": own}, receive, send)
 
     middleware = [Middleware(BearerMiddleware, VALIDATOR, public="/"), Middleware(Own)]
     app = Starlette(routes=[Route("/", require_scope("a")(endpoint))], middleware=middleware)
-    assert json.loads((await ask(app, fields=good())).body) == ["own", "own", "client"]
+    assert json.loads((await ask(app, fields=good())).body) == [own, own, "client"]
+    app = Starlette(routes=[Route("/", require_scope(optional=True)(endpoint))], middleware=middleware)
+    assert json.loads((await ask(app, fields=[])).body) == [own, own, None]

@@ -605,6 +605,8 @@ def checked(token: object) -> AccessToken:
 def leave(scope: Any, token: AccessToken | None) -> None:
     """Leave a token that was found behind the middleware where that leaves its own: in the scope, and in its caller."""
     scope[TOKEN_KEY] = token
+    if token is None:
+        return  # the middleware's caller has none either, and another one's is not ours to write to
     if getattr(caller := scope.get("auth"), "access_token", token) is None:
         caller.access_token = token
 

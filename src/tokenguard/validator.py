@@ -96,7 +96,7 @@ class TokenValidator(Runtime):
 
     Requests to issuers:
 
-    - `http_timeout`: seconds for a whole refresh of keys, or for one introspection
+    - `http_timeout`: seconds for a whole refresh of keys, for one introspection, or for a function that gives a secret
     - `transport`: an httpx transport to use for them; its owner closes it
     - `ssl_context`: with a CA or a client certificate of your own; not beside a `transport`. None: as httpx, by the
       environment
@@ -151,7 +151,11 @@ class TokenValidator(Runtime):
 
         log = BoundedLog()
         self.dpop, self.mtls = _setting("dpop", dpop, DPoP), _setting("mtls", mtls, MutualTLS)
-        binding = None if dpop is None and mtls is None else Binding(dpop, mtls, leeway=self._leeway, log=log)
+        binding = (
+            None
+            if dpop is None and mtls is None
+            else Binding(dpop, mtls, leeway=self._leeway, timeout=http_timeout, log=log)
+        )
         self._clock = clock
         self._used_proofs = None if binding is None else binding.used
         self.proof_figures = None if dpop is None or binding is None else binding.figures

@@ -334,8 +334,8 @@ def test_a_secret_that_is_no_callable_needs_no_thread():
     assert not Introspection("api", "secret", endpoint="https://issuer.example/introspect").calls_out
 
 
-def asking(function):
-    return (yield Asking(function))
+def asking(function, seconds=30.0):
+    return (yield Asking(function, seconds))
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -361,6 +361,23 @@ def test_what_a_request_asks_of_the_application_holds_a_bounded_number_of_thread
 
     asyncio.run(main())
     until_quiet()
+
+
+def test_what_a_request_asks_is_a_timeout_for_all_that_wait():
+    """Also for those that no thread is free for. The thread that hangs goes on."""
+    blocked = Blocked()
+
+    async def main():
+        loops = Loops(None, None)
+        landed = await asyncio.gather(*(loops.run(asking(blocked, 0.2)) for _ in range(4)), return_exceptions=True)
+        await loops.aclose()
+        return landed
+
+    assert [failed(one) for one in asyncio.run(main())] == ["timeout"] * 4
+    assert len(blocked.threads) <= 2
+    blocked.go_on.set()
+    until_quiet()
+    assert len(blocked.threads) <= 2
 
 
 @world

@@ -525,6 +525,23 @@ def test_a_secret_that_cannot_be_had_is_no_verdict(validate, secret):
         validate(dpop(nonce_secret=secret), token, request=sent(token))
 
 
+def test_a_secret_that_does_not_come_is_unavailable(caplog):
+    """In a loop; a thread waits as long as the function takes."""
+    go_on, token = threading.Event(), ISSUER.mint(bound_to=KEY)
+    settings = DPoP(BASE, nonce_secret=lambda: SECRET if go_on.wait(60) else "")
+    try:
+        with ISSUER.validator(ISSUER.as_issuer(jwks=ISSUER.jwks()), dpop=settings, http_timeout=0.2) as validator:
+            for _ in range(2):
+                with pytest.raises(UnavailableError) as caught:
+                    asyncio.run(validator.validate_async(token, request=sent(token)))
+                assert caught.value.__cause__.kind == "timeout"
+            assert [text for text in caplog.messages if "nonce_secret" in text] == [
+                "nonce_secret is a function that did not return within http_timeout: requests with DPoP get 503"
+            ]
+    finally:
+        go_on.set()
+
+
 def test_a_secrets_own_error_is_shown(validate):
     def secret():
         raise ConfigurationError("the secret file is empty")

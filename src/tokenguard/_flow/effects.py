@@ -187,7 +187,10 @@ class Blocking(Work):
 @dataclass(frozen=True, slots=True)
 class Asking(Work):
     """Call a function of the application that may block, for one request and in no flight: event loops call it in one
-    of a bounded number of threads. Result: its value. Raises what it raises."""
+    of a bounded number of threads, and wait for at most `seconds`. Result: its value. Raises what it raises, or
+    `ExchangeError`."""
+
+    seconds: float
 
 
 Effect = Send | Start | Join | Call | Work

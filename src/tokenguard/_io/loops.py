@@ -124,22 +124,22 @@ class Loops:
                 if connections is None:
                     raise RuntimeError("what may block belongs in a flight: only that bounds it")
                 return await connections.call(function, issuer)
-            case Asking(function):
-                return await self._ask(function)
+            case Asking(function, seconds):
+                return await self._ask(function, seconds)
             case Work(function):
                 return await _beside(function)
             case _:
                 return await self._send(effect, connections)
 
-    async def _ask(self, function: Callable[[], T]) -> T:
+    async def _ask(self, function: Callable[[], T], seconds: float) -> T:
         workers = self._workers if self._threads is None else self._threads.workers
         landed = workers.submit(_ASKING, function)
         try:
-            await _wait(landed, None)
+            await _wait(landed, seconds)
         except (asyncio.CancelledError, GeneratorExit):
             landed.cancel()
             raise
-        return landed.result()
+        return outcome(landed)
 
     async def _send(self, effect: Send, connections: _FlightConnections | None) -> Response:
         if connections is None:

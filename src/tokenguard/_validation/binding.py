@@ -16,7 +16,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, Final, Protocol
 
-from tokenguard._flow.effects import Asking, Call, Flow
+from tokenguard._flow.effects import Asking, Call, ExchangeError, Flow
 from tokenguard._jose.base64url import encode
 from tokenguard._oauth import dpop, dpop_nonce
 from tokenguard._oauth.confirmation import CERTIFICATE, KEY
@@ -81,9 +81,12 @@ class ProofFigures:
 class Binding:
     """The checks of one validator. At least one of `dpop` and `mtls` is set."""
 
-    def __init__(self, settings: DPoP | None, mtls: MutualTLS | None, *, leeway: float, log: BoundedLog) -> None:
+    def __init__(
+        self, settings: DPoP | None, mtls: MutualTLS | None, *, leeway: float, timeout: float, log: BoundedLog
+    ) -> None:
         self._dpop = settings
         self._leeway = leeway
+        self._timeout = timeout
         self._log = log
         self.figures = ProofFigures()
         self.enforced = frozenset(
@@ -104,7 +107,8 @@ class Binding:
     def check(self, case: Bound, cnf: Mapping[str, Any] | None) -> Flow[Use | None]:
         """All but the use of the proof, None where there is none. `cnf` is one that is enforced here, or None.
 
-        Raises `InvalidTokenError` (`confirmation`), `InvalidProofError`, `NonceRequiredError`.
+        Raises `InvalidTokenError` (`confirmation`), `InvalidProofError`, `NonceRequiredError`, `UnavailableError`
+        where the secret of nonces could not be read in time.
         """
         request = case.request
         key = cnf.get(KEY) if cnf is not None else None
@@ -136,7 +140,7 @@ class Binding:
         if settings.nonce_secret is not None and is_used:
             secrets = settings.nonce_secret
             if callable(secrets):
-                secrets = yield Asking(lambda: _called(settings.nonce_secret))
+                secrets = yield from self._read(secrets)
             made = self._check_nonce(settings, proof.claims.get("nonce"), nonce_secrets(secrets), case.now)
             until = made + settings.nonce_max_age
             nonce_age = case.now - made
@@ -181,6 +185,14 @@ class Binding:
         if not now - settings.max_age - leeway <= issued <= now + leeway:
             raise InvalidProofError(reason=Reason.PROOF_TIME)
         return float(issued + settings.max_age + leeway)
+
+    def _read(self, secret: Any) -> Flow[tuple[bytes, ...]]:
+        try:
+            return (yield Asking(lambda: _called(secret), self._timeout))  # type: ignore[no-any-return]
+        except ExchangeError as error:
+            text = "nonce_secret is a function that did not return within http_timeout: requests with DPoP get 503"
+            self._log.write(_log, logging.WARNING, text, kind="dpop nonce_secret", every=_MINUTE)
+            raise UnavailableError from error
 
     def _check_nonce(self, settings: DPoP, nonce: object, secrets: tuple[bytes, ...], now: float) -> float:
         """When the nonce was made, by the clock of any process that has the secret."""

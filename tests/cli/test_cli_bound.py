@@ -34,6 +34,13 @@ def cause(ran):
     return report["verdict"], report["reason"], report["cause"]
 
 
+def test_the_whole_field_is_taken(fake):
+    key = fake.client_key()
+    token = fake.mint(bound_to=key)
+    ran = check(fake, f"Authorization: DPoP {token}", "--proof", key.proof(token, "GET", URL), "--url", URL)
+    assert cause(ran) == ("accepted", None, None)
+
+
 def test_a_good_proof(fake):
     key = fake.client_key()
     token = fake.mint(bound_to=key)

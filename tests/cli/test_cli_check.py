@@ -222,6 +222,13 @@ def test_the_token_comes_from_a_file_the_environment_or_standard_input(fake, tmp
     assert missing.err == "tokenguard: the token cannot be read from the given file\n"
 
 
+def test_standard_input_is_free_for_keys_where_a_variable_has_the_token(fake):
+    arguments = ("check", "-i", fake.url, "-a", fake.audience, "--jwks", "-")
+    keys, environment = json.dumps(fake.jwks()), {"TOKENGUARD_TOKEN": fake.mint()}
+    assert run(*arguments, token=keys, environment=environment).code == 0
+    assert run(*arguments, "-", token=keys, environment=environment).code == 2
+
+
 def test_a_terminal_is_not_asked_since_it_would_echo(fake):
     ours, theirs = pty.openpty()
     arguments = ["check", "-i", fake.url, "-a", fake.audience, "--allow-insecure-http"]

@@ -6,6 +6,7 @@ printed. The validator decides the verdict; the checks only explain it.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +98,8 @@ def check(
                 )
             token_file = Path("-")
         now = time.time() if at is None else options.moment(at)
-        if str(jwks) == "-" and str(token_file or "-") == "-":
+        has_variable = token_file is None and bool(os.environ.get(_VARIABLE))
+        if str(jwks) == "-" and str(token_file or "-") == "-" and not has_variable:
             raise ConfigurationError("only one of the token and --jwks can come from standard input")
         request = options.request_of(method, url, proof, certificate)
         settings = options.binding(given.settings(), request)

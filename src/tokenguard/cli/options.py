@@ -108,7 +108,7 @@ class Given:
 def secret_from(path: Path | None, variable: str) -> str:
     """A token from `path` (- is standard input), else from the environment, else from standard input.
 
-    `Authorization: Bearer` before it and white space around it are removed. Raises `ConfigurationError`.
+    `Authorization: Bearer` (or `DPoP`) before it and white space around it are removed. Raises `ConfigurationError`.
     """
     text = os.environ.get(variable) if path is None else None
     if not text:
@@ -116,7 +116,7 @@ def secret_from(path: Path | None, variable: str) -> str:
             raise ConfigurationError(f"give the token on standard input, in a file (--token-file), or in {variable}")
         text = _read(path or Path("-"), "the token").decode("utf-8", "surrogateescape")
     text = text.strip()
-    for before in ("authorization:", "bearer "):
+    for before in ("authorization:", "bearer ", "dpop "):
         if text[: len(before)].lower() == before:
             text = text[len(before) :].strip()
     return text

@@ -84,6 +84,16 @@ def test_addresses_of_ipv6_and_names(proxy, config):
     assert "2001:db8::1" in ran.out
 
 
+@pytest.mark.parametrize("host", ["localhost", "tokenguard-0", "gateway.rack2", "1gateway.a"])
+def test_haproxy_reaches_every_name_through_its_own_section(config, host):
+    assert "listen tokenguard-name" in printed("haproxy", config, gateway=f"{host}:9000").out
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_haproxy_reaches_an_address_without_one(config, host):
+    assert "tokenguard-name" not in printed("haproxy", config, gateway=f"{host}:9000").out
+
+
 @pytest.mark.parametrize(
     "address",
     [

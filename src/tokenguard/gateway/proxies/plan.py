@@ -58,7 +58,7 @@ class Address:
     @property
     def is_literal(self) -> bool:
         """Whether the host is an address and not a name."""
-        return ":" in self.host or self.host[-1].isdigit()
+        return ":" in self.host or _ends_in_a_number(self.host)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -154,12 +154,17 @@ def quoted(texts: Iterable[str], between: str = ", ") -> str:
     return between.join(f'"{text}"' for text in texts)
 
 
+def _ends_in_a_number(host: str) -> bool:
+    """Whether a host without a colon is an IPv4 address and not a name."""
+    return host.rpartition(".")[2].isdigit()
+
+
 def _host(text: str) -> str | None:
     inside = _IN_BRACKETS.fullmatch(text)
     try:
         if inside is not None:
             return str(ipaddress.IPv6Address(inside[1]))
-        if text[-1:].isdigit():
+        if _ends_in_a_number(text):
             return str(ipaddress.IPv4Address(text))
     except ValueError:
         return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import time
 
 import pytest
@@ -99,7 +101,7 @@ class Loop:
 
 def made(listening, worker=None):
     gateway = Gateway(FakeIssuer().validator(), [{"path": "/", "scope": []}])
-    return server._Server(server.uvicorn.Config(gateway), gateway, listening, worker)
+    return server._Server(server.uvicorn.Config(gateway, ws="none"), gateway, listening, worker)
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError(), ConnectionAbortedError()])
@@ -124,6 +126,26 @@ def test_accepting_waits_where_no_descriptor_is_left(caplog):
     serving._stop()
     assert serving.force_exit
     assert not serving._gateway._readiness.is_ready()
+
+
+async def test_a_connection_that_is_just_being_made_is_ended_by_a_stop(monkeypatch):
+    """uvicorn ends those that it knows when it begins to stop, and waits for all others as long as it may."""
+    known = []
+
+    async def shutdown(self, sockets=None):
+        known.append(len(self.server_state.connections))
+
+    monkeypatch.setattr(server.uvicorn.Server, "shutdown", shutdown)
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
+        serving = made(listening)
+        serving.config.load()
+        serving.lifespan = serving.config.lifespan_class(serving.config)
+        serving._accept(asyncio.get_running_loop())
+        await serving.shutdown()
+        assert known == [1]
+        (connection,) = serving.server_state.connections
+        connection.transport.abort()
+        await asyncio.sleep(0)  # for the loop to close it
 
 
 @pytest.fixture

@@ -133,6 +133,8 @@ class _Server(uvicorn.Server):
             self._worker.connections.leave(self._worker.number)
         asyncio.get_running_loop().remove_reader(self._listening)
         self._listening.close()
+        if self._connecting:  # else uvicorn, which ends those that it knows, would wait for them until the time is over
+            await asyncio.wait(self._connecting)
         await super().shutdown(sockets=sockets)
 
     def _count(self, worker: Worker) -> None:

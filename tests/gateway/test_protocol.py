@@ -135,6 +135,14 @@ async def test_a_connection_on_which_nothing_comes_is_ended(connection):
     assert connection.transport.end == "closed"
 
 
+@pytest.mark.parametrize("sent", [[], [HEAD[:1]], [HEAD]], ids=["nothing", "a part", "a request"])
+async def test_nothing_is_left_of_a_connection_that_was_reset(connection, sent):
+    connection.receive(*sent)
+    await connection.answered()
+    connection.protocol.connection_lost(ConnectionResetError())
+    assert connection.timers() == []
+
+
 @pytest.mark.parametrize("sent", [HEAD[:1], HEAD[:-1], POST, POST + b"ab", CHUNKED], ids=lambda sent: str(len(sent)))
 async def test_a_request_has_to_be_whole_in_time(connection, sent):
     """However often an octet comes: the time is counted from the first one."""

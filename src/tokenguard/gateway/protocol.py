@@ -32,6 +32,7 @@ class _Bounded:
         timeout_keep_alive: int
         timeout_keep_alive_task: asyncio.TimerHandle | None
         timeout_keep_alive_handler: Any
+        _unset_keepalive_if_required: Any
         server_state: Any
 
     unreadable = b""
@@ -45,6 +46,8 @@ class _Bounded:
     def connection_lost(self, error: Exception | None) -> None:
         self._end_reading()
         super().connection_lost(error)  # type: ignore[misc]
+        # After a reset uvicorn would keep it, and with it all that is left of the connection, until it is over.
+        self._unset_keepalive_if_required()
 
     def send_400_response(self, _text: str) -> None:
         fields = b"".join([name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers])

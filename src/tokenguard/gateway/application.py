@@ -54,9 +54,8 @@ _MINUTE: Final = 60.0
 _MOST_PEERS: Final = 1_024  # whose trust is remembered: proxies are few
 _OF_CREDENTIALS: Final = frozenset(("authorization", "cookie", "dpop", "proxy-authorization"))
 _NO_ROUTE: Final = ""  # in metrics
-_ORIGIN: Final = re.compile(
-    rb"\Ahttps?://[^/]*", re.IGNORECASE
-)  # of a target in absolute form (RFC 9112 section 3.2.2)
+# Of a target in absolute form (RFC 9112 section 3.2.2).
+_ORIGIN: Final = re.compile(rb"\Ahttps?://[^/]*", re.IGNORECASE)
 
 _log = logging.getLogger("tokenguard")
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenguard._adapters import lifetime
-from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, usable
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, own_scope, usable
 from tokenguard._adapters.request import AsgiReader, SubprotocolReader, asgi_reader, kept_apart, takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
@@ -187,7 +187,7 @@ class _Handshake:
 
 def _with_nonce(guard: Guard[Any], scope: Scope, send: Send) -> tuple[Scope, Send]:
     """A copy of the scope, as a verdict is kept with it, and what adds a nonce to the answer."""
-    scope = {**scope}
+    scope = own_scope(scope)
 
     def sending(message: Message) -> Awaitable[None]:
         if message["type"] in _BEGINNINGS:

@@ -400,6 +400,42 @@ def test_nonces_are_asked_for_and_renewed(door, way):
     assert answer.header("dpop-nonce") is None
 
 
+@pytest.mark.parametrize("path", ["/async", "/sync"])
+def test_a_nonce_is_renewed_on_a_public_path_under_a_decorator(path):
+    issuer = FakeIssuer(clock=(clock := Clock(1_900_000_000.0)))
+    key = issuer.client_key()
+    token = issuer.mint(SCOPE, bound_to=key, expires_in=1_000)
+    validator = issuer.validator(dpop=DPoP("https://api.example.com", nonce_secret=SECRET))
+    needs = starlette.require_scope(SCOPE)
+
+    @needs
+    @needs  # it uses the proof once all the same
+    async def endpoint(request):
+        return PlainTextResponse("")
+
+    @needs
+    @needs
+    def synchronous(request):
+        return PlainTextResponse("")
+
+    app = Starlette(
+        routes=[Route("/async", endpoint), Route("/sync", synchronous)],
+        middleware=[Middleware(asgi.BearerMiddleware, validator, public=path)],
+    )
+
+    def answered(**claims):
+        sent = fields(token, key.proof(token, "GET", f"https://api.example.com{path}", **claims))
+        answer = asyncio.run(ask(app, path=path, fields=sent))
+        return answer.status, answer.header("dpop-nonce")
+
+    status, nonce = answered()
+    assert (status, answered(nonce=nonce)) == (401, (200, None))
+    clock.advance(200)
+    status, successor = answered(nonce=nonce)
+    assert status == 200
+    assert successor not in (None, nonce)
+
+
 def test_an_answer_that_has_a_nonce_keeps_it():
     clock = Clock(1_900_000_000.0)
     issuer = FakeIssuer(clock=clock)

@@ -215,7 +215,7 @@ def test_s6_s10_broken_answers(world, case):
     with Wire(says(sent, keep_alive=False)) as server:
         began = time.perf_counter()
         assert failed(exchange(world, server.url)) == word
-        assert time.perf_counter() - began < 4
+        assert time.perf_counter() - began < 15
 
 
 @world
@@ -297,7 +297,7 @@ def test_s11_the_deadline_is_total(world, behave):
         took = time.perf_counter() - began
         assert failed(outcome) == "timeout"
         assert outcome.ends_attempt
-        assert 0.25 < took < 4
+        assert 0.25 < took < 15
         assert no_flight_is_left()
 
 
@@ -311,7 +311,7 @@ def test_the_deadline_is_for_all_exchanges_of_a_flight(world):
     with Wire(behave) as server:
         began = time.perf_counter()
         assert failed(exchange(world, *[server.url] * 9, timeout=0.3)) == "timeout"
-        assert time.perf_counter() - began < 4
+        assert time.perf_counter() - began < 15
 
 
 @world
@@ -326,7 +326,7 @@ def test_a_tls_handshake_that_hangs_or_drips(world, behave, tmp_path):
             "timeout",
             "unreachable",
         )
-        assert time.perf_counter() - began < 4
+        assert time.perf_counter() - began < 15
         assert no_flight_is_left()
 
 
@@ -364,7 +364,7 @@ def test_a_connection_that_is_never_accepted(world):
         began = time.perf_counter()
         outcome = exchange(world, f"http://127.0.0.1:{address[1]}/", timeout=0.3)
         assert failed(outcome) == "timeout"
-        assert time.perf_counter() - began < 4
+        assert time.perf_counter() - began < 15
         assert no_flight_is_left()
         for filler in fillers:
             filler.close()
@@ -504,8 +504,8 @@ def test_a_line_that_is_cut_before_its_connection_stands_is_cut_as_soon_as_it_do
         line.cut()
         began = time.perf_counter()
         with pytest.raises(ExchangeError):
-            line.exchange(Request("GET", server.url), 5)
-        assert time.perf_counter() - began < 4
+            line.exchange(Request("GET", server.url), 60)
+        assert time.perf_counter() - began < 15
         line.close()
 
 

@@ -170,7 +170,7 @@ def test_a_join_has_a_bound_a_second_past_the_deadline(world):
     flight, landed = run(world, flow())
     assert landed is None
     assert flight.overdue is flight.is_abandoned is True
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 15
 
 
 def test_threads_that_cannot_start_lose_the_flight(monkeypatch):
@@ -280,7 +280,7 @@ def test_a_sync_call_on_the_thread_of_the_loop_does_not_wait_for_that_loop():
     driver = Threads(None, None)
 
     async def main():
-        loops, flight = Loops(None, None, driver), Flight(5)
+        loops, flight = Loops(None, None, driver), Flight(60)
 
         def start():
             yield Start(flight, in_flight(iter_value(1)))
@@ -292,7 +292,7 @@ def test_a_sync_call_on_the_thread_of_the_loop_does_not_wait_for_that_loop():
 
         began = time.perf_counter()
         assert driver.run(join()) is None
-        assert time.perf_counter() - began < 3
+        assert time.perf_counter() - began < 15
         assert await loops.run(join()) == 1
         assert driver.run(join()) == 1
 

@@ -87,7 +87,7 @@ def _frameworks(plan: Plan, base: str) -> dict[str, Any]:
 def _servers(plan: Plan, base: str) -> dict[str, Any]:
     import servers
 
-    seconds, pairs = (0.25, 2) if plan.quick else (1.5, 12)
+    seconds, pairs = (0.25, 2) if plan.quick else (1.5, 8)
     return {
         name: servers.measure(name, plan, base, seconds=seconds, pairs=pairs)
         for name in ("starlette", "fastapi", "flask")

@@ -33,6 +33,7 @@ SERVERS = {
 PAIRS = (
     ("none", "unprotected, again"),
     ("tokenguard", "tokenguard, remembered"),
+    ("bare", "bare verify(), every token new"),
     ("tokenguard", "tokenguard, every token new"),
     ("pyjwt", "PyJWT as its documentation says"),
 )

@@ -178,7 +178,24 @@ def _servers(documents: dict[str, Any]) -> list[Table]:
         for name, one in found.items()
     ]
     head = ("server", "guard", "CPU µs a request", "its unprotected twin", "twin / guarded (quartiles)")
-    return [Table("servers", "Server CPU for a request, on one core", head, rows)]
+    new = [
+        (
+            framework,
+            *(_spread(found[f"{name}, every token new"]["ratio"]) for name in ("bare verify()", "tokenguard")),
+            f"{_beside_bare(found):.2f}",
+        )
+        for framework, found in documents["servers"]["results"].items()
+    ]
+    beside = ("server", "bare verify(): twin / guarded", "tokenguard: twin / guarded", "of what the bare one leaves")
+    return [
+        Table("servers", "Server CPU for a request, on one core", head, rows),
+        Table("servers-new", "Every token new, beside the bare verification in the same server", beside, new),
+    ]
+
+
+def _beside_bare(found: dict[str, Any]) -> float:
+    ours, bare = (found[f"{name}, every token new"]["ratio"]["median"] for name in ("tokenguard", "bare verify()"))
+    return float(ours / bare)
 
 
 def _memory(documents: dict[str, Any]) -> list[Table]:

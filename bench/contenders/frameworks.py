@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any
@@ -13,14 +14,16 @@ from typing import Annotated, Any
 import jwt
 from contest import Sample, Setup, contender, going_round, loop
 from corpus import AUDIENCE, ISSUER
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from contenders.ours import validator
 
 FRAMEWORKS = ("starlette", "fastapi", "flask")
 GUARDS = {
-    "starlette": ("none", "nothing", "tokenguard", "pyjwt"),
-    "fastapi": ("none", "tokenguard", "pyjwt"),
-    "flask": ("none", "tokenguard", "pyjwt"),
+    "starlette": ("none", "nothing", "tokenguard", "pyjwt", "bare"),
+    "fastapi": ("none", "tokenguard", "pyjwt", "bare"),
+    "flask": ("none", "tokenguard", "pyjwt", "bare"),
 }
 PATH = "/orders"
 App = Any
@@ -49,6 +52,21 @@ def _tutorial(setup: Setup) -> Callable[[str], dict[str, Any]]:
     return check
 
 
+def _bare(setup: Setup) -> Callable[[str], object]:
+    """What no library can leave out: to verify the signature of each new token."""
+    key: Any = jwt.PyJWK(setup.corpus().jwks["keys"][0], "RS256").key
+    padded, digest = padding.PKCS1v15(), hashes.SHA256()
+
+    def check(authorization: str) -> None:
+        signing_input, _, signature = authorization[len("Bearer ") :].rpartition(".")
+        key.verify(urlsafe_b64decode(signature + "=="), signing_input.encode(), padded, digest)
+
+    return check
+
+
+_CHECKS: dict[str, Callable[[Setup], Callable[[str], object]]] = {"pyjwt": _tutorial, "bare": _bare}
+
+
 def _starlette(guard: str, setup: Setup) -> App:
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -69,8 +87,8 @@ def _starlette(guard: str, setup: Setup) -> App:
         from tokenguard.asgi import BearerMiddleware
 
         return BearerMiddleware(plain, validator(setup), scope="orders:read")
-    if guard == "pyjwt":
-        check = _tutorial(setup)
+    if guard in _CHECKS:
+        check = _CHECKS[guard](setup)
 
         async def checking(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http":
@@ -94,14 +112,14 @@ def _fastapi(guard: str, setup: Setup) -> App:
 
         dependency = Security(BearerToken(validator(setup)), scopes=["orders:read"])
         kind: Any = AccessToken
-    elif guard == "pyjwt":
-        check = _tutorial(setup)
+    elif guard in _CHECKS:
+        check = _CHECKS[guard](setup)
 
-        async def checked(authorization: Any) -> dict[str, Any]:
+        async def checked(authorization: Any) -> Any:
             return check(authorization)
 
         checked.__annotations__["authorization"] = Annotated[str, Header()]
-        dependency, kind = Depends(checked), dict
+        dependency, kind = Depends(checked), Any
     else:
 
         async def empty() -> None:
@@ -131,8 +149,8 @@ def _flask(guard: str, setup: Setup) -> App:
         def guarded() -> str:
             return "ok"
 
-    elif guard == "pyjwt":
-        check = _tutorial(setup)
+    elif guard in _CHECKS:
+        check = _CHECKS[guard](setup)
 
         @made.get(PATH)
         def checked() -> str:
@@ -253,7 +271,12 @@ def _sample(framework: str, guard: str, known: int | None, setup: Setup) -> Samp
     return sample
 
 
-NAMES = {"none": "unprotected", "nothing": "a middleware that does nothing", "pyjwt": "PyJWT as its documentation says"}
+NAMES = {
+    "none": "unprotected",
+    "nothing": "a middleware that does nothing",
+    "pyjwt": "PyJWT as its documentation says",
+    "bare": "bare verify()",
+}
 
 for _framework in FRAMEWORKS:
     for _guard in GUARDS[_framework]:

@@ -114,9 +114,9 @@ $(FUZZ)/.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 .PHONY: fuzz
-fuzz: $(FUZZ)/.stamp ## Fuzz the seven readers of hostile input, SECONDS=60 each; finds stop it and are written to .fuzz/
+fuzz: $(FUZZ)/.stamp ## Fuzz the eight readers of hostile input, SECONDS=60 each; finds stop it and are written to .fuzz/
 	@$(FUZZ)/bin/python fuzz/seeds.py .fuzz/corpus
-	@for target in token header jwks introspection token_answer proof certificate; do \
+	@for target in token header jwks introspection token_answer proof certificate gateway_path; do \
 	  $(FUZZ)/bin/python fuzz/fuzz_$$target.py -max_total_time=$(SECONDS) -max_len=18000 -print_final_stats=1 \
 	    -artifact_prefix=.fuzz/$$target- .fuzz/corpus/$$target || exit 1; \
 	done

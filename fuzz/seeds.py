@@ -82,6 +82,12 @@ def certificates() -> list[bytes]:
     return [bytes([form]) + value.encode("latin-1") for value in sorted(values) for form in range(5)]
 
 
+def paths() -> list[bytes]:
+    from gateway_paths import ODD, PLAIN
+
+    return [*ODD, *PLAIN]
+
+
 def seeds() -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {
         "token": [],
@@ -91,6 +97,7 @@ def seeds() -> dict[str, list[bytes]]:
         "token_answer": answers(),
         "proof": proofs(),
         "certificate": certificates(),
+        "gateway_path": paths(),
     }
     for path in sorted(VECTORS.glob("*.json")):
         file = json.loads(path.read_text())

@@ -441,3 +441,14 @@ def test_the_reader_reads_what_records_need():
     assert reader.keep(question, "x", 1) is None
     assert reader.sent(question, 10) == ""
     assert reader.address(question) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("setting", [{"failures": 0}, {"max_addresses": 0}, {"seconds": 0}, {"seconds": 86_400.5}])
+def test_a_limit_that_limits_nothing_or_for_ever_is_an_error(setting):
+    with pytest.raises(ConfigurationError, match=f"^{next(iter(setting))} must"):
+        FailureLimit(**setting)
+
+
+def test_the_smallest_and_the_longest_limit_are_good():
+    assert FailureLimit(failures=1, seconds=0.5, max_addresses=1).max_addresses == 1
+    assert FailureLimit(seconds=86_400).seconds == 86_400

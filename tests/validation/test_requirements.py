@@ -358,6 +358,45 @@ def test_a_bad_argument(make):
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (Scope, 'Scope must have a name: Scope("orders:read")'),
+        (Role, 'Role must not be empty: write Role("admin")'),
+        (partial(Role, ""), 'Role must hold non-empty strings only: write Role("admin")'),
+        (Acr, 'Acr must not be empty: write Acr("phr", "phrh")'),
+        (partial(Acr, "a b"), 'Acr must hold values without space, quote or backslash: Acr("phr", "phrh")'),
+        (partial(MaxAge, 0), "seconds must be a whole number, at least 1"),
+        (partial(MaxAge, 10**9 + 1), "seconds must be at most 1,000,000,000: MaxAge(300) is five minutes"),
+        (partial(bool, Scope("a")), "join requirements by & and |: `and` and `or` would forget one of them"),
+    ],
+)
+def test_the_error_of_a_bad_argument_says_what_is_right(make, text):
+    with pytest.raises(ConfigurationError) as raised:
+        make()
+    assert str(raised.value) == text
+    assert MaxAge(1).max_age == 1
+
+
+def test_a_function_sees_the_request_wherever_it_stands():
+    seen = []
+
+    def own(token, request, now):
+        seen.append(request)
+        if len(seen) % 2:
+            raise InvalidRequestError
+
+    for required in (own & Scope("a"), Scope("a") & own, own | Scope("b"), Scope("b") | own):
+        assert prepared(required).needs_request is True
+        seen.clear()
+        with pytest.raises(RejectedError):
+            VALIDATOR.validate(ISSUER.mint(scope="a"), require=required, request=REQUEST)
+        assert VALIDATOR.validate(ISSUER.mint(scope="a"), require=required, request=REQUEST).has_scope("a")
+        assert seen == [REQUEST, REQUEST]
+    assert prepared(Scope("a") & Scope("b")).needs_request is False
+    assert (MaxAge(300) & MaxAge(60) & Scope("a")).max_age == 60
+
+
 @pytest.mark.parametrize("bad", [None, 1, "", " ", 'a"', [], ["a"], ("a",), b"a", Scope, Bound, object(), {"a": 1}])
 def test_what_is_no_requirement(bad):
     for make in (

@@ -99,7 +99,8 @@ def unknown(issuer, count):
 def run_python(code: str, *arguments: str) -> str:
     """What a program prints that runs in an interpreter of its own, where every warning is an error."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(code), *arguments],
+        # -u: a forked child would print again what its parent has not written yet.
+        [sys.executable, "-u", "-W", "error", "-X", "dev", "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
         timeout=300,  # far, as every bound here: a busy machine gives a process a tenth of what it asks for

@@ -558,6 +558,17 @@ def test_a_pool_keeps_two_hundred_connections_in_all_of_the_servers_that_were_as
     pool.close()
 
 
+def test_a_server_that_was_not_asked_for_long_loses_its_oldest_connection_first():
+    pool, older, newer = ConnectionPool(None, None), FakeLine(), FakeLine()
+    pool.give_back(older, SERVER, 0)
+    pool.give_back(newer, SERVER, 0)
+    for number in range(199):
+        pool.give_back(FakeLine(), server_of(Send(Request("GET", f"https://tenant-{number}.example/"))), 0)
+    assert (older.closed, newer.closed) == (True, False)
+    assert pool.take(SERVER)[0] is newer
+    pool.close()
+
+
 def test_s25_a_child_process_uses_no_connection_of_its_parent():
     driver = Threads(None, None)
     line = FakeLine()

@@ -10,7 +10,9 @@ validator uses it or not.
 from __future__ import annotations
 
 import os
-import random  # noqa: F401 - hooks run in the order of imports: it makes a new seed before parts of ours draw
+
+# Hooks run in the order of imports: it makes a new seed before parts of ours draw.
+import random  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import threading
 from contextlib import suppress
 from typing import Protocol

@@ -43,13 +43,13 @@ class _Bounded:
         # As after an answer: uvicorn would wait for the first octet for ever.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._end_reading()
-        super().connection_lost(error)  # type: ignore[misc]
+        super().connection_lost(exc)  # type: ignore[misc]
         # After a reset uvicorn would keep it, and with it all that is left of the connection, until it is over.
         self._unset_keepalive_if_required()
 
-    def send_400_response(self, _text: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - named by uvicorn
         fields = b"".join([name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers])
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + fields + self.unreadable)
         self.transport.close()

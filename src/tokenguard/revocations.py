@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from math import inf, isfinite
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -149,7 +148,7 @@ class RevocationList:
         keys = name_keys(issuer, token_id, client_id, subject)
         if not keys:
             return False
-        with _unavailable():
+        with _unavailable:
             entries = store.local_entries(keys)
             if entries is None:
                 entries = yield Call(lambda: store.read_entries(keys), lambda: store.read_entries_async(keys))
@@ -161,26 +160,32 @@ class RevocationList:
         if self._store is None:
             self._memory.keep(key, entry)
             return
-        with _unavailable():
+        with _unavailable:
             self._store.keep_entry(key, entry)
 
     async def _keep_async(self, key: Key, entry: Entry) -> None:
         if self._store is None:
             self._memory.keep(key, entry)
             return
-        with _unavailable():
+        with _unavailable:
             await self._store.keep_entry_async(key, entry)
 
 
-@contextmanager
-def _unavailable() -> Generator[None]:
-    """Whatever a store raises becomes `IntrospectionUnavailableError`, unless it says more by itself."""
-    try:
-        yield
-    except (ConfigurationError, UnavailableError):
-        raise
-    except Exception as error:
-        raise IntrospectionUnavailableError from error
+class _Unavailable:
+    """Whatever a store raises becomes `IntrospectionUnavailableError`, unless it says more by itself. No generator: it
+    is entered for each remembered token, too."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """See the class."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ConfigurationError | UnavailableError):
+            raise IntrospectionUnavailableError from error
+
+
+_unavailable = _Unavailable()
 
 
 class _Memory:

@@ -107,20 +107,25 @@ def test_threat_134_an_async_guard_is_awaited():
                 assert ask(path=at, fields=fields).status == 500
 
 
+def raise_in_operations(api):
+    """Two operations that raise an error of ours, behind a guard that lets a token pass."""
+
+    @api.get("/sync")
+    @decorate_view(require())
+    def sync(request):
+        raise InsufficientScopeError(("x",))
+
+    @api.get("/async")
+    @decorate_view(require())
+    async def asynchronous(request):
+        raise InsufficientScopeError(("x",))
+
+
 def test_errors_of_ours_out_of_an_operation():
     def raising(own):
         api = NinjaAPI(urls_namespace=f"raising{own}")
 
-        @api.get("/sync")
-        @decorate_view(require())
-        def sync(request):
-            raise InsufficientScopeError(("x",))
-
-        @api.get("/async")
-        @decorate_view(require())
-        async def asynchronous(request):
-            raise InsufficientScopeError(("x",))
-
+        raise_in_operations(api)
         if own:
 
             @api.exception_handler(InsufficientScopeError)
@@ -151,16 +156,7 @@ def test_under_debug_ninja_answers_errors_unless_a_handler_raises_them_again():
         if is_handled:
             api.add_exception_handler(TokenGuardError, raises)
 
-        @api.get("/sync")
-        @decorate_view(require())
-        def sync(request):
-            raise InsufficientScopeError(("x",))
-
-        @api.get("/async")
-        @decorate_view(require())
-        async def asynchronous(request):
-            raise InsufficientScopeError(("x",))
-
+        raise_in_operations(api)
         used = Project([path("api/", api.urls)], GIVEN, DEBUG=True)
         for ask in (used.wsgi, used.asgi):
             for at in ("/api/sync", "/api/async"):

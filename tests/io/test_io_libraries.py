@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -39,11 +40,34 @@ def test_which_one_is_used(without, name):
     assert done.stdout.splitlines()[-1].split()[0] == name
 
 
+@pytest.fixture
+def undecided():
+    libraries.preferred.cache_clear()
+    yield
+    libraries.preferred.cache_clear()
+
+
+@pytest.mark.usefixtures("undecided")
 def test_without_httpx2_it_is_httpx(monkeypatch):
-    assert libraries.preferred() is httpx2
     monkeypatch.setitem(sys.modules, "httpx2", None)
     assert libraries.preferred() is httpx
     assert libraries.loaded() == (httpx,)
+
+
+@pytest.mark.usefixtures("undecided")
+def test_a_library_that_is_absent_is_looked_for_once(monkeypatch):
+    class Absent:
+        looked_for: ClassVar[list[str]] = []
+
+        def find_spec(self, name, path, target=None):
+            if name == "httpx2":
+                self.looked_for.append(name)
+                raise ModuleNotFoundError(name)
+
+    monkeypatch.delitem(sys.modules, "httpx2")
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    assert libraries.preferred() is libraries.preferred() is httpx
+    assert Absent.looked_for == ["httpx2"]
 
 
 def answering(library, fake):

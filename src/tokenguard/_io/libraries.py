@@ -9,6 +9,7 @@ A caller's transport decides the library, as its answers are objects of that lib
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ _LATE: Final = {
 _LATE_OF_BOTH: Final = ("anyio._backends._asyncio", "encodings.idna")
 
 
+@cache  # to look for an absent module takes a millisecond, and a lock that a fork leaves to nobody
 def preferred() -> Any:
     """The library for exchanges without a transport of the caller, with every module that it needs loaded."""
     for name in _NAMES[:-1]:

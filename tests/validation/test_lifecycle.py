@@ -265,7 +265,7 @@ def child(work):
         try:
             work()
         except BaseException as error:
-            print(repr(error), flush=True)
+            print(repr(error), repr(error.__cause__), validator.state(), flush=True)
             os._exit(1)
         sys.stdout.flush()
         os._exit(0)

@@ -102,7 +102,7 @@ def test_s12_64_while_a_refresh_hangs_known_keys_are_served_at_once(flood):
             else:
                 life.clock.advance(601)
                 life.outcome(tokens[0])
-            outage.wait_for_arrivals(1)
+            outage.wait_for_arrivals(1, timeout=60)
             results, took = crowd(life.validator, tokens)
             assert set(results) == {life.issuer.url}
             assert outage.arrivals == 1
@@ -261,7 +261,7 @@ def test_a_request_that_gives_up_neither_cancels_nor_restarts_the_fetch(world):
                         await asyncio.wait_for(life.validator.validate_async(token), 0.001)
 
             life.run(impatient())
-            outage.wait_for_arrivals(1)
+            outage.wait_for_arrivals(1, timeout=60)
             assert outage.arrivals == 1
         assert life.outcome(token) == "accepted"
         assert life.validator.state()[0].keys.fetches == 1

@@ -30,7 +30,7 @@ class Life:
     def __init__(self, issuer: FakeIssuer, world: str, **settings) -> None:
         self.issuer, self.clock, self.world = issuer, issuer.clock, world
         chosen = {name: settings.pop(name) for name in ISSUER_SETTINGS if name in settings}
-        wanted = {"http_timeout": 5.0, "jitter": lambda: 0.0}
+        wanted = {"http_timeout": 20.0, "jitter": lambda: 0.0}
         self.validator: TokenValidator = issuer.validator(issuer.as_issuer(**chosen), **(wanted | settings))
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)

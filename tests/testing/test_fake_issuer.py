@@ -754,7 +754,7 @@ def test_a_hanging_issuer_answers_when_the_outage_ends(issuer):
     with ThreadPoolExecutor(1) as threads:
         with issuer.outage("hang", "jwks") as outage:
             answer = threads.submit(fetch, issuer, issuer.jwks_uri)
-            outage.wait_for_arrivals()
+            outage.wait_for_arrivals(timeout=60)
             assert not answer.done()
             issuer.rotate()
         assert answer.result(60).json()["keys"][0]["kid"] == "key-2"
@@ -878,7 +878,7 @@ def test_an_outage_answers_over_http(server, issuer, mode, status):
 def test_an_outage_closes_the_connection(server, issuer, mode):
     with ThreadPoolExecutor(1) as threads, issuer.outage(mode) as outage:
         asked = threads.submit(httpx.get, issuer.jwks_uri, trust_env=False)
-        outage.wait_for_arrivals()
+        outage.wait_for_arrivals(timeout=60)
         outage.stop()
         with pytest.raises(httpx.RemoteProtocolError):
             asked.result(60)
@@ -888,7 +888,7 @@ def test_a_hanging_server_answers_when_the_outage_ends(server, issuer):
     with ThreadPoolExecutor(1) as threads:
         with issuer.outage("hang") as outage:
             asked = threads.submit(httpx.get, issuer.jwks_uri, trust_env=False)
-            outage.wait_for_arrivals()
+            outage.wait_for_arrivals(timeout=60)
             assert not asked.done()
         assert asked.result(60).status_code == 200
 

@@ -88,13 +88,15 @@ def test_warm_up_tries_every_issuer_side_by_side(world):
     """Two that hang cost one timeout, not two; the third is ready."""
     with living(world) as one, living(world) as other, living(world) as third:
         issuers = [life.issuer.as_issuer() for life in (one, other, third)]
-        with one.issuer.validator(issuers, http_timeout=5) as validator, ThreadPoolExecutor(1) as pool:
+        with one.issuer.validator(issuers, http_timeout=20) as validator, ThreadPoolExecutor(1) as pool:
+            for authority in validator._authorities[:2]:
+                authority.keys._timeout = 5
             with one.issuer.outage("hang") as hangs, other.issuer.outage("hang") as hangs_too:
                 warming = pool.submit(
                     validator.warm_up if world == "threads" else lambda: one.run(validator.warm_up_async())
                 )
-                hangs.wait_for_arrivals()
-                hangs_too.wait_for_arrivals()
+                hangs.wait_for_arrivals(timeout=60)
+                hangs_too.wait_for_arrivals(timeout=60)
                 assert [state.keys.fetching for state in validator.state()][:2] == [True, True]
                 with pytest.raises(KeysUnavailableError):
                     warming.result(60)
@@ -313,13 +315,13 @@ def test_s25_fork_while_a_fetch_is_in_the_air_and_locks_are_held():
         outage = life.issuer.outage("hang").start()
         waiting = threading.Thread(target=both)
         waiting.start()
-        outage.wait_for_arrivals(1)
+        outage.wait_for_arrivals(1, timeout=60)
         for authority in validator._authorities:
             authority.keys._lock.acquire()
         validator._memory._lock.acquire()
         # the child cannot stop the outage of the parent's server: let go once it has asked
         def let_go():
-            outage.wait_for_arrivals(2)
+            outage.wait_for_arrivals(2, timeout=60)
             outage.stop()
         letting = threading.Thread(target=let_go)
         letting.start()

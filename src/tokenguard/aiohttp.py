@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, wraps
 from inspect import isasyncgenfunction, isclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from tokenguard._adapters import lifetime
 from tokenguard._adapters.aiohttp_requests import aiohttp_reader
-from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, UNGUARDED, Guard, mark, usable
+from tokenguard._adapters.behind import guard_of, still_to_ask
+from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, Guard, mark, usable
 from tokenguard._adapters.request import kept_apart
 from tokenguard._settings import is_lazy
 from tokenguard.challenge import Rejection
@@ -32,6 +33,7 @@ __all__ = ["require", "setup"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_MISSING: Final = "nothing guards this app: call tokenguard.aiohttp.setup(app, validator)"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -111,18 +113,12 @@ def require(*requirements: Required) -> Callable[[Callable[P, R]], Callable[P, R
         @wraps(handler)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
             request = _request(args)
-            guard: Any = request.get(GUARD_KEY)
-            if not isinstance(guard, Guard):
-                missing = ConfigurationError("nothing guards this app: call tokenguard.aiohttp.setup(app, validator)")
-                return _response(UNGUARDED.note_and_reject(cast("Any", request), missing, needed, name="aiohttp"))
-            before = request.get(TOKEN_KEY)
             try:
-                if before is None:
-                    guard.reader.keep(request, TOKEN_KEY, await guard.behind.validate_async(request, needed))
-                else:
-                    guard.check(request, before, needed, name="aiohttp")
+                guard = still_to_ask(request, needed, name="aiohttp", missing=_MISSING)
+                if guard is not None:
+                    guard.reader.keep(request, TOKEN_KEY, await guard.validate_async(request, needed))
             except TokenGuardError as error:
-                return _response(guard.reject(error, request))
+                return _response(guard_of(request).reject(error, request))
             return await cast("Callable[P, Any]", handler)(*args, **kwargs)
 
         mark(guarded, needed)

@@ -16,7 +16,8 @@ from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.permissions import OR, BasePermission
 from rest_framework.request import Request
 
-from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED, mark, marks
+from tokenguard._adapters.behind import UNGUARDED
+from tokenguard._adapters.guard import TOKEN_KEY, mark, marks
 from tokenguard.challenge import Rejection, joined
 from tokenguard.django.answers import admit, answer
 from tokenguard.django.conf import Conf, current
@@ -169,7 +170,7 @@ def _http(request: Request) -> HttpRequest:
 
 def _refused(conf: Conf | None, request: Request, error: Exception) -> RefusedRequest:
     if conf is None:
-        return RefusedRequest(UNGUARDED.note_and_reject(_http(request), error))  # type: ignore[arg-type]
+        return RefusedRequest(UNGUARDED.note_and_reject(_http(request), error))
     return RefusedRequest(_reject(conf, request, error))
 
 

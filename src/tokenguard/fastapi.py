@@ -18,11 +18,11 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
+from tokenguard._adapters.behind import UNGUARDED, guard_of
 from tokenguard._adapters.guard import (
     GUARD_KEY,
     POLICY_VIOLATION,
     TOKEN_KEY,
-    UNGUARDED,
     Guard,
     asked_for,
     checked,
@@ -269,8 +269,9 @@ class _Answers:
             # Accepted, so it is the server's; on the way there the handler is called again, with another object.
             scope[_LEFT_ALONE] = error
             raise error
-        found = scope.get(GUARD_KEY)
-        validated = found if isinstance(found, Guard) else self._guard or UNGUARDED
+        validated = guard_of(scope)
+        if validated is UNGUARDED and self._guard is not None:
+            validated = self._guard
         validated.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if validated is UNGUARDED else "")
         (self._guard or validated).attach_scopes(error, all_of(scope.get(_NEEDED, ())))
         rejection = (self._guard or validated).reject(error, scope)

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from litestar import Litestar, Request, Response, asgi
 from litestar.config.app import AppConfig
@@ -20,7 +20,8 @@ from litestar.handlers import BaseRouteHandler
 from litestar.plugins import InitPlugin
 
 from tokenguard._adapters import lifetime
-from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, UNGUARDED, Guard, leave, mark
+from tokenguard._adapters.behind import UNGUARDED, guard_of, leave, still_to_ask
+from tokenguard._adapters.guard import TOKEN_KEY, mark
 from tokenguard._adapters.litestar_scopes import litestar_reader
 from tokenguard._adapters.request import AsgiReader
 from tokenguard.asgi import BearerMiddleware, Message, Receive, Scope, Send, _deny, _Handshake, answer
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenGuardPlugin", "require"]
 
-_REJECTION = "tokenguard.litestar.rejection"  # of a request whose error Litestar is about to answer
+_MISSING: Final = "nothing guards this app: give it TokenGuardPlugin(validator)"
+_CACHED: Final = "a handler with a guard must not be cached: the cache answers before the guard"
+_REJECTION: Final = "tokenguard.litestar.rejection"  # of a request whose error Litestar is about to answer
 
 
 class TokenGuardPlugin(InitPlugin):
@@ -129,24 +132,16 @@ def require(
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         scope: Any = connection.scope
-        guard = scope.get(GUARD_KEY)
-        error: TokenGuardError | None = None
-        if not isinstance(guard, Guard):
-            guard = UNGUARDED
-            error = ConfigurationError("nothing guards this app: give it TokenGuardPlugin(validator)")
-        elif getattr(handler, "cache", False):
-            error = ConfigurationError("a handler with a guard must not be cached: the cache answers before the guard")
-        if error is not None:
-            scope[_REJECTION] = guard.note_and_reject(scope, error, needed, name="litestar")
-            raise error
-        before = scope.get(TOKEN_KEY)
         try:
-            if before is None:
-                leave(scope, await guard.behind.validate_async(scope, needed))
-            else:
-                guard.check(scope, before, needed, name="litestar")
-        except TokenGuardError as unmet:
-            scope[_REJECTION] = guard.reject(unmet, scope)
+            if getattr(handler, "cache", False) and (front := guard_of(scope)) is not UNGUARDED:
+                error = ConfigurationError(_CACHED)
+                front.note(scope, None, error, needed, name="litestar")
+                raise error
+            asked = still_to_ask(scope, needed, name="litestar", missing=_MISSING)
+            if asked is not None:
+                leave(scope, await asked.validate_async(scope, needed))
+        except TokenGuardError as error:
+            scope[_REJECTION] = guard_of(scope).reject(error, scope)
             raise
 
     mark(guard, needed)
@@ -186,10 +181,9 @@ def _answered(request: Request[Any, Any, Any], error: Exception) -> Response[Any
 
 
 def _rejection(error: Exception, scope: Any) -> Rejection:
-    guard = scope.get(GUARD_KEY, UNGUARDED)
+    guard = guard_of(scope)
     guard.note(scope, scope.get(TOKEN_KEY), error)
-    rejection: Rejection = guard.reject(error, scope)
-    return rejection
+    return guard.reject(error, scope)
 
 
 class _Rejected(Response[bytes]):

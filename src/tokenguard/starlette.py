@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import isclass, iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, UNGUARDED, Guard, asked_for, leave, mark
+from tokenguard._adapters.behind import guard_of, leave, still_to_ask
+from tokenguard._adapters.guard import POLICY_VIOLATION, asked_for, mark
 from tokenguard._adapters.request import takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
@@ -25,6 +26,8 @@ __all__ = ["require", "require_scope"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_MISSING: Final = "no middleware in front: add tokenguard.asgi.BearerMiddleware to the app"
 
 
 def require_scope(*scopes: str, optional: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -61,13 +64,17 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
             @wraps(endpoint)
             async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
                 connection = _connection(args, kwargs)
-                is_known = connection.scope.get(TOKEN_KEY) is not None
-                rejection = _judge(connection, needed) if is_known else await _judge_async(connection, needed)
-                if rejection is None:
-                    return await cast("Callable[P, Any]", endpoint)(*args, **kwargs)
-                if isinstance(connection, WebSocket):
-                    return await deny(connection, rejection)
-                return response_of(connection, rejection)
+                scope = connection.scope
+                try:
+                    guard = still_to_ask(scope, needed, name="starlette", missing=_MISSING)
+                    if guard is not None:
+                        leave(scope, await guard.validate_async(scope, needed))
+                except TokenGuardError as error:
+                    rejection = guard_of(scope).reject(error, scope)
+                    if isinstance(connection, WebSocket):
+                        return await deny(connection, rejection)
+                    return response_of(connection, rejection)
+                return await cast("Callable[P, Any]", endpoint)(*args, **kwargs)
 
             guarded = guarded_async
         else:
@@ -77,8 +84,14 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
                 connection = _connection(args, kwargs)
                 if isinstance(connection, WebSocket):
                     raise ConfigurationError("a websocket endpoint must be async")
-                rejection = _judge(connection, needed)
-                return endpoint(*args, **kwargs) if rejection is None else response_of(connection, rejection)
+                scope = connection.scope
+                try:
+                    guard = still_to_ask(scope, needed, name="starlette", missing=_MISSING)
+                    if guard is not None:
+                        leave(scope, guard.validate(scope, needed))
+                except TokenGuardError as error:
+                    return response_of(connection, guard_of(scope).reject(error, scope))
+                return endpoint(*args, **kwargs)
 
             guarded = guarded_sync
         mark(guarded, needed)
@@ -98,35 +111,6 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
         if isinstance(argument, HTTPConnection):
             return argument
     raise ConfigurationError("an endpoint under require() or require_scope() must take the request or the websocket")
-
-
-def _judge(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
-    scope = connection.scope
-    guard = scope.get(GUARD_KEY)
-    if not isinstance(guard, Guard):
-        error = ConfigurationError("no middleware in front: add tokenguard.asgi.BearerMiddleware to the app")
-        return UNGUARDED.note_and_reject(scope, error, needed, name="starlette")
-    before = scope.get(TOKEN_KEY)
-    try:
-        if before is None:
-            leave(scope, guard.behind.validate(scope, needed))
-        else:
-            guard.check(scope, before, needed, name="starlette")
-    except TokenGuardError as error:
-        return guard.reject(error, scope)
-    return None
-
-
-async def _judge_async(connection: HTTPConnection, needed: Requirement) -> Rejection | None:
-    scope = connection.scope
-    guard = scope.get(GUARD_KEY)
-    if not isinstance(guard, Guard):
-        return _judge(connection, needed)
-    try:
-        leave(scope, await guard.behind.validate_async(scope, needed))
-    except TokenGuardError as error:
-        return guard.reject(error, scope)
-    return None
 
 
 def response_of(connection: HTTPConnection, rejection: Rejection) -> Response:

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from tokenguard._adapters.guard import UNGUARDED
+from tokenguard._adapters.behind import UNGUARDED
 from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import reject
 from tokenguard.errors import ConfigurationError, InsufficientScopeError, InvalidRequestError, MissingTokenError

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from tokenguard._adapters.metadata import MARK, marks_of, metadata_of
 from tokenguard._adapters.public_paths import PublicPaths, public_paths
-from tokenguard._adapters.request import AsgiReader, Described, Reader
+from tokenguard._adapters.request import Described, Reader
 from tokenguard._flow.effects import Flow
 from tokenguard._oauth.certificate import MalformedCertificateError, read_field
 from tokenguard._oauth.credential import (
@@ -252,8 +252,8 @@ class Guard(Generic[R]):
         try:
             if token is None:
                 raise MissingTokenError
-            if not required.usual_scopes <= checked(token).scopes:
-                self._check(token, required, self._resource(request, required))
+            if type(token) is not AccessToken or not required.usual_scopes <= token.scopes:
+                self._check(checked(token), required, self._resource(request, required))
         except TokenGuardError as error:
             self.note(request, None, error, required, name=name)
             raise
@@ -612,15 +612,6 @@ def own_scope(scope: Any) -> dict[str, Any]:
     return {**scope, _PROVED: [*scope.get(_PROVED, ())]}
 
 
-def leave(scope: Any, token: AccessToken | None) -> None:
-    """Leave a token that was found behind the middleware where that leaves its own: in the scope, and in its caller."""
-    scope[TOKEN_KEY] = token
-    if token is None:
-        return  # the middleware's caller has none either, and another one's is not ours to write to
-    if getattr(caller := scope.get("auth"), "access_token", token) is None:
-        caller.access_token = token
-
-
 def record(log: BoundedLog, name: str, error: BaseException, apart: str = "") -> None:
     """A hint for operators: constants, class names and places in code, nothing of the request. `apart`: failures with
     another one are bounded by themselves."""
@@ -640,7 +631,3 @@ def log_failure(action: str, error: BaseException) -> None:
     """Log that something other than a validation failed: warming up, closing."""
     with suppress(Exception):
         _log.warning("%s failed: %s", action, origin_of(error))
-
-
-# Used where a decorator finds no middleware in front of it.
-UNGUARDED = Guard("unguarded", AsgiReader(), None)

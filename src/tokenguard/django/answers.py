@@ -16,7 +16,8 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 
-from tokenguard._adapters.guard import TOKEN_KEY, UNGUARDED
+from tokenguard._adapters.behind import UNGUARDED
+from tokenguard._adapters.guard import TOKEN_KEY
 from tokenguard.challenge import Rejection, joined
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError

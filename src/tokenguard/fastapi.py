@@ -29,6 +29,7 @@ from tokenguard._adapters.guard import (
     mark,
     usable,
 )
+from tokenguard._adapters.needed import attach_needed, keep_needed
 from tokenguard._adapters.openapi import REFUSALS, OpenAPI, security_scheme
 from tokenguard._adapters.request import asgi_reader, takes_denials
 from tokenguard.challenge import Rejection, joined
@@ -49,7 +50,6 @@ _LEFT_ALONE = "tokenguard.left_alone"
 # In the scope of a request: what is asked of its token beside scopes, and then that, and the token that met it.
 _ASKED = "tokenguard.asked"
 _MET = "tokenguard.met"
-_NEEDED = "tokenguard.needed"  # what the route asked for, where a 401 of the app lists it
 
 
 # Scopes come from the code of routes, so there are few; the bound is for code that makes them up.
@@ -142,7 +142,7 @@ class BearerToken(SecurityBase):
             else:
                 scope[TOKEN_KEY], scope[GUARD_KEY] = token, guard
                 if guard.metadata is not None:
-                    scope[_NEEDED] = (*scope.get(_NEEDED, ()), needed)
+                    keep_needed(scope, needed)
                 if guard.gives_nonces and (nonce := guard.nonce(scope)) is not None:
                     response.headers["DPoP-Nonce"] = nonce
                 if asked is not None:
@@ -273,8 +273,9 @@ class _Answers:
         if validated is UNGUARDED and self._guard is not None:
             validated = self._guard
         validated.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if validated is UNGUARDED else "")
-        (self._guard or validated).attach_scopes(error, all_of(scope.get(_NEEDED, ())))
-        rejection = (self._guard or validated).reject(error, scope)
+        answering = self._guard or validated
+        attach_needed(error, answering, scope)
+        rejection = answering.reject(error, scope)
         if isinstance(connection, WebSocket):
             await deny(connection, rejection)
             return None

@@ -23,6 +23,7 @@ from werkzeug.local import LocalProxy
 
 from tokenguard._adapters.guard import TOKEN_KEY, Guard, asked_for, mark, usable
 from tokenguard._adapters.metadata import metadata_of
+from tokenguard._adapters.needed import attach_needed, keep_needed
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import kept_apart, wsgi_reader
 from tokenguard._settings import switch
@@ -50,7 +51,6 @@ _this_app = cast("LocalProxy[Flask]", current_app)._get_current_object  # noqa: 
 
 # On the request itself, so that they end with it, and a view that calls another app does not show its token there.
 _TOKEN = "tokenguard.token"
-_NEEDED = "tokenguard.needed"  # what its view asked for, where a 401 of the app lists it
 _NOTED = "tokenguard.noted"  # the error that the guard has recorded already
 _ANSWERING = "answer_our_errors"
 
@@ -260,7 +260,7 @@ def _judge(needed: Requirement) -> None:
         raise
     vars(this)[_TOKEN] = this.environ[TOKEN_KEY] = token
     if guard.metadata is not None:
-        vars(this)[_NEEDED] = (*vars(this).get(_NEEDED, ()), needed)
+        keep_needed(vars(this), needed)
 
 
 def _is_automatic(this: Request) -> bool:
@@ -272,7 +272,7 @@ def _answer(error: TokenGuardError) -> Response:
     guard, this = _guard(), vars(_this_request())
     if this.get(_NOTED) is not error:  # raised by the app
         guard.note(_this_request().environ, this.get(_TOKEN), error)
-        guard.attach_scopes(error, all_of(this.get(_NEEDED, ())))
+        attach_needed(error, guard, this)
     rejection = guard.reject(error, _this_request().environ)
     # HEAD: werkzeug leaves the body out and keeps the length.
     return _this_app().response_class(rejection.body, rejection.status, list(rejection.headers))

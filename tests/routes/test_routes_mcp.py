@@ -48,10 +48,10 @@ def test_our_provider_answers_in_place_of_fastmcp():
 
 def test_a_provider_that_lends_its_routes_alone_guards_nothing():
     app = server(provider()).http_app()
-    app.user_middleware = [one for one in app.user_middleware if one.cls.__module__ != "tokenguard.fastmcp"]
+    app.user_middleware = [one for one in app.user_middleware if one.cls.__module__ != "tokenguard.fastmcp.entrance"]
     assert {door for _, _, door in shown(app)} == {None}
     app = server(provider()).http_app()
-    app.router.routes = [one for one in app.routes if type(one).__module__ != "tokenguard.fastmcp"]
+    app.router.routes = [one for one in app.routes if type(one).__module__ != "tokenguard.fastmcp.entrance"]
     assert {door for _, _, door in shown(app)} == {None}
 
 

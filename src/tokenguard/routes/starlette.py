@@ -21,7 +21,7 @@ from tokenguard.routes.table import ANY_METHOD, WEBSOCKET, Layer, Table, layer_o
 
 _DOOR: Final = "starlette"
 _KINDS: Final = ("starlette",)  # what is mounted here and looked into
-_FASTMCP: Final = "tokenguard.fastmcp"
+_FASTMCP: Final = "tokenguard.fastmcp.entrance"
 _FASTMCP_GUARD: Final = "RequireAuthMiddleware"
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")  # an endpoint class has
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenguard._adapters import lifetime
 from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, own_scope, usable
-from tokenguard._adapters.request import AsgiReader, SubprotocolReader, asgi_reader, kept_apart, takes_denials
+from tokenguard._adapters.request import (
+    AsgiReader,
+    SubprotocolReader,
+    asgi_reader,
+    kept_apart,
+    plainly_sent,
+    takes_denials,
+)
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required
@@ -128,7 +135,8 @@ class BearerMiddleware:
             return
         caller = Caller()  # one for each request: applications may write to it
         caller.access_token = token
-        inner = {**scope, TOKEN_KEY: token, GUARD_KEY: guard, "user": caller, "auth": caller}
+        known = scope if token is not None else _plain(guard, scope)
+        inner = {**known, TOKEN_KEY: token, GUARD_KEY: guard, "user": caller, "auth": caller}
         if kind == "websocket":
             await self._connect(inner, receive, send)
             return
@@ -161,6 +169,14 @@ class BearerMiddleware:
             guard = self._guard
             guard.note(scope, scope[TOKEN_KEY], error)
             await _deny(guard.reject(error, scope), scope, None if handshake.is_read else receive, send)
+
+
+def _plain(guard: Guard[Any], scope: Scope) -> Scope:
+    """What the app sees of a request without a token. Sanic routes by `raw_path`, and must see no other path than the
+    one that is public."""
+    if b"%" not in (scope.get("raw_path") or b"") or not guard.is_public(scope):
+        return scope
+    return {**scope, "raw_path": plainly_sent(scope)}
 
 
 class _Handshake:

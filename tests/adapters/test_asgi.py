@@ -214,6 +214,34 @@ async def test_the_path_that_the_router_routes_by_decides(app, path, root_path, 
     assert (await ask(guarded, path=path, root_path=root_path)).status == status
 
 
+@pytest.mark.parametrize(
+    ("path", "raw", "root_path", "seen"),
+    [
+        ("/health", b"/%68ealth", "", b"/health"),
+        ("/docs/a/@b", b"/%64ocs/%61/%40b", "", b"/docs/a/@b"),
+        ("/docs/a", b"/docs/a?x=%61", "", b"/docs/a"),
+        ("/api/health", b"/%61pi/healt%68", "/api", b"/api/health"),
+        ("/\xe9/health", b"/%c3%a9/%68ealth", "/\xe9", b"/%C3%A9/health"),
+        ("/health", b"/a%20b/%68ealth", "/a b", b"/a%20b/health"),  # of a server that takes the prefix off
+        ("/health", b"/health", "", b"/health"),
+    ],
+)
+async def test_without_a_token_an_app_sees_the_public_path_alone(app, path, raw, root_path, seen):
+    """Sanic routes by `raw_path`: `/%68ealth` is `/<item>` there, and not `/health`."""
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": raw, "root_path": root_path, "headers": []}
+    guarded = BearerMiddleware(app, VALIDATOR, public=["/health", "/docs/*"])
+    assert (await ask_scope(guarded, scope)).status == 200
+    assert (app.scopes[0]["raw_path"], scope["raw_path"]) == (seen, raw)
+
+
+async def test_a_path_that_is_not_public_stays_as_it_was_sent(app):
+    scope = {"type": "http", "method": "GET", "path": "/health", "raw_path": b"/%68ealth", "headers": []}
+    assert (await ask_scope(BearerMiddleware(app, VALIDATOR, optional=True), scope)).status == 200
+    guarded = BearerMiddleware(app, VALIDATOR, optional=True, public="/docs/*")
+    assert (await ask_scope(guarded, scope)).status == 200
+    assert [one["raw_path"] for one in app.scopes] == [b"/%68ealth"] * 2
+
+
 async def test_the_query_does_not_reach_the_matcher(app):
     guarded = BearerMiddleware(app, VALIDATOR, public="/health")
     assert (await ask(guarded, path="/orders", query="/health")).status == 401

@@ -71,6 +71,28 @@ def test_good_weak_missing_and_bad_tokens(name, issuer):
         assert running.get("/orders", method="HEAD").status_code == 401
 
 
+SANIC = """
+from sanic import Sanic, text
+from tokenguard.asgi import BearerMiddleware
+from tokenguard import TokenValidator
+
+sanic = Sanic("places")
+sanic.add_route(lambda request: text("health"), "/health", name="health")
+sanic.add_route(lambda request, item: text("guarded"), "/<item>", name="item")
+app = BearerMiddleware(sanic, TokenValidator.from_env(), public="/health")
+"""
+
+
+def test_sanic_routes_no_other_path_than_the_public_one(issuer, tmp_path):
+    """It routes by the path as it was sent, and there `/%68ealth` is an `<item>`."""
+    (tmp_path / "places.py").write_text(SANIC)
+    with serve(UVICORN, ("places:app", "--app-dir", str(tmp_path)), settings(issuer.url, AUDIENCE)) as running:
+        assert running.get("/%68ealth", issuer.mint()).text == "health"
+        assert running.get("/%68ealth").text == "health"
+        assert running.get("/item", issuer.mint()).text == "guarded"
+        check(running.get("/item"), MissingTokenError())
+
+
 @pytest.mark.parametrize("name", ["strawberry_app", "ariadne_app"])
 def test_graphql(name, issuer):
     with served(name, issuer) as running:

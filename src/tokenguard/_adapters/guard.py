@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from tokenguard._adapters.metadata import MARK, marks_of, metadata_of
 from tokenguard._adapters.public_paths import PublicPaths, public_paths
-from tokenguard._adapters.request import Described, Reader
+from tokenguard._adapters.request import IN_A_PATH, Described, Reader
 from tokenguard._flow.effects import Flow
 from tokenguard._oauth.certificate import MalformedCertificateError, read_field
 from tokenguard._oauth.credential import (
@@ -64,7 +64,6 @@ _BLANKS: Final = " \t"  # around a value they are no part of it (RFC 9110 sectio
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _PUBLIC: Final = "__tokenguard_public__"  # beside the mark of a function that guards others
 _SCOPES: Final = "_tokenguard_scopes"  # on an error: the scopes that the route requires
-_IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
 _PROVED: Final = "tokenguard.proved"
 _FAILED: Final = "the guard failed; the log says where"
@@ -261,6 +260,11 @@ class Guard(Generic[R]):
             self.note(request, token, None, required, name=name)
         return token
 
+    def is_public(self, request: R) -> bool:
+        """Whether the path of `request` needs no token. `_begin` asks the same without this call."""
+        route = None if self.public is None else self.reader.route(request)
+        return self.public is not None and route is not None and self.public.cover(*route)
+
     def _begin(
         self, request: R, required: Requirement, known: TokenValidator | None, run: Run | None
     ) -> AccessToken | Flow[AccessToken] | _Replaced | None:
@@ -342,7 +346,7 @@ class Guard(Generic[R]):
         reader = self.reader
         digest, certificate = self._certificate(request)
         proofs = [value.strip(_BLANKS) for value in reader.fields(request, DPOP)]
-        url = quote(reader.path(request), safe=_IN_A_PATH, errors="surrogatepass")
+        url = quote(reader.path(request), safe=IN_A_PATH, errors="surrogatepass")
         said = ResourceRequest(
             reader.method(request),
             url,

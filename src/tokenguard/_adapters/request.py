@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import quote
 
 from tokenguard._adapters.public_paths import route_path
 from tokenguard._oauth.certificate import MalformedCertificateError, der_of_pem
@@ -26,6 +27,7 @@ __all__ = [
     "SubprotocolReader",
     "WsgiReader",
     "asgi_reader",
+    "plainly_sent",
     "takes_denials",
     "wsgi_reader",
 ]
@@ -42,6 +44,7 @@ MOST_CREDENTIALS = 4
 _AUTHORIZATION = "Authorization"
 _FIELDS_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")  # PEP 3333
 _BEARER = PREFIX.encode()
+IN_A_PATH = "/:@!$&'()*+,;=~"  # what needs no percent-encoding there (RFC 3986 section 3.3)
 _SUBPROTOCOLS = b"sec-websocket-protocol"
 # The path as it was sent is no part of WSGI; servers that give it use one of these names.
 _SENT_PATHS = ("RAW_URI", "REQUEST_URI")
@@ -393,6 +396,14 @@ def whole_values(values: Sequence[bytes]) -> Sequence[bytes]:
         if values == [b""]:
             return []
     return [_BEARER + value for value in values]
+
+
+def plainly_sent(scope: Mapping[str, Any]) -> bytes:
+    """The `raw_path` of a request to a public path, with nothing encoded that need not be. What a server puts before
+    `scope["path"]` stays as it is."""
+    path: str = scope["path"]
+    before = scope["raw_path"].partition(b"?")[0].rsplit(b"/", path.count("/"))[0]
+    return bytes(before + quote(path, safe=IN_A_PATH, errors="surrogatepass").encode("ascii"))
 
 
 def takes_denials(scope: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ def one(data: bytes) -> None:
     for scheme in ("Bearer", "DPoP"):
         assert all(isinstance(error, str) for error in challenges.errors([challenge.decode("latin-1")], scheme))
     try:
-        issued = read_answer(Response(number, headers, body), ASKED, CREDENTIALS, NOW)
+        issued = read_answer(Response(number, headers, body), [(ASKED, CREDENTIALS)], NOW)
     except TokenAnswerError as error:
         check_failure(error)
         return

@@ -582,6 +582,18 @@ async def test_a_rejection_of_a_long_subject_token_is_read_beside_the_loop(lengt
     assert [one != threading.get_ident() for one in readers] == [is_beside]
 
 
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_107_a_description_holds_no_secret_that_was_tried_before_in_the_same_attempt(method):
+    current, previous = "0123456789-abcdefgh-current", "another-one-987654321"
+    answers = [(401, {"error": "invalid_client", "error_description": f"{text} is wrong"}) for text in ("it", current)]
+    endpoint = TokenEndpoint(*answers)
+    source = endpoint.source(client_secret=(current, previous), client_auth=method)
+    with pytest.raises(TokenRefusedError) as caught:
+        source.token()
+    assert len(endpoint.requests) == 2
+    assert caught.value.error_description is None
+
+
 def test_a_broken_secret_callable_is_a_configuration_error_and_holds_back_the_source():
     def secret():
         secret.calls += 1

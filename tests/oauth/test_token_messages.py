@@ -25,7 +25,7 @@ def answer(body, status=200, content_type="application/json", **headers):
 
 def read(body, status=200, content_type="application/json", *, asked=None, credentials=None, **headers):
     credentials = credentials or client_auth.basic("orders", SECRET)
-    return read_answer(answer(body, status, content_type, **headers), asked or Asked(), credentials, NOW)
+    return read_answer(answer(body, status, content_type, **headers), [(asked or Asked(), credentials)], NOW)
 
 
 def failure(*args, **more):

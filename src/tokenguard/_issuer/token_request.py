@@ -17,7 +17,7 @@ from tokenguard._issuer.dpop_proofs import Proofs
 from tokenguard._issuer.token_clocks import Clocks
 from tokenguard._oauth.client_auth import Credentials
 from tokenguard._oauth.client_authentication import ClientAuthentication, fingerprint, printable, value_of
-from tokenguard._oauth.token_messages import Asked, Issued, TokenAnswerError, build_request, read_answer
+from tokenguard._oauth.token_messages import Asked, Issued, Sent, TokenAnswerError, build_request, read_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,20 @@ class TokenRequest:
         """
         url = yield from self._find()
         refused: set[bytes] = set()
+        sent: tuple[Sent, ...] = ()
+        octets = 0
         may_renew_nonce, may_try_another = self._proofs is not None, True
         prepared: _Prepared | None = yield Blocking(partial(self._prepare, url, asked, subject, refused), self.issuer)
         while True:
             assert prepared is not None  # noqa: S101 - none was refused, or another one was found
             response: Response = yield Send(prepared.request, endpoint="token", issuer=self.issuer)
             has_nonce = self._proofs is not None and self._proofs.note(url, response.headers.get("dpop-nonce"))
+            sent = (*sent, (prepared.asked, prepared.credentials))
+            octets += len(prepared.request.body or b"")
             try:
-                read = partial(read_answer, response, prepared.asked, prepared.credentials, self._clocks.wall())
-                # What was sent is looked for in the text of a rejection.
-                issued = yield from reading(response, read, len(prepared.request.body or b""))
+                read = partial(read_answer, response, sent, self._clocks.wall())
+                # What this attempt sent is looked for in the text of a rejection.
+                issued = yield from reading(response, read, octets)
             except TokenAnswerError as error:
                 if not error.refused:  # a server in trouble, whatever code it names: nothing else is sent to it
                     raise

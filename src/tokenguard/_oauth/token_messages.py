@@ -10,10 +10,10 @@ looked into.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote_plus, unquote_plus, urlencode
 
 from tokenguard._flow.messages import Request, Response
@@ -74,6 +74,10 @@ class Asked:
     token_type: str = "Bearer"
 
 
+Sent: TypeAlias = tuple[Asked, Credentials]
+"""One request: what was asked for, and what authenticated it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Issued:
     """A token as it was issued. `scopes` None: the answer names none, so they are as asked. `lifetime` None: the answer
@@ -127,12 +131,16 @@ def build_request(endpoint: str, asked: Asked, credentials: Credentials, proof: 
     return Request("POST", endpoint, headers, urlencode(fields).encode("ascii"))
 
 
-def read_answer(response: Response, asked: Asked, credentials: Credentials, now: float) -> Issued:
-    """The token in an answer. Raises `TokenAnswerError` for anything that holds none. `now`: wall time, for a
-    `Retry-After` that is a date."""
+def read_answer(response: Response, sent: Sequence[Sent], now: float) -> Issued:
+    """The token in an answer. Raises `TokenAnswerError` for anything that holds none.
+
+    `sent`: each request of this attempt; the last one is answered. `now`: wall time, for a `Retry-After` that is a
+    date.
+    """
     answer, status = members(response), response.status
     if answer is None or status != 200 or "error" in answer:
-        raise _failure(response, answer, asked, credentials, now)
+        raise _failure(response, answer, sent, now)
+    asked, _ = sent[-1]
     token = answer.get("access_token")
     if not isinstance(token, str) or len(token) > MAX_TOKEN or TOKEN68.fullmatch(token) is None:
         raise TokenAnswerError("unusable_access_token")
@@ -171,7 +179,7 @@ def _granted(scope: object) -> frozenset[str] | None:
 
 
 def _failure(
-    response: Response, answer: Mapping[str, Any] | None, asked: Asked, credentials: Credentials, now: float
+    response: Response, answer: Mapping[str, Any] | None, sent: Sequence[Sent], now: float
 ) -> TokenAnswerError:
     status, error = response.status, None if answer is None else answer.get("error")
     code = error if isinstance(error, str) and error in REGISTERED else None
@@ -179,7 +187,7 @@ def _failure(
     if status == 401 and not isinstance(error, str):
         is_refusal, code = True, "invalid_client"
     if is_refusal:
-        description = None if answer is None else _description(answer.get("error_description"), asked, credentials)
+        description = None if answer is None else _description(answer.get("error_description"), sent)
         return TokenAnswerError(
             code or "unregistered_error",
             code=code,
@@ -199,14 +207,14 @@ def _failure(
     )
 
 
-def _description(text: object, asked: Asked, credentials: Credentials) -> str | None:
+def _description(text: object, sent: Iterable[Sent]) -> str | None:
     """What the server said of its rejection, unless it sends back anything secret that it was sent."""
     if not isinstance(text, str):
         return None
     said = text[: 2 * _DESCRIPTION]
     shown = "".join(one for one in said if " " <= one <= "~")[:_DESCRIPTION]
     variants = {said, shown, unquote_plus(said), unquote_plus(shown)}
-    if _hold_any(variants, _secrets(asked, credentials)):
+    if any(_hold_any(variants, _secrets(asked, credentials)) for asked, credentials in sent):
         return None
     return shown or None
 

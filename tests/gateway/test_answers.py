@@ -1,21 +1,15 @@
-"""What a yes carries, what a limit on bad tokens does, metrics and readiness: in this process."""
+"""What a yes carries, 429 after too many bad tokens, metrics and readiness: in this process."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from raw_requests import ask, http_scope, websocket_scope
+from raw_requests import ask, websocket_scope
 
-from tokenguard import AccessToken, ConfigurationError, UnavailableError, audit
+from tokenguard import ConfigurationError, UnavailableError, audit
 from tokenguard.gateway import FailureLimit, Gateway
-from tokenguard.gateway.claim_fields import LONGEST, ClaimFields, TooLargeError
-from tokenguard.gateway.failures import Failures
 from tokenguard.testing import FakeIssuer
 from tokenguard.testing.clock import Clock
 
@@ -32,84 +26,7 @@ def bearer(**claims):
 BAD = ("Authorization", "Bearer x.y.z")
 
 
-def token(**claims):
-    return AccessToken(issuer="https://i.example/", claims=claims)
-
-
-def written(value):
-    (field,) = ClaimFields({"X-Claim": "claim"}).of(token(claim=value))
-    return field[1].decode("ascii")
-
-
 # -- claim fields ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("alice", "alice"),
-        ('alice, bob; "c" \\ ~!', 'alice, bob; "c" \\ ~!'),
-        ("50%", "50%25"),
-        ("%41", "%2541"),
-        ("ü", "%C3%BC"),
-        ("a\r\nX-Evil: 1", "a%0D%0AX-Evil: 1"),
-        ("\t\0\x7f", "%09%00%7F"),
-        (" a b ", "%20a b%20"),
-        ("  ", "%20%20"),
-        ("", ""),
-        (None, ""),
-        (True, "true"),
-        (0, "0"),
-        (1.5, "1.5"),
-        (["a", "ü"], '["a","%C3%BC"]'),
-        ({"a": {"b": "50%"}}, '{"a":{"b":"50%25"}}'),
-        ([], "[]"),
-    ],
-)
-def test_how_a_claim_is_written(value, expected):
-    assert written(value) == expected
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
-def test_a_text_can_be_read_back_and_breaks_no_field(text):
-    value = written(text)
-    assert unquote(value) == text
-    assert value.isascii()
-    assert value == value.strip(" ")
-    assert value.isprintable()
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-        st.lists,
-    )
-)
-def test_another_value_is_json(value):
-    text = unquote(written([value]))
-    assert json.loads(text) == [value]
-
-
-def test_the_tokens_own_attributes():
-    fields = {f"X-{one}": one for one in ("iss", "sub", "client_id", "scope", "tenant", "azp")}
-    of = ClaimFields(fields).of
-    claims = {"azp": "other", "iss": "x", "sub": "x", "client_id": "x", "scope": "x", "tenant": "claimed"}
-    whole = AccessToken(
-        issuer="https://i.example/", subject="s", client_id="c", scopes=frozenset({"b", "a"}), tenant="t", claims=claims
-    )
-    assert [value for _, value in of(whole)] == [b"https://i.example/", b"s", b"c", b"a b", b"t", b"other"]
-    assert [value for _, value in of(token())] == [b"https://i.example/", b"", b"", b"", b"", b""]
-    assert [value for _, value in of(token(tenant="claimed"))][4] == b"claimed"
-    assert [value for _, value in of(None)] == [b""] * 6
-
-
-def test_no_more_than_4_kib():
-    name = "X-Claim"
-    of = ClaimFields({name: "claim"}).of
-    assert of(token(claim="a" * (LONGEST - len(name))))
-    for value in ("a" * (LONGEST - len(name) + 1), "ü" * 700, ["a"] * 5_000, "a" * 10**6):
-        with pytest.raises(TooLargeError):
-            of(token(claim=value))
 
 
 async def test_too_many_claims_are_500_at_warning(caplog):
@@ -200,50 +117,6 @@ async def test_the_audit_has_the_clients_address(caplog):
     records = [record for record in caplog.records if record.name == "tokenguard.audit"]
     assert ["192.0.2.7" in record.getMessage() for record in records] == [True, False]
     assert "/any/1" in records[0].getMessage()
-
-
-class Now:
-    def __init__(self):
-        self.seconds = 0.0
-
-    def __call__(self):
-        return self.seconds
-
-
-def test_failures_are_forgotten_steadily():
-    now = Now()
-    failures = Failures(FailureLimit(10, 60), now=now)
-    assert [failures.add("192.0.2.1") for _ in range(12)] == [0] * 10 + [12, 12]
-    assert failures.wait("192.0.2.1") == 12
-    now.seconds = 11.9
-    assert failures.wait("192.0.2.1") == 0  # but one more is too many
-    assert failures.add("192.0.2.1") > 0
-    now.seconds += 12
-    assert failures.add("192.0.2.1") == 0
-    assert failures.add("192.0.2.1") > 0
-    now.seconds += 10_000
-    assert failures.add("192.0.2.1") == 0
-    assert failures.wait("192.0.2.2") == 0
-
-
-def test_addresses_of_one_network_are_one_client():
-    failures = Failures(FailureLimit(1, 60), now=Now())
-    assert [failures.add(one) for one in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")][0:3:2] == [0, 0]
-    assert failures.wait("2001:db8::ffff:3") > 0
-    assert failures.add("::ffff:192.0.2.1") == 0
-    assert failures.add("192.0.2.1") > 0
-    for odd in (None, "", "x", "192.0.2.1:80", "[::1]", "192.0.2.1 "):
-        assert [failures.add(odd) for _ in range(3)] == [0, 0, 0]
-
-
-def test_memory_is_bounded_and_the_oldest_is_forgotten():
-    failures = Failures(FailureLimit(1, 60, max_addresses=100), now=Now())
-    for number in range(1_000):
-        failures.add("192.0.2.1")
-        failures.add(f"10.0.{number // 250}.{number % 250}")
-    assert len(failures) == 100
-    assert failures.wait("192.0.2.1") > 0
-    assert failures.add("10.0.0.0") == 0
 
 
 # -- metrics, readiness, life ------------------------------------------------------------------------------------------
@@ -425,30 +298,3 @@ async def test_anything_unexpected_is_500_and_never_open():
     server = Server(app)
     await server.send("startup")
     await server.send("shutdown")
-
-
-def test_the_reader_reads_what_records_need():
-    from tokenguard.gateway.questions import Question, QuestionReader
-
-    scope = http_scope("GET", "/auth", fields=[("A", "1"), ("A", "2")])
-    question = Question(scope, "GET", b"/%C3%BC/\xff%ff" + b"x" * 100, "a=1")
-    reader = QuestionReader()
-    assert reader.path(question).startswith("/ü/\N{REPLACEMENT CHARACTER}")
-    assert reader.path(question, 2) == "/ü"
-    assert (reader.header(question, "a"), reader.fields(question, "a")) == ("1", ["1", "2"])
-    assert ("a", "1") in list(reader.headers(question))
-    assert reader.certificate(question) is reader.route(question) is reader.kept(question, "x") is None
-    assert reader.keep(question, "x", 1) is None
-    assert reader.sent(question, 10) == ""
-    assert reader.address(question) == "127.0.0.1"
-
-
-@pytest.mark.parametrize("setting", [{"failures": 0}, {"max_addresses": 0}, {"seconds": 0}, {"seconds": 86_400.5}])
-def test_a_limit_that_limits_nothing_or_for_ever_is_an_error(setting):
-    with pytest.raises(ConfigurationError, match=f"^{next(iter(setting))} must"):
-        FailureLimit(**setting)
-
-
-def test_the_smallest_and_the_longest_limit_are_good():
-    assert FailureLimit(failures=1, seconds=0.5, max_addresses=1).max_addresses == 1
-    assert FailureLimit(seconds=86_400).seconds == 86_400

@@ -9,7 +9,6 @@ from raw_requests import ask, challenge
 
 from tokenguard import ConfigurationError, DPoP, MutualTLS, ResourceMetadata, asgi
 from tokenguard.gateway import DEFAULT, Gateway, Route
-from tokenguard.gateway.questions import Question, QuestionReader
 from tokenguard.testing import FakeIssuer
 from tokenguard.testing.clock import Clock
 
@@ -336,11 +335,3 @@ def test_bound_tokens_are_for_later():
 def test_the_routes_can_be_looked_at():
     route = Route("/any", scope=())
     assert Gateway(VALIDATOR, [route]).routes == (route,)
-
-
-def test_what_observers_get_of_a_question_is_cut():
-    scope = {"type": "http", "headers": [(b"authorization", b"Basic s3cret")]}
-    question, reader = Question(scope, "GET", b"/" + b"%F0%9F%94%91" * 9, ""), QuestionReader()
-    assert reader.path(question, 4) == "/" + 3 * "\N{KEY}"
-    assert reader.path(question) == "/" + 9 * "\N{KEY}"
-    assert reader.sent(question, 7) == "Basic s"

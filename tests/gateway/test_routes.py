@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tokenguard import ConfigurationError
 from tokenguard.gateway import Gateway, Route
 from tokenguard.gateway.paths import segments_of
+from tokenguard.gateway.requirement_table import requirement_of
 from tokenguard.gateway.routes import ANY_SEGMENT, STAR, routes_of
-from tokenguard.requirements import Role, Scope
+from tokenguard.requirements import Role, Scope, required
 from tokenguard.testing import FakeIssuer
 
 
@@ -169,86 +170,189 @@ def test_only_plain_paths_are_public(path, number):
 
 # -- settings ----------------------------------------------------------------------------------------------------------
 
+EXAMPLE = '{"path": "/orders/{order}", "methods": ["GET", "HEAD"], "scope": "orders:read"}'
+EITHER = "a route is either public or has a scope: write public = true, or scope; scope = [] asks for any good token"
+SLASH = 'path must start with a slash, such as "/orders/{order}"'
+ALONE = 'in path a star stands last and alone, such as "/orders/*"'
+BRACES = 'in path braces stand around a name, one whole segment: "/orders/{order}"'
+UNMATCHED = (
+    "path must be one that a request can match: no empty segment but the last, no . or .., no ; \\ % ? # and no control"
+    " character; write it as the API reads it, without percent-encoding"
+)
+CAPITALS = 'methods must be names in capitals: ["GET", "HEAD"]'
+METHODS_EXAMPLE = 'write methods=["GET", "HEAD"]'
+PUBLIC = (
+    "a public path is made of non-empty segments of letters, digits and - _ ~ ! $ & ' ( ) + , = : @ and single dots: no"
+    " request with another one is public"
+)
+WORDS = "a route knows the words path, methods, scope, require, public and no other: not "
+NO_ROUTE = f"a route must be a Route(...) or a mapping such as {EXAMPLE}"
+
 BAD = [
-    ({}, "path"),
-    ({"path": "/a"}, "public or has a scope"),
-    ({"path": "/a", "public": False}, "public or has a scope"),
-    ({"path": "/a", "public": True, "scope": []}, "public or has a scope"),
-    ({"path": "/a", "public": True, "require": {"roles": ["x"]}}, "public or has a scope"),
-    ({"path": "/a", "public": "yes"}, "public"),
-    ({"path": "/a", "scope": ""}, "scope"),
-    ({"path": "/a", "scope": [1]}, "scope"),
-    ({"path": "/a", "scope": 1}, "scope"),
-    ({"path": "/a", "scope": [], "method": "GET"}, "knows the words .* not 'method'"),
-    ({"path": "/a", "scope": [], "required": []}, "knows the words"),
-    ({"path": "a", "scope": []}, "slash"),
-    ({"path": 1, "scope": []}, "slash"),
-    ({"path": "", "scope": []}, "slash"),
-    ({"path": "/a*", "scope": []}, "star"),
-    ({"path": "/*/a", "scope": []}, "star"),
-    ({"path": "/**", "scope": []}, "star"),
-    ({"path": "/*/*", "scope": []}, "star"),
-    ({"path": "/a{b}", "scope": []}, "braces"),
-    ({"path": "/{b", "scope": []}, "braces"),
-    ({"path": "/{}", "scope": []}, "braces"),
-    ({"path": "/{a-b}", "scope": []}, "braces"),
-    ({"path": "/{a}{b}", "scope": []}, "braces"),
-    ({"path": "//a", "scope": []}, "can match"),
-    ({"path": "/a/../b", "scope": []}, "can match"),
-    ({"path": "/a%20b", "scope": []}, "can match"),
-    ({"path": "/a;b", "scope": []}, "can match"),
-    ({"path": "/a?b", "scope": []}, "can match"),
-    ({"path": "/a#b", "scope": []}, "can match"),
-    ({"path": "/a\\b", "scope": []}, "can match"),
-    ({"path": "/a\n", "scope": []}, "can match"),
-    ({"path": "/a", "methods": [], "scope": []}, "methods"),
-    ({"path": "/a", "methods": ["get"], "scope": []}, "methods"),
-    ({"path": "/a", "methods": ["G T"], "scope": []}, "methods"),
-    ({"path": "/a", "methods": 1, "scope": []}, "methods"),
-    ({"path": "/*", "public": True}, "nothing would be guarded"),
-    ({"path": "/docs/", "public": True}, "public path"),
-    ({"path": "/ü", "public": True}, "public path"),
-    ({"path": "/a", "require": {}}, "require"),
-    ({"path": "/a", "require": {"scopes": ["a"]}}, "require knows the words .*: not 'scopes'"),
-    ({"path": "/a", "require": {"any_scope": []}}, "any_scope"),
-    ({"path": "/a", "require": {"any_scope": ["a b\\"]}}, "scope"),
-    ({"path": "/a", "require": {"roles": [1]}}, "roles"),
-    ({"path": "/a", "require": {"max_age": "5"}}, "seconds"),
-    ({"path": "/a", "require": 5}, "requirement"),
-    ("/a", "a route must be"),
-    (None, "a route must be"),
+    ({}, "a route must have a path"),
+    ({"scope": []}, "a route must have a path"),
+    ({"path": "/a"}, EITHER),
+    ({"path": "/a", "public": False}, EITHER),
+    ({"path": "/a", "public": True, "scope": []}, EITHER),
+    ({"path": "/a", "public": True, "require": {"roles": ["x"]}}, EITHER),
+    ({"path": "/a", "public": True, "scope": [], "require": {"roles": ["x"]}}, EITHER),
+    ({"path": "/a", "public": "yes"}, "public must be True or False"),
+    ({"path": "/a", "public": 1, "scope": []}, "public must be True or False"),
+    ({"path": "/a", "scope": [], "method": "GET"}, f"{WORDS}'method'"),
+    ({"path": "/a", "scope": [], "required": []}, f"{WORDS}'required'"),
+    ({"pattern": (), "path": "/a", "more": 1}, f"{WORDS}'pattern'"),
+    ({"a" * 62: 1}, f"{WORDS}'{'a' * 62}'"),
+    ({"a" * 63: 1}, f"{WORDS}'{'a' * 63}"),
+    ({"path": "a", "scope": []}, SLASH),
+    ({"path": 1, "scope": []}, SLASH),
+    ({"path": b"/a", "scope": []}, SLASH),
+    ({"path": "", "scope": []}, SLASH),
+    ({"path": "/a*", "scope": []}, ALONE),
+    ({"path": "/*/a", "scope": []}, ALONE),
+    ({"path": "/**", "scope": []}, ALONE),
+    ({"path": "/*/*", "scope": []}, ALONE),
+    ({"path": "/a*/*", "scope": []}, ALONE),
+    ({"path": "/a{b}", "scope": []}, BRACES),
+    ({"path": "/{b", "scope": []}, BRACES),
+    ({"path": "/b}", "scope": []}, BRACES),
+    ({"path": "/{}", "scope": []}, BRACES),
+    ({"path": "/{a-b}", "scope": []}, BRACES),
+    ({"path": "/{1a}", "scope": []}, BRACES),
+    ({"path": "/{a}{b}", "scope": []}, BRACES),
+    ({"path": "/{a}/{b", "scope": []}, BRACES),
+    ({"path": "//a", "scope": []}, UNMATCHED),
+    ({"path": "//", "scope": []}, UNMATCHED),
+    ({"path": "/a/./b", "scope": []}, UNMATCHED),
+    ({"path": "/a/../b", "scope": []}, UNMATCHED),
+    ({"path": "/a%20b", "scope": []}, UNMATCHED),
+    ({"path": "/a;b", "scope": []}, UNMATCHED),
+    ({"path": "/a?b", "scope": []}, UNMATCHED),
+    ({"path": "/a#b", "scope": []}, UNMATCHED),
+    ({"path": "/a\\b", "scope": []}, UNMATCHED),
+    ({"path": "/a\n", "scope": []}, UNMATCHED),
+    ({"path": "/a", "methods": [], "scope": []}, f"methods must not be empty: {METHODS_EXAMPLE}"),
+    ({"path": "/a", "methods": "", "scope": []}, f"methods must hold non-empty strings only: {METHODS_EXAMPLE}"),
+    (
+        {"path": "/a", "methods": 1, "scope": []},
+        f"methods must be a string or an iterable of strings: {METHODS_EXAMPLE}",
+    ),
+    ({"path": "/a", "methods": ["get"], "scope": []}, CAPITALS),
+    ({"path": "/a", "methods": ["GET", "Head"], "scope": []}, CAPITALS),
+    ({"path": "/a", "methods": ["G T"], "scope": []}, CAPITALS),
+    ({"path": "/*", "public": True}, '"/*" cannot be public: nothing would be guarded'),
+    ({"path": "/docs/", "public": True}, PUBLIC),
+    ({"path": "/ü", "public": True}, PUBLIC),
+    ({"path": "/ü/*", "public": True}, PUBLIC),
+    ({"path": "/{a}/", "public": True}, PUBLIC),
+    ({"path": "/a..b", "public": True}, PUBLIC),
+    (Route, NO_ROUTE),
+    ("/a", NO_ROUTE),
+    ([], NO_ROUTE),
+    (None, NO_ROUTE),
 ]
 
 
 @pytest.mark.parametrize(("route", "text"), BAD)
 def test_a_bad_route_is_an_error_that_names_it(route, text):
-    with pytest.raises(ConfigurationError, match=text) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         routes_of([{"path": "/good", "scope": []}, route])
-    assert str(caught.value).startswith("route 2: ")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == f"route 2: {text}"
+    with pytest.raises(ConfigurationError) as caught:
+        routes_of([route])
+    assert str(caught.value) == f"route 1: {text}"
+
+
+@pytest.mark.parametrize("scope", ["", [1], 1])
+def test_a_bad_scope_is_the_same_error_as_everywhere(scope):
+    with pytest.raises(ConfigurationError, match="scope") as caught:
+        routes_of([{"path": "/a", "scope": scope}])
+    with pytest.raises(ConfigurationError) as everywhere:
+        required(scope)
+    assert str(caught.value) == f"route 1: {everywhere.value}"
+
+
+def test_a_route_keeps_what_it_was_given():
+    route = Route("/orders/{order}/*", methods="GET", scope="a b")
+    assert (route.path, route.methods, route.public) == ("/orders/{order}/*", ("GET",), False)
+    assert route.pattern == ("orders", ANY_SEGMENT, STAR)
+    assert route.required.scopes == ("a", "b")
+    assert Route("/a", methods=["PUT", "M-SEARCH", "PUT", "!#$%&'*+-.^_`|~09AZ"], scope=[]).methods == (
+        "PUT",
+        "M-SEARCH",
+        "!#$%&'*+-.^_`|~09AZ",
+    )
+    anything = Route("/", public=True)
+    assert (anything.methods, anything.pattern, anything.required.scopes) == (None, ("",), ())
+    assert Route("/{_}/{a1}/{A_b}", scope=[]).pattern == 3 * (ANY_SEGMENT,)
+    for path in ("/docs/*", "/{a}/*", "/a/{b}/c"):
+        assert Route(path, public=True).public is True
 
 
 @pytest.mark.parametrize(
-    "alike",
+    ("alike", "numbers"),
     [
-        [{"path": "/a/{b}", "scope": []}, {"path": "/a/{c}", "scope": ["x"]}],
-        [{"path": "/a", "public": True}, {"path": "/a", "scope": []}],
-        [{"path": "/a", "methods": ["GET"], "public": True}, {"path": "/a", "methods": ["HEAD", "GET"], "scope": []}],
-        [{"path": "/*", "scope": []}, {"path": "/*", "scope": []}],
+        ([{"path": "/a/{b}", "scope": []}, {"path": "/a/{c}", "scope": ["x"]}], (2, 3)),
+        ([{"path": "/a", "public": True}, {"path": "/a", "scope": []}], (2, 3)),
+        (
+            [
+                {"path": "/a", "methods": ["GET"], "public": True},
+                {"path": "/a", "scope": []},
+                {"path": "/a", "methods": ["HEAD", "GET"], "scope": []},
+            ],
+            (2, 4),
+        ),
+        ([{"path": "/*", "scope": []}, {"path": "/*", "scope": []}], (2, 3)),
+        (
+            [{"path": "/b", "scope": []}, {"path": "/*", "scope": []}, {"path": "/*", "public": False, "scope": []}],
+            (3, 4),
+        ),
     ],
 )
-def test_two_routes_alike_are_an_error(alike):
-    with pytest.raises(ConfigurationError, match="routes 2 and 3 are alike"):
+def test_two_routes_alike_are_an_error(alike, numbers):
+    with pytest.raises(ConfigurationError) as caught:
         routes_of([{"path": "/x", "scope": []}, *alike])
+    assert str(caught.value) == (
+        f"routes {numbers[0]} and {numbers[1]} are alike: the same path and method, whatever the names in braces"
+    )
     route = Route("/same", scope=[])
-    with pytest.raises(ConfigurationError, match="routes 1 and 2 are alike"):
+    with pytest.raises(ConfigurationError, match=r"^routes 1 and 2 are alike: "):
         routes_of([route, route])
 
 
-@pytest.mark.parametrize("routes", [[], (), "/a", {"path": "/a", "scope": []}, None, 5])
-def test_no_routes_are_an_error(routes):
-    with pytest.raises(ConfigurationError, match="routes"):
+NO_LIST = f"routes must be a list of Route(...) or of mappings such as {EXAMPLE}"
+EMPTY = f"routes must not be empty: nothing would be reachable; add {EXAMPLE}"
+
+
+@pytest.mark.parametrize(
+    ("routes", "text"),
+    [
+        ([], EMPTY),
+        ((), EMPTY),
+        (iter(()), EMPTY),
+        ("/a", NO_LIST),
+        ("", NO_LIST),
+        ({"path": "/a", "scope": []}, NO_LIST),
+        ({}, NO_LIST),
+        (None, NO_LIST),
+        (5, NO_LIST),
+    ],
+)
+def test_no_routes_are_an_error(routes, text):
+    with pytest.raises(ConfigurationError) as caught:
         Gateway(FakeIssuer().validator(), routes)
+    assert str(caught.value) == text
+
+
+def test_routes_may_be_of_both_kinds_and_come_one_by_one():
+    route = Route("/a", scope=[])
+    made = routes_of(one for one in (route, {"path": "/b", "scope": "x"}))
+    assert made.every[0] is route
+    assert (made.every[1].path, made.every[1].scope) == ("/b", "x")
+    assert made.find("GET", ("a",)) is route
+    assert made.find("GET", None) is None
+
+
+# -- requirements ------------------------------------------------------------------------------------------------------
 
 
 def test_require_is_a_table_or_a_requirement():
@@ -264,17 +368,61 @@ def test_require_is_a_table_or_a_requirement():
     assert Route("/a", require=lambda token, request, now: None).required.needs_request
 
 
+REQUIRE = "require knows the words any_scope, roles, any_role, acr, max_age and no other: not "
+SCOPE_NAME = 'a required scope must be printable ASCII without space, quote or backslash, such as "orders:read"'
+REQUIREMENT = (
+    'a requirement must be Scope("a"), Role("a"), Acr("a"), MaxAge(300), Bound(), a text of scopes, or a plain function'
+    " (token, request, now), joined by & and |"
+)
+BAD_REQUIREMENTS = [
+    ({}, "require must be a table with some of any_scope, roles, any_role, acr, max_age"),
+    ({"scopes": ["a"]}, f"{REQUIRE}'scopes'"),
+    ({"roles": 5, "role": "x", "scopes": ["a"]}, f"{REQUIRE}'role'"),
+    ({"a" * 62: 1}, f"{REQUIRE}'{'a' * 62}'"),
+    ({"a" * 63: 1}, f"{REQUIRE}'{'a' * 63}"),
+    ({"any_scope": ["a b\\"]}, SCOPE_NAME),
+    ({"max_age": "5"}, "seconds must be a whole number, at least 1"),
+    (5, REQUIREMENT),
+    (["a"], REQUIREMENT),
+    *(
+        ({word: value}, f"{word} must {problem}: write {word} = {example}")
+        for word, example in (
+            ("any_scope", '["orders:read", "orders:admin"]'),
+            ("any_role", '["clerk", "manager"]'),
+            ("roles", '["manager"]'),
+            ("acr", '["phr", "phrh"]'),
+        )
+        for value, problem in (
+            (5, "be a string or an iterable of strings"),
+            ([], "not be empty"),
+            (["a", 1], "hold non-empty strings only"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("require", "text"), BAD_REQUIREMENTS)
+def test_a_wrong_requirement_is_an_error_that_shows_a_right_one(require, text):
+    with pytest.raises(ConfigurationError) as caught:
+        requirement_of(require)
+    assert str(caught.value) == text
+    with pytest.raises(ConfigurationError) as caught:
+        routes_of([{"path": "/a", "require": require}])
+    assert str(caught.value) == f"route 1: {text}"
+
+
 @pytest.mark.parametrize(
-    ("word", "example"),
+    ("table", "meant"),
     [
-        ("any_scope", '["orders:read", "orders:admin"]'),
-        ("any_role", '["clerk", "manager"]'),
-        ("roles", '["manager"]'),
-        ("acr", '["phr", "phrh"]'),
+        ({"any_scope": "a"}, "Scope('a')"),
+        ({"any_scope": ["a b", "c"]}, "(Scope('a', 'b') | Scope('c'))"),
+        ({"any_role": ["m", "n"]}, "(Role('m') | Role('n'))"),
+        ({"any_role": "m n"}, "Role('m n')"),
+        ({"roles": ["m", "n"]}, "Role('m', 'n')"),
+        ({"acr": ["phr", "phrh"]}, "Acr('phr', 'phrh')"),
+        ({"max_age": 1}, "MaxAge(1)"),
+        ({"max_age": 300, "roles": "m"}, "(MaxAge(300) & Role('m'))"),
     ],
 )
-def test_a_wrong_value_of_a_requirement_is_an_error_that_shows_a_right_one(word, example):
-    for value, problem in ((5, "be a string or an iterable of strings"), ([], "not be empty")):
-        with pytest.raises(ConfigurationError) as raised:
-            Route("/a", require={word: value})
-        assert str(raised.value).endswith(f"{word} must {problem}: write {word} = {example}")
+def test_what_each_word_means(table, meant):
+    assert repr(requirement_of(table)) == meant

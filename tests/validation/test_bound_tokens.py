@@ -28,6 +28,7 @@ from tokenguard import (
     RevocationList,
     UnavailableError,
 )
+from tokenguard._oauth import dpop_nonce
 from tokenguard.requirements import Bound, Scope
 from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.testing.client_key import confirmation
@@ -439,6 +440,23 @@ class Store:
         return self.use_proof(key, seconds)
 
 
+class TimedStore:
+    """Forgets by a clock of its own."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self._until = {}
+
+    def use_proof(self, key, seconds):
+        if self._until.get(key, 0) > self._clock():
+            return False
+        self._until[key] = self._clock() + seconds
+        return True
+
+    async def use_proof_async(self, key, seconds):
+        return self.use_proof(key, seconds)
+
+
 def test_a_store_decides_what_was_used(validate):
     store, token = Store(), ISSUER.mint(bound_to=KEY)
     one, two = dpop(replay=store), dpop(replay=store)
@@ -449,8 +467,26 @@ def test_a_store_decides_what_was_used(validate):
     assert key == again
     assert type(key) is bytes
     assert len(key) == 32
-    assert 90 <= seconds <= 92
+    assert 120 <= seconds <= 122  # max_age, and the leeway on both sides
     assert one._used_proofs is None
+
+
+@pytest.mark.parametrize("nonces", [False, True], ids=["iat", "nonces"])
+def test_a_shared_proof_is_used_for_processes_with_slower_clocks_too(validate, nonces):
+    now, slow = Clock(1_900_000_000.0), Clock(1_900_000_000.0 - 20)
+    issuer = FakeIssuer(clock=slow)
+    key = issuer.client_key()
+    token = issuer.mint(bound_to=key, expires_in=100_000)
+    settings = DPoP(BASE, replay=TimedStore(now), nonce_secret=SECRET if nonces else None)
+    one, two = (issuer.validator(dpop=settings, leeway=30, clock=clock) for clock in (now, slow))
+    made = dpop_nonce.make(SECRET.encode(), slow()) if nonces else None
+    request = sent(token, key, iat=slow(), **({"nonce": made} if nonces else {}))
+    assert validate(one, token, request=request)
+    lasts = 300 if nonces else 90
+    for _ in range(lasts):
+        for clock in (now, slow):
+            clock.advance(1)
+        assert rejected(validate, two, token, request=request) == REPLAY
 
 
 @pytest.mark.parametrize("answer", [False, 1, "OK", object()])

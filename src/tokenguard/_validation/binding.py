@@ -221,7 +221,9 @@ class Binding:
 
     def _ask(self, use: Use, now: float) -> Flow[Any]:
         store: Any = None if self._dpop is None else self._dpop.replay
-        seconds = use.until - now + 1  # whole seconds of some stores round down
+        # Another process takes it until its own clock says so, which may be slow by the leeway. One second more, as
+        # whole seconds of some stores round down.
+        seconds = use.until - now + self._leeway + 1
         try:
             return (
                 yield Call(

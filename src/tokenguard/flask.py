@@ -135,7 +135,7 @@ class TokenGuard:
         def guard() -> None:
             this = _this_request()
             if this.url_rule is not None and not _is_automatic(this) and not paths.cover(*reader.route(this.environ)):
-                _judge(needed)
+                _judge(this, needed)
 
         mark(guard, needed, paths)
         views.before_request(guard)
@@ -170,9 +170,10 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
 
             @wraps(view)
             async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                if _is_automatic(_this_request()):
+                this = _this_request()
+                if _is_automatic(this):
                     return None
-                await asyncio.to_thread(_judge, needed)
+                await asyncio.to_thread(_judge, this, needed)
                 return await view(*args, **kwargs)
 
             guarded = guarded_async
@@ -180,9 +181,10 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
 
             @wraps(view)
             def guarded_sync(*args: P.args, **kwargs: P.kwargs) -> Any:
-                if _is_automatic(_this_request()):
+                this = _this_request()
+                if _is_automatic(this):
                     return None
-                _judge(needed)
+                _judge(this, needed)
                 return view(*args, **kwargs)
 
             guarded = guarded_sync
@@ -249,9 +251,8 @@ def _guard() -> Guard[Any]:
     return guard
 
 
-def _judge(needed: Requirement) -> None:
-    """Bind this request's token, which is good, or None where `needed` lets it pass without."""
-    this = _this_request()
+def _judge(this: Request, needed: Requirement) -> None:
+    """Bind the token of `this` request, which is good, or None where `needed` lets it pass without."""
     try:
         guard = _guard()
         token = guard.validate(this.environ, needed)

@@ -1,14 +1,14 @@
 """gRPC: interceptors for `grpc.server` and `grpc.aio.server`, and the token of the call that is handled.
 
-Owns: which methods ask for what, the kind of a handler, a rejection as status and trailing metadata. Must not know:
-what a call says (see `_adapters/calls`), challenges (see `challenge`), what makes a token good.
+Owns: the kind of a handler, a rejection as status and trailing metadata. Must not know: what a call says (see
+`_adapters/calls`), which methods ask for what (see `_adapters/call_methods`), challenges (see `challenge`), what makes
+a token good.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from tokenguard._adapters.call_handlers import CURRENT, CallHandlers
+from tokenguard._adapters.call_methods import CallMethods, every
 from tokenguard._adapters.calls import Call, CallReader
 from tokenguard._adapters.guard import Guard, usable
 from tokenguard.errors import ConfigurationError, TokenGuardError
-from tokenguard.requirements import Required, Requirement, all_of, requirement
+from tokenguard.requirements import Required
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AioBearerInterceptor", "BearerInterceptor", "current_token"]
 
-_NAME: Final = re.compile(r"/[\w-]+(?:\.[\w-]+)*/(?:[\w-]+|\*)", re.ASCII)
 _STATUSES: Final = {
     400: grpc.StatusCode.UNAUTHENTICATED,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -72,24 +72,15 @@ class _Interceptor:
         realm: str | None = None,
         show_reason: bool = False,
     ) -> None:
-        base = _every(require)
+        base = every(require)
         self._guard = Guard("grpc", CallReader(), usable(validator), scope=base, realm=realm, show_reason=show_reason)
         dpop = self._guard.dpop
         if dpop is not None and dpop.required:
             raise ConfigurationError("DPoP has no form in gRPC: DPoP(required=True) would reject every call")
         self._guard.dpop = None  # a challenge that names it would send clients where they find nothing
-        if not isinstance(methods, Mapping):
-            raise ConfigurationError('methods must be a mapping such as {"/shop.Orders/*": "orders:read"}')
+        self._methods = CallMethods(base, methods, public)
         # By the name of the method; None where its handlers are made anew.
         self._kept: dict[str, tuple[Any, Any] | None] = {}
-        # None is a public method.
-        self._methods: dict[str, Requirement | None] = {
-            _name(name): all_of((base, _every(asked))) for name, asked in methods.items()
-        }
-        for name in _names(public):
-            if name in self._methods:
-                raise ConfigurationError("the same name is in methods and in public: a method is one of the two")
-            self._methods[name] = None
 
     def _guarded(self, handler: Any, method: str) -> Any:
         """The handler of the same kind that validates first: made once for each handler that is there for every call.
@@ -108,7 +99,7 @@ class _Interceptor:
     def _made(self, handler: Any, method: str) -> Any:
         kind, make = _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
         behavior = getattr(handler, kind)
-        handlers = CallHandlers(self._guard, method, self._required(method), behavior, self._end)
+        handlers = CallHandlers(self._guard, method, self._methods.required(method), behavior, self._end)
         guarded: Any = handlers.call
         if isasyncgenfunction(behavior):
             guarded = handlers.stream_async
@@ -121,13 +112,6 @@ class _Interceptor:
             guarded = partial(guarded)
             vars(guarded).update(experimental)
         return make(guarded, handler.request_deserializer, handler.response_serializer)
-
-    def _required(self, method: str) -> Requirement | None:
-        methods = self._methods
-        for name in (method, f"{method.rpartition('/')[0]}/*"):
-            if name in methods:
-                return methods[name]
-        return self._guard.required
 
     def _end(self, call: Call, error: TokenGuardError) -> Any:
         rejection = self._guard.reject(error, call)
@@ -209,27 +193,3 @@ class AioBearerInterceptor(_Interceptor, grpc.aio.ServerInterceptor):
     ) -> Any:
         handler = await continuation(details)
         return None if handler is None else self._guarded(handler, details.method)
-
-
-def _every(given: Required | Iterable[Required]) -> Requirement:
-    if isinstance(given, str | Requirement) or callable(given):
-        return requirement(given)
-    try:
-        return all_of(given)
-    except TypeError:
-        raise ConfigurationError('a requirement must be a text of scopes, Scope("a") or its like, or a list') from None
-
-
-def _names(public: str | Iterable[str]) -> list[str]:
-    try:
-        return [_name(name) for name in ([public] if isinstance(public, str) else public)]
-    except TypeError:
-        raise ConfigurationError('public must be a name such as "/grpc.health.v1.Health/*", or a list') from None
-
-
-def _name(name: object) -> str:
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise ConfigurationError(
-            'a method is named as in "/shop.Orders/Create", and all of one service as in "/shop.Orders/*"'
-        )
-    return name

@@ -17,7 +17,8 @@ from rest_framework.permissions import OR, BasePermission
 from rest_framework.request import Request
 
 from tokenguard._adapters.behind import UNGUARDED
-from tokenguard._adapters.guard import TOKEN_KEY, mark, marks
+from tokenguard._adapters.guard import TOKEN_KEY
+from tokenguard._adapters.marks import mark, marks
 from tokenguard.challenge import Rejection, joined
 from tokenguard.django.answers import admit, answer
 from tokenguard.django.conf import Conf, current

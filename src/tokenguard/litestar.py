@@ -21,8 +21,9 @@ from litestar.plugins import InitPlugin
 
 from tokenguard._adapters import lifetime
 from tokenguard._adapters.behind import UNGUARDED, guard_of, leave, still_to_ask
-from tokenguard._adapters.guard import TOKEN_KEY, mark
+from tokenguard._adapters.guard import TOKEN_KEY
 from tokenguard._adapters.litestar_scopes import litestar_reader
+from tokenguard._adapters.marks import mark
 from tokenguard._adapters.request import AsgiReader
 from tokenguard.asgi import BearerMiddleware, Message, Receive, Scope, Send, _deny, _Handshake, answer
 from tokenguard.challenge import Rejection

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
 from tokenguard._adapters.behind import guard_of, leave, still_to_ask
-from tokenguard._adapters.guard import POLICY_VIOLATION, asked_for, mark
+from tokenguard._adapters.guard import POLICY_VIOLATION, asked_for
+from tokenguard._adapters.marks import mark
 from tokenguard._adapters.request import takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError

@@ -24,7 +24,7 @@ from tokenguard import (
     audit,
 )
 from tokenguard._adapters.aiohttp_requests import AiohttpReader
-from tokenguard._adapters.guard import marks
+from tokenguard._adapters.marks import marks
 from tokenguard.aiohttp import require, setup
 from tokenguard.requirements import Scope
 from tokenguard.testing import Clock, FakeIssuer

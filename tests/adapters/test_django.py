@@ -39,7 +39,7 @@ from tokenguard import (
     TokenValidator,
     audit,
 )
-from tokenguard._adapters.guard import marks
+from tokenguard._adapters.marks import marks
 from tokenguard.django import BearerMiddleware, require
 from tokenguard.django import conf as django_conf
 from tokenguard.requirements import Role

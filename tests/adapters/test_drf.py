@@ -44,7 +44,7 @@ from tokenguard import (
     ResourceMetadata,
     audit,
 )
-from tokenguard._adapters.guard import marks
+from tokenguard._adapters.marks import marks
 from tokenguard.django import conf as django_conf
 from tokenguard.django import require
 from tokenguard.drf import BearerAuthentication, RefusedRequest, Requires, TokenUser, exception_handler

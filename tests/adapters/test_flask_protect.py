@@ -10,7 +10,7 @@ from raw_requests import ask_wsgi
 from request_table import bearer
 
 from tokenguard import ConfigurationError
-from tokenguard._adapters.guard import marks
+from tokenguard._adapters.marks import marks
 from tokenguard.flask import TokenGuard, current_token, require_scope
 from tokenguard.testing import Clock, FakeIssuer
 

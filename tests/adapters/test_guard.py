@@ -26,7 +26,8 @@ from tokenguard import (
     otel,
     starlette,
 )
-from tokenguard._adapters.guard import Guard, marks
+from tokenguard._adapters.guard import Guard
+from tokenguard._adapters.marks import marks
 from tokenguard.challenge import Rejection, reject
 
 

@@ -22,8 +22,8 @@ from tokenguard import (
     UnavailableError,
     audit,
 )
-from tokenguard._adapters.guard import marks
 from tokenguard._adapters.litestar_scopes import LitestarReader
+from tokenguard._adapters.marks import marks
 from tokenguard.litestar import TokenGuardPlugin, require
 from tokenguard.testing import Clock, FakeIssuer
 

@@ -28,7 +28,7 @@ from tokenguard import (
     starlette,
     wsgi,
 )
-from tokenguard._adapters.guard import marks
+from tokenguard._adapters.marks import marks
 from tokenguard.requirements import OPTIONAL
 from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.token import AccessToken

@@ -1,7 +1,7 @@
 """What every adapter is made of: settings prepared once, and one validation of every request.
 
-Owns: `Guard.validate` and `Guard.validate_async`, observed or not; `Guard.note`, for every outcome; the marks on
-decorated views. Must not know: any framework, any protocol (see `request`), status codes, what makes a token good.
+Owns: `Guard.validate` and `Guard.validate_async`, observed or not; `Guard.note`, for every outcome. Must not know:
+any framework, any protocol (see `request`), status codes, what makes a token good.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote
 
-from tokenguard._adapters.metadata import MARK, marks_of, metadata_of
-from tokenguard._adapters.public_paths import PublicPaths, public_paths
+from tokenguard._adapters.metadata import metadata_of
+from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import IN_A_PATH, Described, Reader
 from tokenguard._flow.effects import Flow
 from tokenguard._oauth.certificate import MalformedCertificateError, read_field
@@ -62,7 +62,6 @@ _PREFIX: Final = PREFIX.encode()
 _SKIPPED: Final = len(_PREFIX)
 _BLANKS: Final = " \t"  # around a value they are no part of it (RFC 9110 section 5.5); some servers leave them
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
-_PUBLIC: Final = "__tokenguard_public__"  # beside the mark of a function that guards others
 _SCOPES: Final = "_tokenguard_scopes"  # on an error: the scopes that the route requires
 DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
 _PROVED: Final = "tokenguard.proved"
@@ -539,29 +538,6 @@ def asked_for(required: Requirement, *, optional: bool) -> Requirement:
             " came"
         )
     return OPTIONAL
-
-
-def mark(view: object, required: Requirement, public: PublicPaths | None = None) -> None:
-    """Record what a decorated view requires, `OPTIONAL` where a request without a token passes.
-
-    Set by every decorator, beside what the view is marked with already; read by `marks`, however often it is wrapped.
-    `public`: the paths for which a function that guards others asks for nothing.
-    """
-    setattr(view, MARK, (*marks(view), required))
-    setattr(view, f"{MARK}{id(required)}", required)
-    if public is not None:
-        setattr(view, _PUBLIC, public.entries)
-
-
-def marks(view: object) -> tuple[Requirement, ...]:
-    """What `view` asks for, one entry for each decorator, the innermost first; () where nothing guards it."""
-    return marks_of(view)
-
-
-def public_of(view: object) -> tuple[str, ...]:
-    """The paths for which `view`, a function that guards others, asks for nothing."""
-    found: tuple[str, ...] = getattr(view, _PUBLIC, ())
-    return found
 
 
 def usable(validator: TokenValidator) -> TokenValidator:

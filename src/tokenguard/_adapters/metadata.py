@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
+from tokenguard._adapters.marks import marks
 from tokenguard._oauth.scope import SCOPE_TOKEN
 from tokenguard.challenge import Rejection, checked_resource_metadata
 from tokenguard.errors import ConfigurationError
@@ -22,8 +23,6 @@ from tokenguard.resource import ResourceMetadata
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
-
-MARK: Final = "__tokenguard_required__"  # of a decorated view; survives functools.wraps
 
 _MOST_PARTS: Final = 100_000  # of an app: the search ends somewhere, whatever it is made of
 # Of apps, routers, routes, mounts, bound methods and FastAPI's dependants: where the next part is; then of Django's URL
@@ -100,21 +99,8 @@ def scopes_of(apps: Iterable[object]) -> set[str]:
     return {scope for scope in found if SCOPE_TOKEN.fullmatch(scope)}
 
 
-def marks_of(part: object) -> tuple[Requirement, ...]:
-    """What a view is marked with.
-
-    Each mark stands under `MARK`, and under a name of its own as well: Django's `method_decorator` copies the
-    attributes of several decorators, and the last one's `MARK` stays.
-    """
-    found: tuple[Requirement, ...] = getattr(part, MARK, ())
-    if not found:
-        return ()
-    named = [one for name, one in getattr(part, "__dict__", {}).items() if name.startswith(MARK) and name != MARK]
-    return (*found, *[one for one in named if one not in found])
-
-
 def _asked(part: Any) -> Iterator[str]:
-    for required in marks_of(part):
+    for required in marks(part):
         yield from required.mentioned
     for name in ("own_oauth_scopes", "parent_oauth_scopes"):  # of FastAPI's `Security`
         if hasattr(getattr(part, "call", None), "tokenguard_scopes"):

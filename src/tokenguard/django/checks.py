@@ -18,7 +18,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import get_resolver
 from django.utils.module_loading import import_string
 
-from tokenguard._adapters.guard import marks
+from tokenguard._adapters.marks import marks
 from tokenguard.django.conf import current
 from tokenguard.django.middleware import BearerMiddleware
 from tokenguard.errors import ConfigurationError

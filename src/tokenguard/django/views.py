@@ -16,7 +16,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.views import View
 
-from tokenguard._adapters.guard import mark
+from tokenguard._adapters.marks import mark
 from tokenguard.django.answers import EXEMPT, admit, csrf_failure, finish, refused
 from tokenguard.django.conf import Conf, current
 from tokenguard.errors import ConfigurationError, TokenGuardError

@@ -11,7 +11,8 @@ from functools import partial
 from inspect import isroutine
 from typing import Any, Final
 
-from tokenguard._adapters.guard import Guard, marks, public_of
+from tokenguard._adapters.guard import Guard
+from tokenguard._adapters.marks import marks, public_of
 from tokenguard.requirements import OPTIONAL, Requirement
 from tokenguard.routes.paths import Template
 

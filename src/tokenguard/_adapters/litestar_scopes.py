@@ -17,10 +17,12 @@ class _AsSent:
     __slots__ = ()
 
     def route(self, scope: Mapping[str, Any], /) -> tuple[str, str] | None:
-        """See `Reader`. Nothing is public where the server does not give the path as it was sent, nor in a mount."""
-        if scope["type"] != "http" or not scope.get("raw_path"):
+        """See `Reader`. Nothing is public in a mount."""
+        if scope["type"] != "http":
             return None
         path: str = scope["path"]
+        if not scope.get("raw_path"):  # some servers leave it out: then it is the path that Litestar routes by
+            return None if getattr(scope.get("route_handler"), "is_mount", False) else (path, "")
         sent = _sent(scope)
         whole = sent == f"{str(scope.get('root_path') or '').rstrip('/')}{path}"
         return (path, scope["raw_path"].decode("latin-1")) if whole or sent == path else None

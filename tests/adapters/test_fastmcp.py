@@ -487,6 +487,12 @@ def test_a_bad_setting_is_a_configuration_error_at_once(settings, text):
         TokenGuardProvider(settings.pop("validator"), **settings)
 
 
+def test_no_scopes_may_be_given_as_fastmcps_own_provider_takes_them():
+    auth = provider(required_scopes=None)
+    assert auth.required_scopes == []
+    assert asyncio.run(auth.verify_token(ISSUER.mint(""))) is not None
+
+
 def test_urls_may_be_those_of_pydantic():
     auth = provider(
         TokenValidator(STATIC, f"{BASE}/mcp"),

@@ -51,7 +51,7 @@ class TokenGuardProvider(RemoteAuthProvider):
     - `base_url`: the URL that clients call the server by, without the path of the endpoint
     - `authorization_servers`: their issuers, as texts exactly as in their metadata (default: those issuers of the
       validator whose keys are discovered)
-    - `required_scopes`: what every token must grant, all of it
+    - `required_scopes`: what every token must grant, all of it; None is none, as for `RemoteAuthProvider`
     - `scopes_supported`, `resource_name`, `resource_documentation`: for the metadata, as in `ResourceMetadata`
     - `resource_base_url`: in place of `base_url` for the resource's own URL
     - `challenge_scopes`: what challenges list instead of `required_scopes`, where the authorization server has other
@@ -68,7 +68,7 @@ class TokenGuardProvider(RemoteAuthProvider):
         *,
         base_url: AnyHttpUrl | str,
         authorization_servers: AnyHttpUrl | str | Iterable[AnyHttpUrl | str] | None = None,
-        required_scopes: str | Iterable[str] = (),
+        required_scopes: str | Iterable[str] | None = (),
         scopes_supported: Iterable[str] | None = None,
         resource_base_url: AnyHttpUrl | str | None = None,
         resource_name: str | None = None,
@@ -90,7 +90,7 @@ class TokenGuardProvider(RemoteAuthProvider):
         self._metadata("base_url", str(base_url))
         if resource_base_url is not None:
             self._metadata("resource_base_url", str(resource_base_url))
-        required, listed = scope_names(required_scopes), challenge_scopes
+        required, listed = scope_names(() if required_scopes is None else required_scopes), challenge_scopes
         self._verifier = Verifier(self.validator, required)
         try:
             super().__init__(

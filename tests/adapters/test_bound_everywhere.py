@@ -742,6 +742,23 @@ def test_a_trusted_peer_speaks_for_its_client_and_nobody_else_does(door):
         check(door, answer, None if good else CONFIRMATION, "POST", "Bearer", None)
 
 
+@pytest.mark.parametrize(
+    ("server", "status"),
+    [
+        (None, 200),
+        (("/run/api.sock", None), 200),
+        (("127.0.0.1", 8000), 401),
+        (["::1", 8000], 401),
+    ],
+    ids=repr,
+)
+def test_a_peer_that_is_unknown_is_no_unix_socket(server, status):
+    """uvicorn knows no peer of a connection that was reset, and serves what came on it."""
+    guarded = asgi.BearerMiddleware(plain_asgi, ISSUER.validator(mtls=MutualTLS(HEADER, "pem", "unix")))
+    sent = [*fields(BY_CERTIFICATE, scheme="Bearer"), (HEADER, ESCAPED)]
+    assert asyncio.run(ask(guarded, fields=sent, client=None, server=server)).status == status
+
+
 VALUES = {
     "rfc9440": f":{b64encode(DER).decode()}:",
     "pem": ESCAPED,

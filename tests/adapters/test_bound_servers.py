@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import time
+from base64 import b64encode
 from contextlib import contextmanager
 
 import httpx
@@ -174,3 +176,43 @@ def test_why_the_peers_address_must_be_left_alone(issuer, authority):
         spoofed = ("X-Client-Cert", quote(ours[0].read_text(), safe=""))
         # documented, and why doctor asks: with this setting of the server a client names its own address
         assert asked(client, f"{running.url}/orders", token, spoofed, ("X-Forwarded-For", "192.0.2.1")) == 200
+
+
+COUNTING = """
+from pathlib import Path
+
+from tokenguard import MutualTLS, TokenValidator
+from tokenguard.asgi import BearerMiddleware
+
+served = Path(__file__).with_name("served")
+
+
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        with served.open("a") as file:
+            file.write(scope["path"] + chr(10))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+validator = TokenValidator.from_env(mtls=MutualTLS("X-Client-Cert", "der", ["10.0.0.0/8", "unix"]))
+app = BearerMiddleware(application, validator)
+"""
+
+
+def test_a_connection_that_was_reset_is_no_unix_socket(issuer, authority, tmp_path):
+    """uvicorn does not know its peer any more, and serves the request that came on it."""
+    (tmp_path / "counting.py").write_text(COUNTING)
+    ours = authority.issue("client")
+    bound = issuer.mint("orders:read", bound_to=ours[2])
+    der = b64encode(ssl.PEM_cert_to_DER_cert(ours[0].read_text())).decode()
+    fields = f"Host: x\r\nAuthorization: Bearer {bound}\r\nX-Client-Cert: {der}\r\nContent-Length: 0"
+    app = ("counting:app", "--app-dir", str(tmp_path), "--no-proxy-headers")
+    with serve(UVICORN, app, settings(issuer.url, AUDIENCE)) as running:
+        address = ("127.0.0.1", int(running.url.rpartition(":")[2]))
+        for _ in range(20):
+            with socket.create_connection(address, timeout=20) as sending:
+                sending.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets it
+                sending.sendall(f"POST /transfer HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+        assert running.get("/orders", issuer.mint("orders:read")).status_code == 200
+    assert set((tmp_path / "served").read_text().split()) == {"/orders"}

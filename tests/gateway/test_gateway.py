@@ -258,6 +258,15 @@ async def test_questions_are_answered_to_trusted_peers_only(trusted, peer, statu
     assert (await ask(app, "GET", "/-/live", client=client)).status == 200
 
 
+async def test_a_peer_that_is_unknown_is_no_unix_socket():
+    """uvicorn knows no peer of a connection that was reset, and serves what came on it."""
+    app = Gateway(VALIDATOR, ROUTES, trusted_proxies="unix")
+    for server, status in ((("/run/gateway.sock", None), 200), (("127.0.0.1", 8400), 403)):
+        for endpoint in ENDPOINTS:
+            answer = await about("GET", "/health", endpoint=endpoint, app=app, client=None, server=server)
+            assert answer.status == status
+
+
 async def test_strangers_are_not_judged_and_logged_once_a_minute(caplog):
     app = Gateway(VALIDATOR, ROUTES)
     caplog.set_level(logging.INFO, logger="tokenguard")

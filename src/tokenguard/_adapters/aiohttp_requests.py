@@ -11,9 +11,15 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from tokenguard._adapters.request import LONGEST, MOST_CREDENTIALS, MOST_FIELDS, checked_header, whole_values
+from tokenguard._adapters.request import (
+    LONGEST,
+    MOST_CREDENTIALS,
+    MOST_FIELDS,
+    UNKNOWN,
+    checked_header,
+    whole_values,
+)
 
-_UNKNOWN = "unknown"
 _KNOWN_KEYS = set[str]()  # of a request, ours only: few
 
 
@@ -86,11 +92,11 @@ class AiohttpReader:
     def address(self, request: Any, /) -> str | None:
         """See `Reader`: the connection's own peer, also where `request.remote` was replaced. That of a connection that
         has ended is unknown, and no unix socket."""
-        peer = request.get_extra_info("peername", _UNKNOWN)
+        peer = request.get_extra_info("peername", UNKNOWN)
         if isinstance(peer, tuple):
             return str(peer[0])
         # A unix socket has a path, or none; a socket that was closed before its peer was asked for has None.
-        return None if isinstance(peer, str | bytes) and peer != _UNKNOWN else _UNKNOWN
+        return None if isinstance(peer, str | bytes) and peer != UNKNOWN else UNKNOWN
 
     def sent(self, request: Any, longest: int, /) -> str:
         """See `Reader`."""

@@ -35,6 +35,8 @@ __all__ = [
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
 
+UNKNOWN = "unknown"  # address of a peer that has one, which the server does not know
+
 # For records: more than any record shows, and no more work, whatever a client sends. Few servers let more than 100
 # fields through (gunicorn, Apache httpd).
 LONGEST = 16_384
@@ -183,9 +185,12 @@ class AsgiReader:
         scope[key] = value
 
     def address(self, scope: Mapping[str, Any], /) -> str | None:
-        """See `Reader`."""
+        """See `Reader`. uvicorn reports no client where the peer has reset its connection, and still serves the
+        request: that of a port is unknown, and no unix socket."""
         client = scope.get("client")
-        return str(client[0]) if client else None
+        if client:
+            return str(client[0])
+        return UNKNOWN if _is_port(scope.get("server")) else None
 
     def sent(self, scope: Mapping[str, Any], longest: int, /) -> str:
         """See `Reader`."""
@@ -420,6 +425,19 @@ def der_of_leaf(certificate: object) -> bytes | None:
         return der_of_pem(text) if isinstance(text, str) else None
     except MalformedCertificateError:
         return None
+
+
+def _is_port(server: Any) -> bool:
+    """Whether `server` of a scope is a port of an address. A unix socket has none (ASGI: a path and None)."""
+    if not server or server[1] is None:
+        return False
+    from ipaddress import ip_address
+
+    try:
+        ip_address(server[0])
+    except ValueError:  # a name, as tests have it: sockets report addresses
+        return False
+    return True
 
 
 def _first_fields(scope: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:

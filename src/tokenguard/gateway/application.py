@@ -35,6 +35,7 @@ from tokenguard.gateway.questions import (
     QuestionReader,
     is_question,
     is_refusal,
+    peer_of,
     question_of,
 )
 from tokenguard.gateway.readiness import Readiness
@@ -185,8 +186,7 @@ class Gateway:
 
     async def _asked(self, asking: Question) -> Answer:
         scope = asking.scope
-        client = scope.get("client")
-        peer = None if client is None else str(client[0])
+        peer = peer_of(scope)
         if not self._trusts(peer):
             text = "gateway: a question from %s, which is not in trusted_proxies, got 403"
             kind = "a peer that is not trusted"

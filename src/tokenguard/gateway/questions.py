@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from tokenguard._adapters.request import AsgiReader
 from tokenguard.errors import ConfigurationError
 
-__all__ = ["AUTH_FIELDS", "Question", "QuestionReader", "is_question", "is_refusal", "question_of"]
+__all__ = ["AUTH_FIELDS", "Question", "QuestionReader", "is_question", "is_refusal", "peer_of", "question_of"]
 
 _METHOD_FIELD: Final = "X-Forwarded-Method"
 _TARGET_FIELD: Final = "X-Forwarded-Uri"
@@ -47,6 +47,11 @@ def is_question(path: bytes) -> bool:
 def is_refusal(path: bytes) -> bool:
     """Whether the answer goes to the client as it is, and is never good."""
     return path.startswith(_REFUSAL)
+
+
+def peer_of(scope: Mapping[str, Any]) -> str | None:
+    """The address of the peer that asks, None for that of a unix socket."""
+    return _reader.address(scope)
 
 
 def question_of(scope: Mapping[str, Any], path: bytes) -> Question | None:

@@ -239,7 +239,7 @@ class TokenSource(Runtime):
         Raises `TokenRefusedError` (the server rejects the request), `TokenUnavailableError` (no usable answer, and no
         usable token), `ConfigurationError`. It raises nothing else.
         """
-        if subject_token is None and self.observer is None:
+        if subject_token is None and self.observer is None and not self._async_only:
             try:
                 entry = self._entries[self._keys[scope, resource, audience]]
                 token, mono, wall = entry.ready
@@ -259,7 +259,7 @@ class TokenSource(Runtime):
         subject_token: str | None = None,
     ) -> IssuedToken:
         """`token` for event loops: it never blocks the loop."""
-        if subject_token is None and self.observer is None:
+        if subject_token is None and self.observer is None and not self._sync_only:
             try:
                 entry = self._entries[self._keys[scope, resource, audience]]
                 token, mono, wall = entry.ready
@@ -275,6 +275,7 @@ class TokenSource(Runtime):
     ) -> IssuedToken:
         supply = None if self.observer is None else Supply(self.observer)
         try:
+            self._check_sync()  # first: what begins here is a flight that others may wait for
             found = self._begin(scope, resource, audience, subject, supply)
             token = found if isinstance(found, IssuedToken) else self._run(found)
         except Exception as error:  # noqa: BLE001 - it leaves as one of ours

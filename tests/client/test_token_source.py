@@ -16,7 +16,7 @@ import pytest
 from flow_steps import Caller
 from token_endpoint import ENDPOINT, ISSUER, Time, TokenEndpoint
 
-from tokenguard import ConfigurationError, TokenRefusedError, TokenUnavailableError, UnavailableError
+from tokenguard import ConfigurationError, TokenRefusedError, TokenUnavailableError, UnavailableError, otel
 from tokenguard._issuer.token_times import due_after, pause, usable_for
 from tokenguard._oauth.token_messages import read_answer
 from tokenguard.challenge import reject
@@ -899,6 +899,13 @@ async def test_a_transport_of_one_world():
         await sync.token_async(scope="x")
     with pytest.raises(ConfigurationError, match="asynchronous only"):
         loop.token(scope="x")
+    assert (await loop.token_async(scope="x")).scopes == {"x"}  # nothing was begun that it would wait for
+    for source in (sync, loop):  # whatever is remembered, and whoever looks on
+        for is_watched in (False, True):
+            if is_watched:
+                otel.instrument(source)
+            with pytest.raises(ConfigurationError, match="chronous only"):
+                await sync.token_async() if source is sync else loop.token()
 
 
 def test_a_source_that_nobody_holds_is_collected():

@@ -77,12 +77,17 @@ class Runtime:
         """The value of `flow`, run in this thread. Raises `ConfigurationError` where the transport cannot."""
         if self._async_only:
             flow.close()
-            raise ConfigurationError(_ASYNC_ONLY)
+            self._check_sync()
         return self._threads.run(flow)
 
     async def _run_async(self, flow: Flow[T]) -> T:
         """`_run` for event loops. `_check_async` comes before."""
         return await self._loops.run(flow)
+
+    def _check_sync(self) -> None:
+        """Raise `ConfigurationError` if the transport does not serve threads."""
+        if self._async_only:
+            raise ConfigurationError(_ASYNC_ONLY)
 
     def _check_async(self) -> None:
         """Raise `ConfigurationError` if the transport does not serve event loops."""

@@ -57,6 +57,17 @@ def test_what_has_passed_leaves():
     assert not used._seconds
 
 
+def test_one_use_drops_at_most_32_that_have_passed():
+    used = UsedProofs(1_000)
+    for number in range(72):
+        assert used.use(key(number), NOW + 1, NOW)
+    kept = []
+    for _ in range(4):
+        assert used.count(NOW + 10) == 0
+        kept.append(sum(map(len, used._shards)))
+    assert kept == [64, 32, 0, 0]  # the last piece, which had 8, first
+
+
 def test_full_means_full_of_live_ones():
     used = UsedProofs(3)
     for number in range(3):

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from tokenguard._jose import jws, strict_json
 from tokenguard._jose.base64url import decode_prepared
-from tokenguard._jose.jwk import PRIVATE, Key, UnusableKeyError, import_key, without_nulls
+from tokenguard._jose.jwk import PRIVATE, Key, import_key, without_nulls
 from tokenguard._jose.strict_json import TOKEN_MEMBERS
 from tokenguard._jose.thumbprint import thumbprint
 from tokenguard._oauth.claims import is_numeric_date
@@ -69,7 +69,7 @@ class Proof:
 def read(text: str, algorithms: frozenset[str], most_bytes: int, remembered: Remembered) -> Proof:
     """Take a proof apart. Raises `InvalidProofError`."""
     try:
-        if not 0 < len(text) <= most_bytes:
+        if len(text) > most_bytes:
             raise InvalidProofError
         token = text.encode("ascii")
         header_text, payload, signature, signed = jws.take_apart(token)
@@ -84,18 +84,18 @@ def read(text: str, algorithms: frozenset[str], most_bytes: int, remembered: Rem
 
 
 def _header(data: bytes, algorithms: frozenset[str]) -> ProofHeader:
-    """Raises ValueError, `InvalidTokenError`."""
+    """Raises `InvalidProofError`, ValueError, `InvalidTokenError`."""
     members = strict_json.parse_object(data, max_members=TOKEN_MEMBERS)
     alg = jws.header_of(members, algorithms).alg
     jwk = members.get("jwk")
     if members.get("typ") != TYPE or not isinstance(jwk, Mapping):
-        raise ValueError("not a proof")
+        raise InvalidProofError
     jwk = without_nulls(jwk)
     if not _PRIVATE.isdisjoint(jwk):
-        raise ValueError("a private key")
+        raise InvalidProofError
     key = import_key(jwk)
     if alg not in key.algorithms:
-        raise UnusableKeyError("its key does not fit its alg")
+        raise InvalidProofError
     return ProofHeader(alg, key, thumbprint(jwk))
 
 

@@ -58,6 +58,21 @@ def test_client_credentials_go_out_as_a_form_with_nothing_in_the_query():
     assert SECRET not in repr(request)
 
 
+def test_a_request_octet_for_octet():
+    plain = build_request("https://auth.example.com/token", Asked(), client_auth.basic("orders", "s"))
+    form = (("accept", "application/json"), ("content-type", "application/x-www-form-urlencoded"))
+    assert plain.headers == (*form, ("authorization", "Basic b3JkZXJzOnM="))
+    assert plain.body == b"grant_type=client_credentials"
+    asked = Asked(("a",), ("https://r/",), ("b",), "raw", "urn:x", (("p", "q"),))
+    whole = build_request("https://auth.example.com/token", asked, client_auth.public("orders"), "proof")
+    assert (whole.method, whole.url) == ("POST", "https://auth.example.com/token")
+    assert whole.headers == (*form, ("dpop", "proof"))
+    assert whole.body == (
+        b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=raw"
+        b"&subject_token_type=urn%3Ax&scope=a&resource=https%3A%2F%2Fr%2F&audience=b&p=q&client_id=orders"
+    )
+
+
 def test_a_subject_token_makes_it_token_exchange():
     asked = Asked(subject_token="raw", subject_token_type="urn:x:y")
     request = build_request("https://auth.example.com/token", asked, client_auth.public(None), "proof")
@@ -125,6 +140,11 @@ def test_109_the_token_type_is_the_one_asked_for(asked, sent, good):
         (10**40, 86_400),
         ("9999999999", 86_400),
         (86_401, 86_400),
+        (86_400, 86_400),
+        (86_399, 86_399),
+        (1, 1),
+        (2, 2),
+        ("1", 1),
         (None, None),
         (0, None),
         (-1, None),
@@ -145,6 +165,7 @@ def test_109_the_token_type_is_the_one_asked_for(asked, sent, good):
 )
 def test_111_a_lifetime_within_bounds_or_none(expires_in, seconds):
     assert lifetime(expires_in) == seconds
+    assert seconds is None or type(lifetime(expires_in)) is float
 
 
 def test_111_a_lifetime_of_400_digits():
@@ -168,6 +189,59 @@ def test_111_a_lifetime_of_400_digits():
 def test_the_scopes_granted(scope, scopes, lacks):
     issued = read({**GOOD, "scope": scope}, asked=Asked(("a", "b")))
     assert (issued.scopes, issued.lacks) == (scopes, lacks)
+
+
+def everything(error):
+    """All that an error says."""
+    assert str(error) == error.kind
+    return (error.kind, error.code, error.description, error.refused, error.is_wide, error.retry_after)
+
+
+def test_a_failure_says_nothing_that_it_was_not_given():
+    assert everything(TokenAnswerError("word")) == ("word", None, None, False, False, 0)
+    given = TokenAnswerError("word", code="c", description="d", refused=True, is_wide=True, retry_after=5)
+    assert everything(given) == ("word", "c", "d", True, True, 5)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({**GOOD, "access_token": ""}, 200, ("unusable_access_token", None, None, False, False, 0)),
+        ({**GOOD, "token_type": "mac"}, 200, ("other_token_type", None, None, False, False, 0)),
+        (
+            {"error": "invalid_scope", "error_description": "Unknown."},
+            400,
+            ("invalid_scope", "invalid_scope", "Unknown.", True, False, 10.0),
+        ),
+        (
+            {"error": "odd", "error_description": "Unknown."},
+            403,
+            ("unregistered_error", None, "Unknown.", True, False, 10.0),
+        ),
+        ({"error_description": "No."}, 401, ("invalid_client", "invalid_client", "No.", True, True, 10.0)),
+        (b"<html>", 401, ("invalid_client", "invalid_client", None, True, True, 10.0)),
+        (
+            {"error": "slow_down", "error_description": "Later."},
+            401,
+            ("slow_down", "slow_down", None, False, True, 10.0),
+        ),
+        (
+            {"error": "invalid_scope", "error_description": "Unknown."},
+            404,
+            ("status_404", "invalid_scope", None, False, False, 10.0),
+        ),
+        ({"error": "odd"}, 404, ("status_404", None, None, False, False, 10.0)),
+        ({"error": "invalid_client"}, 503, ("status_503", "invalid_client", None, False, True, 10.0)),
+        ({"error": "server_error"}, 500, ("server_error", "server_error", None, False, False, 10.0)),
+        ({"error": 5}, 200, ("error_member", None, None, False, False, 10.0)),
+        (b"[]", 200, ("not_json", None, None, False, False, 10.0)),
+        (GOOD, 201, ("status_201", None, None, False, False, 10.0)),
+    ],
+    ids=repr,
+)
+def test_all_that_a_failure_says(body, status, said):
+    """Ten seconds by a date, in whatever the server waits for."""
+    assert everything(failure(body, status, retry_after="Wed, 18 May 2033 03:33:30 GMT")) == said
 
 
 REFUSED = [
@@ -241,6 +315,10 @@ def test_another_content_type_is_no_answer():
         ("", 0),
         ("7", 7),
         (" 7 ", 7),
+        ("0", 0),
+        ("3599", 3_599),
+        ("3600", 3_600),
+        ("3601", 3_600),
         ("99999", 3_600),
         ("9" * 64, 3_600),
         ("9" * 65, 0),
@@ -259,6 +337,7 @@ def test_another_content_type_is_no_answer():
 )
 def test_retry_after_is_seconds_or_a_date_of_at_most_an_hour(field, seconds):
     assert retry_after(field, NOW) == seconds
+    assert type(retry_after(field, NOW)) is float
     if field is not None:
         assert failure(b"", 503, retry_after=field).retry_after == seconds
 
@@ -282,6 +361,10 @@ def test_a_description_is_printable_ascii_of_at_most_200_characters():
     assert described("The scope is unknown.") == "The scope is unknown."
     assert described("a\r\nb\tü\x00c") == "abc"
     assert described("x" * 300) == "x" * 200
+    assert described("\x1f ~\x7f!") == " ~!"
+    # of the first 400 characters
+    assert described("\n" * 399 + "xy") == "x"
+    assert described("\n" * 400 + "x") is None
     assert described(5) is None
     assert described("") is None
     assert described(None) is None
@@ -307,6 +390,84 @@ LONG = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJlLW9mLXRoZS1wbGF0Zm9ybQ
 )
 def test_107_a_description_that_sends_a_secret_back_is_dropped(text, more):
     assert described(text, **more) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("s\x00hort", "short"),  # found in what is shown
+        ("s\x00hort", "s\x00hort"),  # in what came
+        ("%73hort", "short"),  # in what came, decoded
+        ("%7\x003hort", "short"),  # in what is shown, decoded
+        ("a b", "a b"),
+        ("a+b", "a b"),
+        ("a%20b", "a b"),
+        ("a+b", "a+b"),
+        ("a%2Bb", "a+b"),
+        ("x" * 190 + "short", "short"),
+        ("\n" * 395 + "short", "short"),
+    ],
+    ids=repr,
+)
+def test_107_a_secret_is_found_however_it_is_spelled(text, secret):
+    assert described(text, credentials=Credentials(fields=(("client_secret", secret),))) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"asked": Asked(subject_token="hidden")},
+        {"asked": Asked(parameters=(("pin", "hidden"),))},
+        {"asked": Asked(parameters=(("scope", "open"), ("pin", "hidden")))},
+        {"credentials": Credentials(fields=(("client_id", "open"), ("client_secret", "hidden")))},
+        {"credentials": Credentials(headers=(("authorization", "Bearer hidden"),))},
+        {"credentials": Credentials(headers=(("authorization", "hidden"),))},
+        {"credentials": Credentials(headers=(("authorization", "Some scheme hidden"),))},
+        {"credentials": Credentials(headers=(("authorization", "Bearer open"), ("x-key", "hidden")))},
+        {"credentials": Credentials(secrets=("other", "hidden"))},
+        {"credentials": Credentials(secrets=("", "hidden"))},
+    ],
+)
+def test_107_whatever_of_a_request_may_be_secret(more):
+    assert described("It was hidden.", **more) is None
+    assert described("It was shown.", **more) == "It was shown."
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "is_shown"),
+    [
+        ("0123456789abcdef", "0123456789abcdef", False),  # 16 characters: whole or not at all
+        ("0123456789abcdef", "x0123456789abcdefx", False),
+        ("0123456789abcdef", "0123456789abcde", True),
+        ("0123456789abcdef", "123456789abcdef", True),
+        ("0123456789abcdefg", "0123456789abcdef", False),  # longer: any 16 of it
+        ("0123456789abcdefg", "123456789abcdefg", False),
+        ("0123456789abcdefg", "x0123456789abcdefx", False),
+        ("0123456789abcdefg", "0123456789abcde", True),
+        ("0123456789abcdefg", "23456789abcdefg", True),
+        ("0123456789abcdefghijkl", "x3456789abcdefghix", False),
+        ("0123456789abcdefghijkl", "x3456789abcdefghXx", True),
+        ("", "anything", True),
+    ],
+    ids=repr,
+)
+def test_107_so_much_of_a_secret_is_one_too(secret, text, is_shown):
+    assert described(text, credentials=Credentials(secrets=(secret,))) == (text if is_shown else None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("grant_type", "client_id", "scope", "resource", "audience", "client_assertion_type"),
+        *("subject_token_type", "requested_token_type", "actor_token_type"),
+    ],
+)
+def test_107_fields_that_hold_no_secret(name):
+    for more in (
+        {"asked": Asked(parameters=((name, "open"),))},
+        {"credentials": Credentials(fields=((name, "open"),))},
+    ):
+        assert described("It is open.", **more) == "It is open."
 
 
 def test_107_what_is_no_secret_may_be_named():

@@ -196,11 +196,14 @@ def _failure(
             is_wide=code in _WIDE_CODE,
             retry_after=retry_after(response.headers.get("retry-after"), now),
         )
-    kind = code if code in _TROUBLE else f"status_{status}" if status != 200 else "not_json"
-    if status == 200 and answer is not None and code is None:
-        kind = "error_member"
+    if code is not None and code in _TROUBLE:
+        kind = code
+    elif status != 200:
+        kind = f"status_{status}"
+    else:
+        kind = "not_json" if answer is None else "error_member"
     return TokenAnswerError(
-        kind or "",
+        kind,
         code=code,
         is_wide=status in _WIDE_STATUS or code in ("temporarily_unavailable", "slow_down"),
         retry_after=retry_after(response.headers.get("retry-after"), now),

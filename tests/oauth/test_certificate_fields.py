@@ -113,6 +113,88 @@ def test_letters_at_either_end_are_part_of_the_certificate(form):
     assert read_field(" \tXaaaXaaX\t ", form) == (digest(der), der)
 
 
+def problem(read, *args):
+    with pytest.raises(MalformedCertificateError) as caught:
+        read(*args)
+    error = caught.value
+    assert str(error) == "not a certificate in this form"
+    assert error.__cause__ is None
+    assert error.__context__ is None or error.__suppress_context__
+    return error
+
+
+@pytest.mark.parametrize("text", ["A", "AA", "AAA", "AAAAA", "AA=", "AAA==", "A===", "AA==AA==", "AAAA===="])
+def test_base64_is_whole_and_padded_once(text):
+    for form in ("der", "traefik"):
+        assert problem(read_field, text, form)
+    assert problem(der_of_pem, f"-----BEGIN CERTIFICATE-----{text}-----END CERTIFICATE-----")
+
+
+@pytest.mark.parametrize(
+    ("text", "der"), [("AA==", b"\0"), ("AAA=", b"\0\0"), ("AAAA", b"\0\0\0"), ("+/+/", b"\xfb\xff\xbf")]
+)
+def test_base64_of_each_length(text, der):
+    assert read_field(text, "der") == (digest(der), der)
+    assert read_field(text, "traefik") == (digest(der), der)
+    assert read_field(f":{text}:", "rfc9440") == (digest(der), der)
+    assert der_of_pem(f"-----BEGIN CERTIFICATE-----{text}-----END CERTIFICATE-----") == der
+
+
+@pytest.mark.parametrize("value", ["", ":", "::", ":::", ":=:", ":====:", "AAAA", ":AAAA", "AAAA:"])
+def test_rfc9440_has_something_between_two_colons(value):
+    assert problem(read_field, value, "rfc9440")
+
+
+def test_what_is_not_ascii_is_none_in_any_form():
+    for form in GOOD:
+        assert problem(read_field, next(iter(GOOD[form].values())) + "é", form)
+    assert problem(der_of_pem, PEM + "é")
+    assert problem(der_of_pem, PEM.replace("A", "é"))
+
+
+def test_percent_signs_are_decoded_once_or_none():
+    block = "-----BEGIN CERTIFICATE-----AA%3D%3d-----END CERTIFICATE-----"
+    assert read_field(block, "pem") == (digest(b"\0"), b"\0")
+    for broken in (
+        block + "%",
+        block + "%0",
+        block + "%0G",
+        block + "%G0",
+        block.replace("%3D", "%253D"),
+        block + "%E9",
+    ):
+        assert problem(read_field, broken, "pem")
+
+
+def test_the_hash_of_xfcc_is_taken_from_any_place_and_once():
+    wanted = (DIGEST, None)
+    for value in (
+        f"Hash={HEX}",
+        f'By=a;Hash="{HEX}"',
+        f"hASH={HEX};By=a;",
+        f"A=b;C=d;Hash={HEX}",
+        f"H=a;Hash={HEX};Hashes=b",
+    ):
+        assert read_field(value, "xfcc") == wanted
+    for value in (
+        "",
+        "Hash",
+        f"Hash={HEX};hash={HEX}",
+        f"Hash={HEX};Hash=",
+        f"Hash={HEX};;",
+        f"By=a,Hash={HEX}",
+        "Hash=",
+    ):
+        assert problem(read_field, value, "xfcc")
+
+
+def test_white_space_around_a_field_is_blanks_and_tabs():
+    assert read_field("\t :AAAA: \t", "rfc9440")[1] == b"\0\0\0"
+    for space in "\n\r\x0b\x0c":
+        assert problem(read_field, f":AAAA:{space}", "rfc9440")
+        assert problem(read_field, f"{space}AAAA", "der")
+
+
 def test_only_blanks_separate_the_certificates_of_traefik():
     assert read_field("AAAA , AAAA", "traefik")[1] == b"\0\0\0"
     for wrong in ("AAAA\n,AAAA", "AAAA,AAAA\x0b,AAAA", "AAAA,XAAAAX X", "\x0cAAAA", "AAAA,XAAA A"):

@@ -30,6 +30,14 @@ def test_its_form_is_fixed_so_that_processes_of_two_releases_agree():
     assert octets[8:] == hmac.digest(SECRET, b"tokenguard DPoP nonce\0" + octets[:8], hashlib.sha256)[:16]
 
 
+def test_nonces_of_fixed_times():
+    assert dpop_nonce.make(SECRET, 0.0) == "AAAAAAAAAACcwD2wPWKREyP9FIkaOHX7"
+    assert dpop_nonce.make(SECRET, -1.5) == "________-iRq1fakvI8C6xmfMjF7Xd52"
+    assert dpop_nonce.make(SECRET, NOW) == "AAABumDTOHtlRIuO3vA4tbf_l4hAgbQ3"
+    assert dpop_nonce.time_of("________-iRq1fakvI8C6xmfMjF7Xd52", [SECRET]) == -1.5
+    assert dpop_nonce.time_of("AAABumDTOHtlRIuO3vA4tbf_l4hAgbQ3", [SECRET]) == NOW
+
+
 def test_each_of_several_secrets_is_good_and_no_other_is():
     nonce = dpop_nonce.make(OTHER, NOW)
     for secrets, good in (
@@ -68,6 +76,9 @@ def test_no_octet_may_be_changed():
         "a" * 31,
         "a" * 33,
         "é" * 32,
+        "é" * 16,
+        "a" * 31 + "é",
+        "\ud800" * 32,
         "a" * 31 + "=",
         "a" * 31 + "+",
         " " * 32,

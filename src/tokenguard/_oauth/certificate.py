@@ -57,7 +57,7 @@ def _base64(text: str) -> bytes:
     if len(text) % 4 or text.endswith("==="):  # the strict mode below overlooks padding that follows whole groups
         raise MalformedCertificateError
     try:
-        der = a2b_base64(text.encode("ascii"), strict_mode=True)
+        der = a2b_base64(text, strict_mode=True)
     except ValueError:
         raise MalformedCertificateError from None
     if not der:
@@ -67,7 +67,7 @@ def _base64(text: str) -> bytes:
 
 def _rfc9440(value: str) -> bytes:
     """A byte sequence between colons (RFC 8941 section 3.3.5), whose padding may be left out (section 4.2.7)."""
-    if len(value) < 2 or value[0] != ":" or value[-1] != ":":
+    if not (value.startswith(":") and value.endswith(":")):
         raise MalformedCertificateError
     text = value[1:-1]
     return _base64(text if "=" in text else text + "=" * (-len(text) % 4))

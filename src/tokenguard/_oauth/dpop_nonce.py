@@ -25,15 +25,15 @@ _MOST_SECONDS: Final = 2**43
 def make(secret: bytes, now: float) -> str:
     """A nonce of this time, in milliseconds."""
     time = int(1_000 * min(max(now, -_MOST_SECONDS), _MOST_SECONDS)).to_bytes(_TIME, signed=True)
-    return encode(time + _code(secret, time)).decode("ascii")
+    return encode(time + _code(secret, time)).decode()
 
 
 def time_of(nonce: object, secrets: Sequence[bytes]) -> float | None:
     """When a nonce was made with one of `secrets`; None for anything else."""
-    if not isinstance(nonce, str) or len(nonce) != _CHARACTERS or not nonce.isascii():
+    if not isinstance(nonce, str) or len(nonce) != _CHARACTERS:
         return None
     try:
-        octets = decode(nonce.encode("ascii"))
+        octets = decode(nonce.encode())
     except ValueError:
         return None
     time, code = octets[:_TIME], octets[_TIME:]

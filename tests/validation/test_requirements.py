@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import operator
 import pickle
 from functools import partial
 from types import MappingProxyType
@@ -23,7 +24,20 @@ from tokenguard import (
     RejectedError,
     ResourceRequest,
 )
-from tokenguard.requirements import Acr, Bound, MaxAge, Requirement, Role, Scope
+from tokenguard._observe.evidence import evidence
+from tokenguard.requirements import (
+    NOTHING,
+    OPTIONAL,
+    Acr,
+    Bound,
+    MaxAge,
+    Requirement,
+    Role,
+    Scope,
+    all_of,
+    both,
+    required,
+)
 from tokenguard.requirements import requirement as prepared
 from tokenguard.testing import FakeIssuer
 
@@ -127,6 +141,8 @@ def test_the_age_of_a_sign_in_has_no_leeway_but_for_one_ahead(since, met):
 
 def test_the_longest_age():
     assert unmet(MaxAge(10**9), auth_time=NOW - 10**9) is None
+    assert unmet(MaxAge(10**9), auth_time=NOW - 10**9 - 1).max_age == 10**9
+    assert (MaxAge(1).seconds, MaxAge(1).max_age) == (1, 1)
 
 
 def test_bound_tokens():
@@ -218,6 +234,200 @@ def test_a_function_that_would_only_start_is_no_requirement(function):
     for make in (prepared, lambda one: Scope("a") & one, lambda one: one | Scope("a")):
         with pytest.raises(ConfigurationError, match="plain function"):
             make(function)
+
+
+NO_REQUIREMENT = (
+    'a requirement must be Scope("a"), Role("a"), Acr("a"), MaxAge(300), Bound(), a text of scopes, or a plain function'
+    " (token, request, now), joined by & and |"
+)
+NOT_STARTED = "a requirement must be a plain function: a coroutine or generator would never run"
+RAISED = "a requirement raised an unexpected exception: see the cause"
+RETURNED = (
+    "a requirement must be a plain function that returns None and raises a RejectedError where it is unmet:"
+    " False, a coroutine or an exception that it returns would be lost"
+)
+
+
+def fault(function, *args):
+    with pytest.raises(ConfigurationError) as caught:
+        function(*args)
+    return str(caught.value)
+
+
+def test_what_an_error_about_a_function_says():
+    assert [fault(prepared, one) for one in (None, 1, object(), Scope, [], {})] == [NO_REQUIREMENT] * 6
+    assert [fault(prepared, one) for one in (lazily, LazyCall(), generates)] == [NOT_STARTED] * 3
+    assert fault(unmet, lambda *_: 1 / 0) == RAISED
+    assert [fault(unmet, lambda *_, one=one: one) for one in (False, True, InvalidTokenError(), lazily())] == [
+        RETURNED
+    ] * 4
+    assert fault(Acr, "a", "b c") == 'Acr must hold values without space, quote or backslash: Acr("phr", "phrh")'
+    assert fault(Acr, "a b", "c") == 'Acr must hold values without space, quote or backslash: Acr("phr", "phrh")'
+
+
+def test_the_error_of_a_function_is_the_same_and_a_copy():
+    raised = InsufficientScopeError(("x", "y"))
+
+    def own(*_):
+        raise raised
+
+    for _ in range(2):
+        error = unmet(own)
+        assert (type(error), str(error), error.required) == (InsufficientScopeError, str(raised), ("x", "y"))
+        assert error is not raised
+
+
+@pytest.mark.parametrize(
+    "requirement", [Scope("b"), Role("b"), Acr("b"), MaxAge(5), Bound(), fails, Scope("a") & fails, fails | Role("b")]
+)
+def test_the_error_carries_the_token_for_those_who_observe(requirement):
+    found = token("a")
+    with pytest.raises(RejectedError) as caught:
+        prepared(requirement).check(found, None, NOW)
+    assert evidence(None, caught.value).token is found
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_without_a_leeway_there_is_none():
+    fresh = MaxAge(300)
+    assert fresh.check(token(auth_time=NOW), None, NOW) is None
+    assert fresh.check(token(auth_time=NOW + 1), None, NOW, 1) is None
+    for leeway in ((), (0.0,), (0.5,)):
+        with pytest.raises(InsufficientAuthenticationError):
+            fresh.check(token(auth_time=NOW + 1), None, NOW, *leeway)
+
+
+def said(one):
+    """All that a requirement says of itself."""
+    return (one.scopes, one.mentioned, one.acr_values, one.max_age, one.needs_request, one.is_scope_only)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        (Requirement, ((), (), (), None, False, False)),
+        (lambda: Scope("a", "b a"), (("a", "b"), ("a", "b"), (), None, False, True)),
+        (lambda: Role("r"), ((), (), (), None, False, False)),
+        (lambda: Acr("x", "y"), ((), (), ("x", "y"), None, False, False)),
+        (lambda: MaxAge(5), ((), (), (), 5, False, False)),
+        (Bound, ((), (), (), None, False, False)),
+        (lambda: prepared(fails), ((), (), (), None, True, False)),
+        (lambda: NOTHING, ((), (), (), None, False, True)),
+        (lambda: OPTIONAL, ((), (), (), None, False, True)),
+        (lambda: Scope("a") & "b", (("a", "b"), ("a", "b"), (), None, False, True)),
+        (lambda: Scope("a") & Role("r"), (("a",), ("a",), (), None, False, False)),
+        (lambda: Role("r") & "a" & MaxAge(5) & Acr("x") & fails, (("a",), ("a",), ("x",), 5, True, False)),
+        (lambda: MaxAge(5) & MaxAge(9), ((), (), (), 5, False, False)),
+        (lambda: Acr("x", "y", "z") & Role("r") & Acr("z", "x"), ((), (), ("x", "z"), None, False, False)),
+        (lambda: Acr("x", "y") & Acr("y", "z") & Acr("z", "x"), ((), (), ("x", "y", "z"), None, False, False)),
+        (lambda: Scope("a") | "b", (("a",), ("a", "b"), (), None, False, False)),
+        (lambda: (MaxAge(5) & Acr("x")) | Scope("b"), ((), ("b",), ("x",), 5, False, False)),
+        (lambda: Scope("b") | (MaxAge(5) & Acr("x")), (("b",), ("b",), (), None, False, False)),
+        (lambda: Scope("b") | Role("r") | fails, (("b",), ("b",), (), None, True, False)),
+    ],
+)
+def test_all_that_a_requirement_says(requirement, expected):
+    assert said(requirement()) == expected
+
+
+def test_the_short_form_passes_who_has_the_scopes_and_nobody_where_more_is_asked_for():
+    assert Scope("a", "b").usual_scopes == {"a", "b"}
+    assert (Scope("a") & "b").usual_scopes == {"a", "b"}
+    assert NOTHING.usual_scopes == OPTIONAL.usual_scopes == frozenset()
+    everything = frozenset({"a", "b", None, "", True, 0})
+    for one in (
+        Requirement(),
+        Role("a"),
+        Acr("a"),
+        MaxAge(5),
+        Bound(),
+        prepared(passes),
+        Scope("a") & Role("a"),
+        "a" | Scope("b"),
+    ):
+        assert len(one.usual_scopes) == 1
+        assert not one.usual_scopes <= everything
+
+
+def test_a_requirement_by_itself_asks_for_nothing():
+    assert unmet(Requirement()) is None
+    assert unmet(NOTHING) is None
+    assert unmet(OPTIONAL) is None
+
+
+def test_a_token_that_says_nothing_of_a_confirmation_is_not_bound():
+    """Such as a stand-in of an application's tests."""
+    assert Bound().unmet(object(), None, NOW, 0) is Reason.CONFIRMATION
+
+
+def test_alternatives_are_tried_in_order_and_only_until_one_is_met():
+    seen = []
+
+    def asked(name, met):
+        def own(*_):
+            seen.append(name)
+            if not met:
+                raise InsufficientScopeError((name,))
+
+        return own
+
+    assert unmet(prepared(asked("a", False)) | asked("b", True) | asked("c", True)) is None
+    assert seen == ["a", "b"]
+    seen.clear()
+    assert unmet(prepared(asked("a", False)) | asked("b", False) | asked("c", False)).required == ("a",)
+    assert seen == ["a", "b", "c"]
+    seen.clear()
+    assert unmet(prepared(asked("a", True)) & asked("b", False) & asked("c", False)).required == ("b",)
+    assert seen == ["a", "b"]
+
+
+def test_how_requirements_are_put_together():
+    scope, role = Scope("a"), Role("r")
+    assert required(scope) is scope
+    assert required("a") is required("a")
+    assert required(()) is NOTHING
+    assert required([]) is NOTHING
+    assert repr(required(["b c", "a"])) == "Scope('b', 'c', 'a')"
+    assert repr(required(name for name in "ab")) == "Scope('a', 'b')"
+    assert prepared(role) is role
+    assert prepared("a") is required("a")
+    assert all_of([]) is NOTHING
+    assert all_of([NOTHING]) is NOTHING
+    assert all_of([NOTHING, role]) is role
+    assert all_of(["a"]) is required("a")
+    assert repr(all_of([role, NOTHING, "a", fails])) == "(Role('r') & Scope('a') & fails)"
+    assert all_of([OPTIONAL]) is OPTIONAL
+    assert both("a", None) is required("a")
+    assert both((), None) is NOTHING
+    assert both((), role) is role
+    assert repr(both("a", role)) == "(Scope('a') & Role('r'))"
+    assert repr(both(role, "a b")) == "(Role('r') & Scope('a', 'b'))"
+
+
+def test_what_is_joined_alike_is_flat():
+    a, b, c = Scope("a"), Role("b"), Acr("c")
+    assert (a & (b & c)).parts == ((a & b) & c).parts == (a, b, c)
+    assert (a | (b | c)).parts == ((a | b) | c).parts == (a, b, c)
+    assert [type(part) for part in ((a & b) | c).parts] == [type(a & b), Acr]
+    assert [type(part) for part in ((a | b) & c).parts] == [type(a | b), Acr]
+    assert repr((a | b) & c | (b & a)) == "(((Scope('a') | Role('b')) & Acr('c')) | (Role('b') & Scope('a')))"
+
+
+def test_a_function_is_shown_by_its_name_or_its_class():
+    assert repr(prepared(fails)) == "fails"
+    assert repr(prepared(LazyFree.__call__)) == "LazyFree.__call__"
+    assert repr(prepared(LazyFree())) == "LazyFree"
+    assert repr(prepared(partial(fails, 1))) == "partial"
+
+
+@pytest.mark.parametrize("joint", [operator.and_, operator.or_])
+def test_a_text_or_a_function_stands_on_either_side_in_the_order_written(joint):
+    role = Role("r")
+    assert [repr(part) for part in joint("a", role).parts] == ["Scope('a')", "Role('r')"]
+    assert [repr(part) for part in joint(role, "a").parts] == ["Role('r')", "Scope('a')"]
+    assert [repr(part) for part in joint(fails, role).parts] == ["fails", "Role('r')"]
+    assert [repr(part) for part in joint(role, fails).parts] == ["Role('r')", "fails"]
 
 
 # -- joined ------------------------------------------------------------------------------------------------------------
@@ -367,6 +577,9 @@ def test_a_bad_argument(make):
         (Acr, 'Acr must not be empty: write Acr("phr", "phrh")'),
         (partial(Acr, "a b"), 'Acr must hold values without space, quote or backslash: Acr("phr", "phrh")'),
         (partial(MaxAge, 0), "seconds must be a whole number, at least 1"),
+        (partial(MaxAge, True), "seconds must be a whole number, at least 1"),
+        (partial(Role, 5), 'Role must hold non-empty strings only: write Role("admin")'),
+        (partial(Acr, "phr", ""), 'Acr must hold non-empty strings only: write Acr("phr", "phrh")'),
         (partial(MaxAge, 10**9 + 1), "seconds must be at most 1,000,000,000: MaxAge(300) is five minutes"),
         (partial(bool, Scope("a")), "join requirements by & and |: `and` and `or` would forget one of them"),
     ],
@@ -386,12 +599,12 @@ def test_a_function_sees_the_request_wherever_it_stands():
         if len(seen) % 2:
             raise InvalidRequestError
 
-    for required in (own & Scope("a"), Scope("a") & own, own | Scope("b"), Scope("b") | own):
-        assert prepared(required).needs_request is True
+    for one in (own & Scope("a"), Scope("a") & own, own | Scope("b"), Scope("b") | own):
+        assert prepared(one).needs_request is True
         seen.clear()
         with pytest.raises(RejectedError):
-            VALIDATOR.validate(ISSUER.mint(scope="a"), require=required, request=REQUEST)
-        assert VALIDATOR.validate(ISSUER.mint(scope="a"), require=required, request=REQUEST).has_scope("a")
+            VALIDATOR.validate(ISSUER.mint(scope="a"), require=one, request=REQUEST)
+        assert VALIDATOR.validate(ISSUER.mint(scope="a"), require=one, request=REQUEST).has_scope("a")
         assert seen == [REQUEST, REQUEST]
     assert prepared(Scope("a") & Scope("b")).needs_request is False
     assert (MaxAge(300) & MaxAge(60) & Scope("a")).max_age == 60

@@ -381,7 +381,9 @@ BAD_REQUIREMENTS = [
     ({"a" * 62: 1}, f"{REQUIRE}'{'a' * 62}'"),
     ({"a" * 63: 1}, f"{REQUIRE}'{'a' * 63}"),
     ({"any_scope": ["a b\\"]}, SCOPE_NAME),
-    ({"max_age": "5"}, "seconds must be a whole number, at least 1"),
+    ({"max_age": "5"}, "max_age: seconds must be a whole number, at least 1"),
+    ({"max_age": 0}, "max_age: seconds must be a whole number, at least 1"),
+    ({"max_age": 10**9 + 1}, "max_age: seconds must be at most 1,000,000,000: MaxAge(300) is five minutes"),
     (5, REQUIREMENT),
     (["a"], REQUIREMENT),
     *(
@@ -421,6 +423,7 @@ def test_a_wrong_requirement_is_an_error_that_shows_a_right_one(require, text):
         ({"roles": ["m", "n"]}, "Role('m', 'n')"),
         ({"acr": ["phr", "phrh"]}, "Acr('phr', 'phrh')"),
         ({"max_age": 1}, "MaxAge(1)"),
+        ({"max_age": 10**9}, "MaxAge(1000000000)"),
         ({"max_age": 300, "roles": "m"}, "(MaxAge(300) & Role('m'))"),
     ],
 )

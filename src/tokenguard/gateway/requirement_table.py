@@ -34,12 +34,19 @@ def _acr(given: object) -> Requirement:
     return Acr(*strings("acr", given, example='acr = ["phr", "phrh"]'))
 
 
+def _max_age(given: Any) -> Requirement:
+    try:
+        return MaxAge(given)
+    except ConfigurationError as error:  # it speaks of seconds, which is no word of the table
+        raise ConfigurationError(f"max_age: {error}") from None
+
+
 _WORDS: Final[Mapping[str, Callable[[Any], Requirement]]] = {
     "any_scope": _any_scope,
     "roles": _roles,
     "any_role": _any_role,
     "acr": _acr,
-    "max_age": MaxAge,
+    "max_age": _max_age,
 }
 
 

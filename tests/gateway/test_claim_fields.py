@@ -35,6 +35,11 @@ def written(value):
         (" a b ", "%20a b%20"),
         ("  a b   ", "%20%20a b%20%20%20"),
         (" a", "%20a"),
+        ("XüX", "X%C3%BCX"),
+        ("a\n", "a%0A"),
+        (" \n ", "%20%0A%20"),
+        ("\n\n ", "%0A%0A%20"),
+        (' ~!"#$&/[]{}', '%20~!"#$&/[]{}'),
         ("a ", "a%20"),
         (" ü% ", "%20%C3%BC%25%20"),
         ("\ta\t", "%09a%09"),
@@ -106,6 +111,12 @@ def test_names_count_as_values_do():
     for claims in ({"a": "a", "b": "b" * rest}, {"a": "a" * rest, "b": "b"}):
         with pytest.raises(TooLargeError):
             of(token(**claims))
+
+
+def test_spaces_inside_stay_however_many():
+    spaces = " " * 2_000
+    assert written(f"ü{spaces}ü") == f"%C3%BC{spaces}%C3%BC"
+    assert written(f" a{spaces}b ") == f"%20a{spaces}b%20"
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ client sent, and what is absent would leave the client's own value in place.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -37,8 +38,9 @@ _TAKEN: Final = frozenset((
     "x-forwarded-uri",
 ))
 # fmt: on
-# Printable ASCII less `%`, which would make a value ambiguous; the space is not among them where it begins or ends one.
+# Printable ASCII less `%`, which would make a value ambiguous; a space not where it begins or ends one.
 _AS_IT_IS: Final = "".join(chr(one) for one in range(0x20, 0x7F) if chr(one) != "%")
+_BLANKS_AROUND: Final = re.compile(r"\A +|(?<! ) ++\Z")  # in linear time: each run is looked at once
 
 
 class TooLargeError(Exception):
@@ -113,10 +115,6 @@ def _written(value: Any) -> bytes:
 
 
 def _quoted(text: str) -> str:
-    if text.isascii() and text.isprintable() and "%" not in text and text == text.strip(" "):
+    if text.isascii() and text.isprintable() and "%" not in text and " " not in (text[:1], text[-1:]):
         return text
-    inner = text.strip(" ")
-    if not inner:
-        return "%20" * len(text)
-    before, _, after = text.partition(inner)
-    return "%20" * len(before) + quote(inner, safe=_AS_IT_IS) + "%20" * len(after)
+    return _BLANKS_AROUND.sub(lambda blanks: "%20" * len(blanks[0]), quote(text, safe=_AS_IT_IS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 from raw_requests import http_scope
 
@@ -200,9 +202,16 @@ def test_what_observers_get_of_a_question_is_cut():
     assert reader.sent(question, 7) == "Basic s"
 
 
-def test_a_path_is_decoded_no_further_than_needed():
+def test_a_path_is_decoded_no_further_than_needed(monkeypatch):
     # Four octets of three characters each are one character at most.
-    question = Question({}, "GET", b"%F0%9F%94%91" * 3, "")
-    assert QuestionReader().path(question, 2) == 2 * "\N{KEY}"
-    assert QuestionReader().path(question, 0) == ""
-    assert QuestionReader().path(question, 4) == QuestionReader().path(question, None) == 3 * "\N{KEY}"
+    question, reader = Question({}, "GET", b"%F0%9F%94%91" * 3 + b"/" * 100, ""), QuestionReader()
+    decoded = []
+
+    def unquoted(octets):
+        decoded.append(len(octets))
+        return unquote_to_bytes(octets)
+
+    monkeypatch.setattr("tokenguard.gateway.questions.unquote_to_bytes", unquoted)
+    assert [reader.path(question, longest) for longest in (0, 2, 4)] == ["", 2 * "\N{KEY}", 3 * "\N{KEY}" + "/"]
+    assert reader.path(question) == 3 * "\N{KEY}" + 100 * "/"
+    assert decoded == [0, 24, 48, 136]

@@ -168,6 +168,27 @@ def test_only_plain_paths_are_public(path, number):
     assert found([Route("/docs/*", public=True), Route("/*", scope="a")], "GET", path) == number
 
 
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [("/", 0), ("/health", 1), ("/a/b", 2), ("/a/b.", None), ("/a/%20", None), ("/a/", None), ("/health/", None)],
+)
+def test_an_odd_segment_is_not_public_behind_a_name_either(path, number):
+    routes = [Route("/", public=True), Route("/health", public=True), Route("/a/{b}", public=True)]
+    assert found(routes, "GET", path) == number
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "number"), [("GET", "/a/b", 0), ("PUT", "/a/b", 1), ("GET", "/a/b.", 2), ("PUT", "/a/b.", 1)]
+)
+def test_a_route_of_any_method_takes_what_a_public_one_does_not(method, path, number):
+    routes = [
+        Route("/a/{b}", methods="GET", public=True),
+        Route("/a/{b}", methods="PUT", scope=[]),
+        Route("/a/{b}", scope=[]),
+    ]
+    assert found(routes, method, path) == number
+
+
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 EXAMPLE = '{"path": "/orders/{order}", "methods": ["GET", "HEAD"], "scope": "orders:read"}'

@@ -27,7 +27,7 @@ _REQUEST: Final = b"/request/"
 _REFUSAL: Final = b"/refusal/"
 _ENVOY: Final = b"/envoy/"
 _AUTH: Final = b"/auth"
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)  # of a method: RFC 9110 sections 5.6.2, 9.1
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # of a method: RFC 9110 sections 5.6.2, 9.1
 
 
 class Question(NamedTuple):
@@ -61,24 +61,24 @@ def question_of(scope: Mapping[str, Any], path: bytes) -> Question | None:
     Raises `ConfigurationError` for a missing or repeated fact (the proxy's configuration is wrong), and where the path
     is one and the server does not give it as it was sent.
     """
-    query: bytes = scope.get("query_string") or b""
+    query = (scope.get("query_string") or b"").decode("latin-1")
     if path != _AUTH and scope.get("raw_path") is None:
         raise ConfigurationError(
             "the server must give raw_path, as uvicorn, hypercorn and granian do: a path that was"
             " decoded does not say what was sent"
         )
     if path.startswith((_REQUEST, _REFUSAL)):
-        method, slash, rest = path[len(_REQUEST) :].decode("latin-1").partition("/")
-        if not slash or _TOKEN.fullmatch(method) is None:
+        sent, slash, rest = path[len(_REQUEST) :].partition(b"/")
+        if not slash or _TOKEN.fullmatch(sent) is None:
             return None
-        return Question(scope, method, f"/{rest}".encode("latin-1"), query.decode("latin-1"))
+        return Question(scope, sent.decode(), b"/" + rest, query)
     if path.startswith(_ENVOY):
-        return Question(scope, str(scope["method"]), path[len(_ENVOY) - 1 :], query.decode("latin-1"))
+        return Question(scope, str(scope["method"]), path[len(_ENVOY) - 1 :], query)
     method, target = (_only(scope, name) for name in AUTH_FIELDS)
-    if _TOKEN.fullmatch(method) is None:
+    if _TOKEN.fullmatch(method.encode()) is None:
         raise ConfigurationError("X-Forwarded-Method must be one method: let the proxy set it, once")
-    path, _, sent = target.encode("latin-1").partition(b"?")
-    return Question(scope, method, path, sent.decode("latin-1"))
+    target, _, query = target.partition("?")
+    return Question(scope, method, target.encode("latin-1"), query)
 
 
 def _only(scope: Mapping[str, Any], name: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from raw_requests import http_scope
 
 from tokenguard import ConfigurationError
-from tokenguard.gateway.questions import Question, QuestionReader, is_question, is_refusal, question_of
+from tokenguard.gateway.questions import Question, QuestionReader, is_question, is_refusal, peer_of, question_of
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,18 @@ def test_a_path_that_was_decoded_is_no_question(path):
             "the server must give raw_path, as uvicorn, hypercorn and granian do: a path that was decoded does not say"
             " what was sent"
         )
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "expected"),
+    [
+        (("192.0.2.1", 5), ("127.0.0.1", 80), "192.0.2.1"),
+        (None, ("/run/gateway.sock", None), None),
+        (None, ("127.0.0.1", 80), "unknown"),
+    ],
+)
+def test_who_asks(client, server, expected):
+    assert peer_of(http_scope("GET", "/auth", client=client, server=server)) == expected
 
 
 # -- the reader --------------------------------------------------------------------------------------------------------

@@ -1133,6 +1133,23 @@ def test_each_issuer_is_named_where_that_is_wanted(login):
     assert values("tokenguard.keys.fetches") == dict.fromkeys(urls, 1)
 
 
+def test_made_up_tenants_get_no_name_in_metrics(login):
+    """Each would be a time series, which takes memory as long as the process lives."""
+    validator, values = measured(login, each_issuer=True)
+    known = login.tenant("a").url
+    validator.validate(login.mint("a"))
+    for token in made_up(login, 5):
+        with pytest.raises(KeysUnavailableError):
+            validator.validate(token)
+    with pytest.raises(InvalidTokenError):
+        validator.validate(login.tenant("a").expired())
+    listed = login.tenant("listed").url
+    assert values("tokenguard.verdicts") == {known: 2, "tenants": 5}
+    assert set(values("http.client.request.duration")) == {"tenants"}
+    assert set(values("tokenguard.keys.fetches")) == {listed, known}
+    assert set(values("tokenguard.keys.state")) == {listed, known}
+
+
 def test_each_issuer_is_a_switch(login):
     with pytest.raises(ConfigurationError, match="each_issuer"):
         otel.instrument(login.validator(Issuers({}.get)), each_issuer=1)

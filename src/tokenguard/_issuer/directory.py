@@ -123,6 +123,11 @@ class Directory:
         """Whether `authority` is what is registered for its `iss` now. Raises as `find`."""
         return self.find(authority.url) is authority
 
+    def is_proven(self, iss: str) -> bool:
+        """Whether the issuer that is kept for `iss` has verified a token. Looks nothing up."""
+        kept = self._kept.get(iss)
+        return kept is not None and kept.is_proven
+
     def verified(self, authority: Registered, mono: float) -> None:
         """A key of `authority` verified a token, just now or when it was first seen."""
         is_first = not authority.is_proven

@@ -39,8 +39,8 @@ def instrument(
     """Export metrics and spans of a validator or of a token source, by the given providers or the process's own.
     Result: a function that ends it.
 
-    - `each_issuer`: True gives each issuer that `Issuers` looks up a `tokenguard.issuer` of its own, as many as are
-      registered. Default False: all of them are one, `tenants`
+    - `each_issuer`: True gives each issuer that `Issuers` looks up a `tokenguard.issuer` of its own once it has
+      verified a token, as many as are registered. Default False: all of them are one, `tenants`
 
     Raises `ConfigurationError` if it is instrumented already: everything would be counted twice.
     """

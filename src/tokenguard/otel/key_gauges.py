@@ -73,10 +73,9 @@ class KeyGauges:
         found: dict[str, list[KeyState]] = {}
         for validator, each_issuer in list(self.validators.items()):
             for state in validator.state():
-                if state.is_listed or each_issuer:
-                    found.setdefault(state.issuer, []).append(state.keys)
-                elif state.is_proven:  # what anybody can make up raises no alarm
-                    found.setdefault(TENANTS, []).append(state.keys)
+                if state.is_proven:  # what anybody can make up raises no alarm, and gets no name
+                    name = state.issuer if state.is_listed or each_issuer else TENANTS
+                    found.setdefault(name, []).append(state.keys)
         for states in found.values():
             states.sort(key=lambda keys: (keys.last_error is not None, _WORSE.index(keys.state), keys.age or 0.0))
         return found

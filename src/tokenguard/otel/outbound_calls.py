@@ -7,7 +7,7 @@ Attribute values come from configuration and from constants: a host is a configu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -28,7 +28,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 class OutboundCalls:
     """Records outbound calls. `issuers` and `urls` are those that configuration names; `others` stands for any other
-    issuer that was selected, None for its own URL."""
+    issuer that was selected, unless `is_named` says that it goes by its own URL."""
 
     def __init__(
         self,
@@ -37,9 +37,11 @@ class OutboundCalls:
         issuers: Iterable[str],
         urls: Iterable[str],
         *,
-        others: str | None = UNKNOWN,
+        others: str = UNKNOWN,
+        is_named: Callable[[str], bool] | None = None,
     ) -> None:
         self._others = others
+        self._is_named = is_named
         self._issuers = frozenset(issuers)
         self._hosts = frozenset(filter(None, map(_place_of, urls)))
         self._tracer = tracer
@@ -81,7 +83,9 @@ class OutboundCalls:
         """A configured issuer, what stands for others, or "unknown" where none was selected."""
         if not issuer:
             return UNKNOWN
-        return issuer if issuer in self._issuers else self._others or issuer
+        if issuer in self._issuers or (self._is_named is not None and self._is_named(issuer)):
+            return issuer
+        return self._others
 
 
 def _place_of(url: str) -> tuple[str | None, int | None] | None:

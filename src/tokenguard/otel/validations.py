@@ -41,9 +41,15 @@ class Telemetry:
         meter = metrics.get_meter("tokenguard", meter_provider=meter_provider)
         self._tracer = tracer
         listed = (issuer.url for issuer in validator.issuers)
-        looks_up = not validator._directory.is_empty  # noqa: SLF001 - of this very package
-        others = UNKNOWN if not looks_up else None if each_issuer else TENANTS
-        self._calls = OutboundCalls(meter, tracer, listed, _urls(validator), others=others)
+        directory = validator._directory  # noqa: SLF001 - of this very package
+        self._calls = OutboundCalls(
+            meter,
+            tracer,
+            listed,
+            _urls(validator),
+            others=UNKNOWN if directory.is_empty else TENANTS,
+            is_named=directory.is_proven if each_issuer else None,  # anybody can make up one that is not
+        )
         self._verdicts = meter.create_counter(
             "tokenguard.verdicts", unit="{verdict}", description="Verdicts by adapter, issuer, outcome and reason."
         )

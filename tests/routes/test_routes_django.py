@@ -11,6 +11,7 @@ from django.urls import include, path, re_path
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy
 from django.views import View
+from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django_project import MIDDLEWARE, Project
 from ninja import NinjaAPI, Router
@@ -218,6 +219,36 @@ def test_view_classes():
     ]
 
 
+class Inheriting(Guarded):
+    def dispatch(self, request, *args, **kwargs):
+        return super().dispatch(request, *args, **kwargs)
+
+
+@method_decorator(never_cache, name="dispatch")
+class Decorated(Inheriting):
+    pass
+
+
+class Bypassing(Guarded):
+    def dispatch(self, request, *args, **kwargs):
+        return View.dispatch(self, request, *args, **kwargs)
+
+
+class Answering(ByMethod):
+    dispatch = plain
+
+
+class Calling(ByMethod):
+    dispatch = functools.partialmethod(plain)
+
+
+def test_overrides_of_dispatch_count_as_far_as_each_calls_the_next():
+    everything = ["all", "all more"]
+    kinds = {Inheriting: everything, Decorated: everything, Bypassing: [""], Answering: [""], Calling: [""]}
+    for kind, scopes in kinds.items():
+        assert [row[2] for row in shown([path("x", kind.as_view())])] == scopes, kind
+
+
 # -- Django REST framework ---------------------------------------------------------------------------------------------
 
 
@@ -252,6 +283,15 @@ class OrAnybody(BearerAuthentication):
         return super().authenticate(request) or (object(), None)
 
 
+class Logged(APIView):
+    permission_classes = (Requires("a"),)
+
+    def initial(self, request, *args, **kwargs):
+        super().initial(request, *args, **kwargs)
+
+    def get(self, request): ...
+
+
 PERMISSIONS = [
     (api([OrPosting]), None),
     (api([OrPosting & Requires("a")]), "a"),
@@ -279,7 +319,11 @@ PERMISSIONS = [
     (api([Requires(Scope("a") & Role("r"))]), "a"),
     (api([Requires("a")], get_permissions=lambda self: []), None),
     (api([Requires("a")], check_permissions=lambda self, request: None), None),
+    (api([Requires("a")], initial=lambda self, request: None), None),
+    (api([Requires("a")], dispatch=lambda self, request: plain(request)), None),
+    (method_decorator(never_cache, name="dispatch")(api([Requires("a")]).cls).as_view(), "a"),
     (method_decorator(require("d"), name="get")(api([]).cls).as_view(), "d"),
+    (Logged.as_view(), "a"),
 ]
 
 

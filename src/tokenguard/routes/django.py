@@ -6,9 +6,12 @@ two frameworks on top nothing is imported here: where a project has none of thei
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 from django.conf import settings
@@ -94,11 +97,35 @@ def _views(view: Any) -> Iterator[tuple[Iterable[str], list[Layer]]]:
             )
     elif isinstance(kind, type) and issubclass(kind, View):
         given: dict[str, Any] = {**vars(view).get("view_initkwargs", {}), **vars(view).get("initkwargs", {})}
-        own += [*layers_of(_DOOR, kind.dispatch), *_permissions(kind, given)]
+        dispatching, runs_handlers = _overriding(kind, "dispatch")
+        own += [layer for method in dispatching for layer in layers_of(_DOOR, method)]
+        own += _permissions(kind, given) if runs_handlers else ()
         for method, handler in _handlers(kind, getattr(view, "actions", None)):
-            yield (method,), [*own, *layers_of(_DOOR, handler)]
+            yield (method,), [*own, *(layers_of(_DOOR, handler) if runs_handlers else ())]
     else:
         yield ANY_METHOD, own
+
+
+def _overriding(kind: type[View], name: str) -> tuple[list[Any], bool]:
+    """The overrides of a method that run one behind another by `super()`, and whether the framework's own is the last.
+
+    What an override calls is known by the names in its code; one that calls its base class by name is taken to end
+    there.
+    """
+    views: Any = sys.modules.get("rest_framework.views")
+    frameworks = (View,) if views is None else (views.APIView, View)
+    classes = takewhile(lambda one: one not in frameworks, [one for one in kind.__mro__ if name in vars(one)])
+    overriding = [*classes]
+    passed = [*takewhile(partial(_calls_super, kind, name), overriding)]
+    return [vars(one)[name] for one in overriding[: len(passed) + 1]], passed == overriding
+
+
+def _calls_super(kind: type[View], name: str, one: type) -> bool:
+    inner = inspect.unwrap(vars(one)[name])  # of decorators; `method_decorator` puts one around an inherited method
+    if inner is inspect.unwrap(getattr(super(one, kind), name)):
+        return True
+    code = getattr(inner, "__code__", None)
+    return code is not None and {"super", name} <= {*code.co_names}
 
 
 def _handlers(kind: type[View], actions: dict[str, str] | None) -> Iterator[tuple[str, Any]]:
@@ -135,6 +162,8 @@ def _permissions(kind: Any, given: dict[str, Any]) -> Iterator[Layer]:
     if views is None or ours is None or not issubclass(kind, views.APIView):
         return
     if any(getattr(kind, name) is not getattr(views.APIView, name) for name in _CHOOSING):
+        return
+    if not _overriding(kind, "initial")[1]:  # which asks them
         return
     only_ours = _authenticates_by_tokens_alone(kind, given, views, ours)
     for permission in given.get("permission_classes", kind.permission_classes):

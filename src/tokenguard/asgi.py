@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenguard._adapters import lifetime
-from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, own_scope, usable
+from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard
+from tokenguard._adapters.proofs import own_scope
 from tokenguard._adapters.request import (
     AsgiReader,
     SubprotocolReader,
@@ -20,6 +21,7 @@ from tokenguard._adapters.request import (
     plainly_sent,
     takes_denials,
 )
+from tokenguard._adapters.validators import usable
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required

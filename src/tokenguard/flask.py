@@ -21,12 +21,13 @@ from weakref import WeakKeyDictionary, WeakSet
 from flask import Blueprint, Flask, Request, Response, current_app, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from tokenguard._adapters.guard import TOKEN_KEY, Guard, asked_for, usable
+from tokenguard._adapters.guard import TOKEN_KEY, Guard, asked_for
 from tokenguard._adapters.marks import mark
 from tokenguard._adapters.metadata import metadata_of
 from tokenguard._adapters.needed import attach_needed, keep_needed
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import kept_apart, wsgi_reader
+from tokenguard._adapters.validators import usable
 from tokenguard._settings import switch
 from tokenguard.challenge import checked_realm
 from tokenguard.errors import ConfigurationError, TokenGuardError

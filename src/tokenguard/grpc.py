@@ -19,7 +19,8 @@ import grpc
 from tokenguard._adapters.call_handlers import CURRENT, CallHandlers
 from tokenguard._adapters.call_methods import CallMethods, every
 from tokenguard._adapters.calls import Call, CallReader
-from tokenguard._adapters.guard import Guard, usable
+from tokenguard._adapters.guard import Guard
+from tokenguard._adapters.validators import usable
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required
 from tokenguard.token import AccessToken

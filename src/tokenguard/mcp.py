@@ -7,14 +7,14 @@ challenges, which the SDK does not show to a verifier: put `tokenguard.asgi.Bear
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from mcp.server.auth.provider import AccessToken as McpAccessToken
 
 from tokenguard._adapters.bare_token import BareTokenReader
-from tokenguard._adapters.guard import DEFAULT_LEEWAY, Guard, usable
+from tokenguard._adapters.guard import Guard
+from tokenguard._adapters.validators import leeway, usable
 from tokenguard.errors import ConfigurationError, RejectedError
 from tokenguard.requirements import NOTHING, Requirement
 from tokenguard.token import AccessToken
@@ -82,7 +82,7 @@ class Converter(Generic[T]):
 
     def __init__(self, kind: type[T], validator: TokenValidator, resource: str | None) -> None:
         self._kind = kind
-        self._leeway = math.ceil(_leeway_of(validator))  # whole seconds, as theirs are
+        self._leeway = math.ceil(leeway(validator))  # whole seconds, as theirs are
         self._resource = resource
 
     def __call__(self, token: AccessToken, raw: str) -> T:
@@ -114,13 +114,6 @@ def _client_id(token: AccessToken, raw: str) -> str:
     if token.token_id:
         return f"jti:{token.token_id}"
     return sha256(raw.encode("utf-8", "replace")).hexdigest()[:_OF_A_DIGEST]
-
-
-def _leeway_of(validator: TokenValidator) -> float:
-    leeway: Any = None
-    with suppress(Exception):  # a replacement that fails at everything
-        leeway = getattr(validator, "_leeway", None)
-    return leeway if isinstance(leeway, int | float) else DEFAULT_LEEWAY
 
 
 def _plain(value: Any) -> Any:

@@ -11,8 +11,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard._adapters.guard import TOKEN_KEY, Guard, usable
+from tokenguard._adapters.guard import TOKEN_KEY, Guard
 from tokenguard._adapters.request import kept_apart, wsgi_reader
+from tokenguard._adapters.validators import usable
 from tokenguard.errors import TokenGuardError
 from tokenguard.requirements import Required
 from tokenguard.resource import ResourceMetadata

@@ -6,8 +6,6 @@ any framework, any protocol (see `request`), status codes, what makes a token go
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from copy import copy
@@ -16,9 +14,12 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote
 
+from tokenguard._adapters import proofs, validators
+from tokenguard._adapters.hints import record
 from tokenguard._adapters.metadata import metadata_of
 from tokenguard._adapters.public_paths import public_paths
 from tokenguard._adapters.request import IN_A_PATH, Described, Reader
+from tokenguard._adapters.validators import checked
 from tokenguard._flow.effects import Flow
 from tokenguard._oauth.certificate import MalformedCertificateError, read_field
 from tokenguard._oauth.credential import (
@@ -32,9 +33,8 @@ from tokenguard._oauth.credential import (
     is_usual_token,
 )
 from tokenguard._observe.bounded_log import BoundedLog
-from tokenguard._observe.events import decision, outcome_of
-from tokenguard._observe.observers import Observers, within_adapter
-from tokenguard._observe.redact import origin_of
+from tokenguard._observe.events import decision
+from tokenguard._observe.observers import within_adapter
 from tokenguard._observe.run import Run
 from tokenguard._settings import switch
 from tokenguard.challenge import Rejection, checked_realm, reject
@@ -43,7 +43,7 @@ from tokenguard.errors import (
     MissingTokenError,
     TokenGuardError,
 )
-from tokenguard.request import ResourceRequest, next_nonce, with_digest
+from tokenguard.request import ResourceRequest, with_digest
 from tokenguard.requirements import NOTHING, OPTIONAL, Required, Requirement, both
 from tokenguard.resource import DPoP, MutualTLS, ResourceMetadata
 from tokenguard.token import AccessToken
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 TOKEN_KEY = "tokenguard.access_token"
 GUARD_KEY = "tokenguard.door"  # as audit and metrics call it
@@ -63,11 +62,7 @@ _SKIPPED: Final = len(_PREFIX)
 _BLANKS: Final = " \t"  # around a value they are no part of it (RFC 9110 section 5.5); some servers leave them
 _SEPARATORS: Final = (",", " ", "\t")  # what no token holds, and stands between several
 _SCOPES: Final = "_tokenguard_scopes"  # on an error: the scopes that the route requires
-DEFAULT_LEEWAY: Final = 30  # of a `TokenValidator`, where something replaces one
-_PROVED: Final = "tokenguard.proved"
 _FAILED: Final = "the guard failed; the log says where"
-
-_log = logging.getLogger("tokenguard")
 
 # Made while nothing is wrong: if answering fails as well (a stack used up to its end, say), this is left to send.
 _LAST_RESORT = reject(None)
@@ -79,21 +74,6 @@ class _Replaced(NamedTuple):
     raw: str
     arguments: dict[str, Any]
     said: ResourceRequest | None
-
-
-class _Proved(NamedTuple):
-    """A good token that was sent with a proof: which validator found it, and in which request."""
-
-    validator: object
-    raw: str
-    proof: tuple[str, ...]
-    method: str
-    path: str
-    token: AccessToken
-    nonce: str | None
-
-    def __repr__(self) -> str:  # it is kept with the request, which applications and debuggers log
-        return "Proved()"
 
 
 class Guard(Generic[R]):
@@ -144,8 +124,11 @@ class Guard(Generic[R]):
         self.reader = reader
         self._credentials = reader.credentials
         self.validator = validator
-        self._validate, self._validate_async, self._check = _ours(validator)
-        self.dpop, self.mtls = _setting(validator, "dpop", DPoP), _setting(validator, "mtls", MutualTLS)
+        self._validate, self._validate_async, self._check = validators.ours(validator)
+        self.dpop, self.mtls = (
+            validators.setting(validator, "dpop", DPoP),
+            validators.setting(validator, "mtls", MutualTLS),
+        )
         if self.dpop is not None and not reader.takes_schemes:
             raise ConfigurationError(
                 "header and dpop exclude each other: a bound token comes in Authorization, under its own scheme"
@@ -255,7 +238,7 @@ class Guard(Generic[R]):
         except TokenGuardError as error:
             self.note(request, None, error, required, name=name)
             raise
-        if _observer_of(self.validator) is not None:
+        if validators.observer_of(self.validator) is not None:
             self.note(request, token, None, required, name=name)
         return token
 
@@ -317,14 +300,14 @@ class Guard(Generic[R]):
             if required is OPTIONAL:
                 return None
             raise
-        if under_dpop and (proved := self._proved(request, raw)) is not None:
+        if under_dpop and (proved := proofs.proved(self.reader, request, self.validator, raw)) is not None:
             if not required.usual_scopes <= proved.token.scopes:
                 self._check(proved.token, required, self._resource(request, required))
             return proved.token
         said = None
         if under_dpop or required.needs_request or self.mtls is not None:
             said = self._read(request, required, DPOP if under_dpop else SCHEME)
-        replaced = _Replaced(raw, _arguments(required, said), said)
+        replaced = _Replaced(raw, validators.arguments(required, said), said)
         if known is None:
             return replaced
         if run is not None:
@@ -368,40 +351,8 @@ class Guard(Generic[R]):
         except MalformedCertificateError:
             return None, None
 
-    # One proof is used once for one request, whatever validates it by one validator. A copy of the request that is
-    # for something else is validated again.
-
-    def _proved(self, request: R, raw: str) -> _Proved | None:
-        """What this validator found for this very request."""
-        for proved in self.reader.kept(request, _PROVED) or ():
-            if (
-                proved.validator is self.validator
-                and proved.raw == raw
-                and proved.proof == tuple(self.reader.fields(request, DPOP))
-                and proved.method == self.reader.method(request)
-                and proved.path == self.reader.path(request)
-            ):
-                return proved  # type: ignore[no-any-return]
-        return None
-
     def _keep(self, request: R, asked: _Replaced, token: AccessToken) -> AccessToken:
-        said = asked.said
-        if said is not None and said.scheme == DPOP:
-            reader = self.reader
-            proved = _Proved(
-                self.validator,
-                asked.raw,
-                tuple(reader.fields(request, DPOP)),
-                reader.method(request),
-                reader.path(request),
-                token,
-                next_nonce(said),
-            )
-            found = reader.kept(request, _PROVED)
-            if isinstance(found, list):  # see `own_scope`
-                found.append(proved)
-            else:
-                reader.keep(request, _PROVED, (*(found or ()), proved))
+        proofs.keep(self.reader, request, self.validator, asked.raw, asked.said, token)
         return token
 
     def _keeping(self, request: R, asked: _Replaced, flow: Flow[AccessToken]) -> Flow[AccessToken]:
@@ -409,10 +360,7 @@ class Guard(Generic[R]):
 
     def nonce(self, request: R) -> str | None:
         """What the answer to `request` carries as `DPoP-Nonce`, None for nothing."""
-        for proved in self.reader.kept(request, _PROVED) or ():
-            if proved.validator is self.validator:
-                return proved.nonce  # type: ignore[no-any-return]
-        return None
+        return proofs.nonce(self.reader, request, self.validator)
 
     @property
     def gives_nonces(self) -> bool:
@@ -456,7 +404,7 @@ class Guard(Generic[R]):
         if error is not None:
             self._hint(name or self.name, error)
             self.attach_scopes(error, required)
-        observer = _observer_of(self.validator)
+        observer = validators.observer_of(self.validator)
         if observer is not None:
             observer.decided(
                 decision(
@@ -518,13 +466,6 @@ class Guard(Generic[R]):
         return self.reject(error, request)
 
 
-def _observer_of(validator: object) -> Observers | None:
-    try:
-        return getattr(validator, "observer", None)
-    except Exception:  # noqa: BLE001 - a replacement that fails at everything must still be answered with 500
-        return None
-
-
 def asked_for(required: Requirement, *, optional: bool) -> Requirement:
     """What an adapter or a route asks for, `OPTIONAL` where a request without credentials passes.
 
@@ -538,76 +479,3 @@ def asked_for(required: Requirement, *, optional: bool) -> Requirement:
             " came"
         )
     return OPTIONAL
-
-
-def usable(validator: TokenValidator) -> TokenValidator:
-    """A usable validator. Raises `ConfigurationError` for None, a class, an app in its place."""
-    if isinstance(validator, type) or not (
-        callable(getattr(validator, "validate", None)) or callable(getattr(validator, "validate_async", None))
-    ):
-        raise ConfigurationError("validator must be a TokenValidator")
-    return validator
-
-
-def _ours(validator: TokenValidator | None) -> tuple[Any, Any, Any]:
-    """`validate` and `validate_async` as tokenguard wrote them, for a validator that nothing replaces, and what checks
-    one more requirement."""
-    if validator is None:
-        return None, None, _check_by_default
-    from tokenguard.validator import VALIDATE, VALIDATE_ASYNC, TokenValidator
-
-    if not issubclass(type(validator), TokenValidator):
-        return None, None, _check_by_default
-    # Without `VALIDATE_ASYNC` the method itself is called, and its error explains what is wrong.
-    return VALIDATE, None if validator._sync_only else VALIDATE_ASYNC, validator._check
-
-
-def _setting(validator: object, name: str, kind: type[T]) -> T | None:
-    found = None
-    with suppress(Exception):  # a replacement that fails at everything
-        found = getattr(validator, name, None)
-    return found if isinstance(found, kind) else None
-
-
-def _arguments(required: Requirement, said: ResourceRequest | None) -> dict[str, Any]:
-    """The arguments for whatever replaces a validator: as few as there can be."""
-    if said is None and required.is_scope_only:
-        return {"scope": required}
-    return {"require": required, "request": said}
-
-
-def _check_by_default(token: AccessToken, required: Requirement, request: ResourceRequest | None) -> None:
-    required.check(token, request, time.time(), DEFAULT_LEEWAY)
-
-
-def checked(token: object) -> AccessToken:
-    if not isinstance(token, AccessToken):
-        raise ConfigurationError("the validator did not return an access token")
-    return token
-
-
-def own_scope(scope: Any) -> dict[str, Any]:
-    """A copy of an ASGI scope, whose verdicts a server does not see. What is found behind it, in copies of this one, is
-    seen here too: a decorator on a public path, say, and the nonce that goes out with the answer."""
-    return {**scope, _PROVED: [*scope.get(_PROVED, ())]}
-
-
-def record(log: BoundedLog, name: str, error: BaseException, apart: str = "") -> None:
-    """A hint for operators: constants, class names and places in code, nothing of the request. `apart`: failures with
-    another one are bounded by themselves."""
-    outcome, reason = outcome_of(error)
-    kind = name, type(error).__name__, reason
-    if outcome == "rejected":
-        log.write(_log, logging.INFO, "%s: rejected: %s (%s)", *kind, kind=kind)
-    elif outcome == "unavailable":
-        text = "%s: unavailable: %s (%s), so a request got 503: %s"
-        log.write(_log, logging.WARNING, text, *kind, partial(origin_of, error), kind=kind)
-    else:
-        text = "%s: failed, so a request was rejected: %s"
-        log.write(_log, logging.ERROR, text, name, partial(origin_of, error), kind=(*kind, apart))
-
-
-def log_failure(action: str, error: BaseException) -> None:
-    """Log that something other than a validation failed: warming up, closing."""
-    with suppress(Exception):
-        _log.warning("%s failed: %s", action, origin_of(error))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenguard._adapters.guard import log_failure
+from tokenguard._adapters.hints import log_failure
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard._adapters.guard import Guard, usable
+from tokenguard._adapters.guard import Guard
 from tokenguard._adapters.request import LONGEST, AsgiReader, WsgiReader
+from tokenguard._adapters.validators import usable
 from tokenguard._io.background import MOST, Background
 from tokenguard._oauth.credential import SCHEME
 from tokenguard._observe.bounded_log import BoundedLog

@@ -16,7 +16,8 @@ from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
-from tokenguard._adapters.guard import Guard, usable
+from tokenguard._adapters.guard import Guard
+from tokenguard._adapters.validators import usable
 from tokenguard._flow.forks import Lock
 from tokenguard._observe.redact import origin_of
 from tokenguard._setup import environment

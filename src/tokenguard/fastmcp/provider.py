@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tokenguard._adapters.guard import usable
+from tokenguard._adapters.validators import usable
 from tokenguard._oauth.scope import scope_names
 from tokenguard._settings import switch
 from tokenguard.asgi import App, BearerMiddleware

@@ -13,7 +13,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard._adapters.guard import POLICY_VIOLATION, Guard, record, usable
+from tokenguard._adapters.guard import POLICY_VIOLATION, Guard
+from tokenguard._adapters.hints import record
+from tokenguard._adapters.validators import usable
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard._settings import Peers, is_field_name, strings
 from tokenguard.errors import (

@@ -49,6 +49,14 @@ class Ours(BearerMiddleware):
     """Middleware of a project's own."""
 
 
+class ButForPreflights(BearerMiddleware):
+    """One that may let requests pass."""
+
+    def __call__(self, request):
+        inner = self._get_response if request.method == "OPTIONS" else super().__call__
+        return inner(request)
+
+
 def shown(patterns, *middleware, around=None, **given):
     project = Project(patterns, {**GIVEN, **given}, middleware)
     with project.in_use():
@@ -91,6 +99,7 @@ def test_middleware():
     assert (
         shown(patterns, "django.middleware.common.CommonMiddleware", f"{__name__}.Ours", SCOPE="all")[0][3] == "django"
     )
+    assert shown(patterns[:1], f"{__name__}.ButForPreflights") == [("/health", "*", "", None)]
     assert shown(patterns, MIDDLEWARE, OPTIONAL=True) == [
         ("/health", "*", "", "optional"),
         ("/<name>", "*", "", "optional"),

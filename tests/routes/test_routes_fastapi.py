@@ -1,12 +1,15 @@
 """The routes of real FastAPI apps: dependencies anywhere in the tree, included routers, mounts."""
 
+import contextlib
 import functools
 from typing import Annotated
 
 import fastapi.routing
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, Security, WebSocket
+from fastapi.security import SecurityScopes
 from fastapi.testclient import TestClient
+from starlette.requests import HTTPConnection
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -56,6 +59,18 @@ def test_the_pages_of_fastapi_are_routes():
     assert [row.path for row in audit(FastAPI())] == ["/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"]
 
 
+class Lenient(BearerToken):
+    """A class of one's own that may let requests pass."""
+
+    async def __call__(self, connection: HTTPConnection, security_scopes: SecurityScopes, response: Response):
+        with contextlib.suppress(HTTPException):
+            return await super().__call__(connection, security_scopes, response)
+
+
+class Named(BearerToken):
+    pass
+
+
 @pytest.mark.parametrize(
     ("dependency", "scope"),
     [
@@ -71,6 +86,8 @@ def test_the_pages_of_fastapi_are_routes():
         (Depends(BEARER.require(Scope("b") | Scope("c"))), "b"),
         (Depends(functools.partial(person)), "profile"),
         (Depends(plain), None),
+        (Depends(Lenient(VALIDATOR)), None),
+        (Depends(Named(VALIDATOR)), ""),
     ],
 )
 def test_dependencies(dependency, scope):

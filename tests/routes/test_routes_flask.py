@@ -221,6 +221,19 @@ def test_middleware_around_wsgi_app(wrap):
     assert shown(app.wsgi_app) == expected
 
 
+class ButForPreflights(BearerMiddleware):
+    def __call__(self, environ, start_response):
+        inner = self.app if environ["REQUEST_METHOD"] == "OPTIONS" else super().__call__
+        return inner(environ, start_response)
+
+
+def test_middleware_of_ones_own_that_may_let_requests_pass_guards_nothing():
+    app, _ = bare()
+    app.add_url_rule("/x", view_func=plain())
+    app.wsgi_app = ButForPreflights(app.wsgi_app, VALIDATOR)
+    assert shown(app) == [("/x", "GET HEAD", "", None)]
+
+
 def metrics(environ, start_response): ...
 
 

@@ -102,6 +102,21 @@ def test_a_bad_setting_of_a_middleware_is_one():
         audit(app)
 
 
+class ButForPreflights(asgi.BearerMiddleware):
+    async def __call__(self, scope, receive, send):
+        inner = self.app if scope.get("method") == "OPTIONS" else super().__call__
+        await inner(scope, receive, send)
+
+
+def test_middleware_of_ones_own_that_may_let_requests_pass_guards_nothing():
+    routes = [Route("/", plain, methods=["OPTIONS"])]
+    inside = Starlette(routes=routes, middleware=[Middleware(ButForPreflights, VALIDATOR)])
+    for app in (ButForPreflights(Starlette(routes=routes), VALIDATOR), inside):
+        assert shown(app) == [("/", "OPTIONS", "", None)]
+        assert TestClient(app).options("/").status_code == 200
+    assert shown(guard(inside)) == [("/", "OPTIONS", "", "asgi")]
+
+
 def test_optional_lets_pass():
     app = Starlette(
         routes=[Route("/a", require_scope(optional=True)(plain)), Route("/b", guarded)],

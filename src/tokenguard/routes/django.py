@@ -29,7 +29,7 @@ from django.views import View
 from tokenguard.django import BearerMiddleware
 from tokenguard.django.conf import current
 from tokenguard.requirements import NOTHING
-from tokenguard.routes.table import ANY_METHOD, Layer, Table, layer_of_guard, layers_of
+from tokenguard.routes.table import ANY_METHOD, Layer, Table, is_as, layer_of_guard, layers_of
 
 _DOOR: Final = "django"
 _DRF: Final = "drf"
@@ -51,7 +51,7 @@ def read(_app: object, layers: Sequence[Layer], table: Table, prefix: str) -> No
 def _middleware(prefix: str) -> Iterator[Layer]:
     for name in settings.MIDDLEWARE:
         found = import_string(name)
-        if isinstance(found, type) and issubclass(found, BearerMiddleware):
+        if is_as(BearerMiddleware, found, "__call__"):
             yield layer_of_guard(current().middleware, prefix)
 
 
@@ -174,12 +174,7 @@ def _authenticates_by_tokens_alone(kind: Any, given: dict[str, Any], views: Any,
     if kind.get_authenticators is not views.APIView.get_authenticators:
         return False
     classes: Any = list(given.get("authentication_classes", kind.authentication_classes))
-    return bool(classes) and all(_is_as(ours.BearerAuthentication, one, "authenticate") for one in classes)
-
-
-def _is_as(kind: type, one: object, method: str) -> bool:
-    """Whether a class is `kind`, or of it without a method of its own that may decide otherwise."""
-    return isinstance(one, type) and issubclass(one, kind) and getattr(one, method) is getattr(kind, method)
+    return bool(classes) and all(is_as(ours.BearerAuthentication, one, "authenticate") for one in classes)
 
 
 def _asked(permission: Any, *, only_ours: bool) -> list[Layer] | None:
@@ -195,6 +190,6 @@ def _asked(permission: Any, *, only_ours: bool) -> list[Layer] | None:
             return None if first is None or second is None else first
         return [*(first or ()), *(second or ())] or None
     permissions: Any = sys.modules["rest_framework.permissions"]
-    if only_ours and _is_as(permissions.IsAuthenticated, permission, "has_permission"):
+    if only_ours and is_as(permissions.IsAuthenticated, permission, "has_permission"):
         return [Layer(_DRF, NOTHING)]
     return None

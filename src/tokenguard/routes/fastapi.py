@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Router
 from tokenguard._adapters.guard import asked_for
 from tokenguard.fastapi import BearerToken
 from tokenguard.requirements import OPTIONAL, required
-from tokenguard.routes.table import Layer, layers_of
+from tokenguard.routes.table import Layer, is_as, layers_of
 
 _DOOR: Final = "fastapi"
 
@@ -59,7 +59,7 @@ def _asked(dependant: Any, overrides: dict[Any, Any]) -> Iterator[Layer]:
         while isinstance(bearer, partial):
             bearer = bearer.func
         bearer = getattr(bearer, "__self__", bearer)  # of `bearer.__call__`
-        if isinstance(bearer, BearerToken):
+        if is_as(BearerToken, type(bearer), "__call__"):
             scopes = [*(below.parent_oauth_scopes or ()), *(below.own_oauth_scopes or ())]
             is_optional = bearer._guard.required is OPTIONAL and not scopes  # noqa: SLF001 - of this package
             yield Layer(_DOOR, asked_for(required(scopes), optional=is_optional))

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRo
 
 from tokenguard import asgi
 from tokenguard.routes import wrapping
-from tokenguard.routes.table import ANY_METHOD, WEBSOCKET, Layer, Table, layer_of, layers_of
+from tokenguard.routes.table import ANY_METHOD, WEBSOCKET, Layer, Table, is_as, layer_of, layers_of
 
 _DOOR: Final = "starlette"
 _KINDS: Final = ("starlette",)  # what is mounted here and looked into
@@ -55,7 +55,7 @@ def _middleware(given: Iterable[Any], prefix: str) -> Iterator[Layer]:
         kind = factory
         while isinstance(kind, partial):
             kind = kind.func
-        if isinstance(kind, type) and issubclass(kind, asgi.BearerMiddleware):
+        if is_as(asgi.BearerMiddleware, kind, "__call__"):
             yield layer_of(factory(_nothing, *arguments, **settings), prefix)
 
 

@@ -57,6 +57,11 @@ class Layer:
         return any(below.is_within(entry) for entry in self.public)
 
 
+def is_as(guard: type, one: object, method: str) -> bool:
+    """Whether a class is `guard`, or of it without a method of its own, which may decide otherwise."""
+    return isinstance(one, type) and issubclass(one, guard) and getattr(one, method) is getattr(guard, method)
+
+
 def layer_of(middleware: Any, prefix: str = "") -> Layer:
     """What a `BearerMiddleware` does."""
     return layer_of_guard(middleware._guard, prefix)  # noqa: SLF001 - of this package

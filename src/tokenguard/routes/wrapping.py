@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from tokenguard import asgi, wsgi
-from tokenguard.routes.table import ANY_METHOD, Layer, Table, layer_of
+from tokenguard.routes.table import ANY_METHOD, Layer, Table, is_as, layer_of
 
 # The class that every app of a framework is an instance of, and the module here that reads it.
 _KINDS: Final = {
@@ -53,7 +53,7 @@ def unwrap(app: Any, layers: Sequence[Layer], table: Table, prefix: str) -> tupl
     """
     found = [*layers]
     for _ in range(_DEEPEST):
-        if isinstance(app, asgi.BearerMiddleware | wsgi.BearerMiddleware):
+        if any(is_as(guard, type(app), "__call__") for guard in (asgi.BearerMiddleware, wsgi.BearerMiddleware)):
             found.append(layer_of(app, prefix))
         elif kind_of(app) is not None:
             break

@@ -19,7 +19,7 @@ from tokenguard._adapters.aiohttp_requests import aiohttp_reader
 from tokenguard._adapters.behind import guard_of, still_to_ask
 from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, Guard
 from tokenguard._adapters.marks import mark
-from tokenguard._adapters.request import kept_apart
+from tokenguard._adapters.own_field import kept_apart
 from tokenguard._adapters.validators import usable
 from tokenguard._settings import is_lazy
 from tokenguard.challenge import Rejection

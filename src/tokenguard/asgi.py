@@ -11,16 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tokenguard._adapters import lifetime
+from tokenguard._adapters.asgi_scopes import AsgiReader, SubprotocolReader, asgi_reader, plainly_sent, takes_denials
 from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard
+from tokenguard._adapters.own_field import kept_apart
 from tokenguard._adapters.proofs import own_scope
-from tokenguard._adapters.request import (
-    AsgiReader,
-    SubprotocolReader,
-    asgi_reader,
-    kept_apart,
-    plainly_sent,
-    takes_denials,
-)
 from tokenguard._adapters.validators import usable
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError

@@ -18,12 +18,12 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
+from tokenguard._adapters.asgi_scopes import asgi_reader, takes_denials
 from tokenguard._adapters.behind import UNGUARDED, guard_of
 from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, asked_for
 from tokenguard._adapters.marks import mark
 from tokenguard._adapters.needed import attach_needed, keep_needed
 from tokenguard._adapters.openapi import REFUSALS, OpenAPI, security_scheme
-from tokenguard._adapters.request import asgi_reader, takes_denials
 from tokenguard._adapters.validators import checked, usable
 from tokenguard.challenge import Rejection, joined
 from tokenguard.errors import ConfigurationError, TokenGuardError

@@ -25,9 +25,10 @@ from tokenguard._adapters.guard import TOKEN_KEY, Guard, asked_for
 from tokenguard._adapters.marks import mark
 from tokenguard._adapters.metadata import metadata_of
 from tokenguard._adapters.needed import attach_needed, keep_needed
+from tokenguard._adapters.own_field import kept_apart
 from tokenguard._adapters.public_paths import public_paths
-from tokenguard._adapters.request import kept_apart, wsgi_reader
 from tokenguard._adapters.validators import usable
+from tokenguard._adapters.wsgi_environs import wsgi_reader
 from tokenguard._settings import switch
 from tokenguard.challenge import checked_realm
 from tokenguard.errors import ConfigurationError, TokenGuardError

@@ -20,11 +20,11 @@ from litestar.handlers import BaseRouteHandler
 from litestar.plugins import InitPlugin
 
 from tokenguard._adapters import lifetime
+from tokenguard._adapters.asgi_scopes import AsgiReader
 from tokenguard._adapters.behind import UNGUARDED, guard_of, leave, still_to_ask
 from tokenguard._adapters.guard import TOKEN_KEY
 from tokenguard._adapters.litestar_scopes import litestar_reader
 from tokenguard._adapters.marks import mark
-from tokenguard._adapters.request import AsgiReader
 from tokenguard.asgi import BearerMiddleware, Message, Receive, Scope, Send, _deny, _Handshake, answer
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError

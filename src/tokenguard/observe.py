@@ -16,8 +16,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard._adapters import lifetime
+from tokenguard._adapters.asgi_scopes import asgi_reader
 from tokenguard._adapters.observing import Observation, OnVerdict, Verdict
-from tokenguard._adapters.request import asgi_reader, wsgi_reader
+from tokenguard._adapters.wsgi_environs import wsgi_reader
 from tokenguard.requirements import Required
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What a request said: `credential` finds its token, `ResourceRequest` holds the rest of what may matter.
 
 Owns: their shapes, and that nothing secret of a request is shown. Must not know: protocols
-(`_adapters.request` reads them), what any of it means.
+(the readers in `_adapters` do), what any of it means.
 """
 
 from __future__ import annotations

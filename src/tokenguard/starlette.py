@@ -15,10 +15,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
+from tokenguard._adapters.asgi_scopes import takes_denials
 from tokenguard._adapters.behind import guard_of, leave, still_to_ask
 from tokenguard._adapters.guard import POLICY_VIOLATION, asked_for
 from tokenguard._adapters.marks import mark
-from tokenguard._adapters.request import takes_denials
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required, Requirement, all_of, required

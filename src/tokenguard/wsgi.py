@@ -12,8 +12,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard._adapters.guard import TOKEN_KEY, Guard
-from tokenguard._adapters.request import kept_apart, wsgi_reader
+from tokenguard._adapters.own_field import kept_apart
 from tokenguard._adapters.validators import usable
+from tokenguard._adapters.wsgi_environs import wsgi_reader
 from tokenguard.errors import TokenGuardError
 from tokenguard.requirements import Required
 from tokenguard.resource import ResourceMetadata

@@ -16,7 +16,7 @@ from tokenguard import (
     requirements,
 )
 from tokenguard._adapters.guard import Guard
-from tokenguard._adapters.request import WsgiReader
+from tokenguard._adapters.wsgi_environs import WsgiReader
 from tokenguard._flow import forks
 from tokenguard._io import runtime
 from tokenguard._jose import jws

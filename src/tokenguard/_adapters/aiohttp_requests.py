@@ -11,14 +11,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from tokenguard._adapters.request import (
-    LONGEST,
-    MOST_CREDENTIALS,
-    MOST_FIELDS,
-    UNKNOWN,
-    checked_header,
-    whole_values,
-)
+from tokenguard._adapters.own_field import checked_header, whole_values
+from tokenguard._adapters.request import LONGEST, MOST_CREDENTIALS, MOST_FIELDS, UNKNOWN
 
 _KNOWN_KEYS = set[str]()  # of a request, ours only: few
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
+from tokenguard._adapters.asgi_scopes import AsgiReader
 from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, Guard
-from tokenguard._adapters.request import AsgiReader
 from tokenguard.errors import ConfigurationError
 from tokenguard.requirements import Requirement
 from tokenguard.token import AccessToken

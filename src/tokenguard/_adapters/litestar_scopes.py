@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from tokenguard._adapters.request import AsgiFieldReader, AsgiReader, checked_header
+from tokenguard._adapters.asgi_scopes import AsgiFieldReader, AsgiReader
+from tokenguard._adapters.own_field import checked_header
 
 
 class _AsSent:

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from tokenguard._adapters.asgi_scopes import AsgiReader
 from tokenguard._adapters.guard import Guard
-from tokenguard._adapters.request import LONGEST, AsgiReader, WsgiReader
+from tokenguard._adapters.request import LONGEST
 from tokenguard._adapters.validators import usable
+from tokenguard._adapters.wsgi_environs import WsgiReader
 from tokenguard._io.background import MOST, Background
 from tokenguard._oauth.credential import SCHEME
 from tokenguard._observe.bounded_log import BoundedLog

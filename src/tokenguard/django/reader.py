@@ -14,7 +14,9 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from tokenguard._adapters.request import Reader, asgi_reader, wsgi_reader
+from tokenguard._adapters.asgi_scopes import asgi_reader
+from tokenguard._adapters.request import Reader
+from tokenguard._adapters.wsgi_environs import wsgi_reader
 
 
 class HttpRequestReader:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from tokenguard._adapters.request import AsgiReader
+from tokenguard._adapters.asgi_scopes import AsgiReader
 from tokenguard.errors import ConfigurationError
 
 __all__ = ["AUTH_FIELDS", "Question", "QuestionReader", "is_question", "is_refusal", "peer_of", "question_of"]

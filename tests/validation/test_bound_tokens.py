@@ -411,6 +411,20 @@ def test_a_full_memory_is_no_verdict(validate, caplog):
     assert validate(validator, token, request=sent(token, key))
 
 
+@pytest.mark.parametrize(
+    "change", [{"htu": f"{URL}/1"}, {"htu": "x"}, {"htm": "PUT"}, {"ath": b64url(b"another")}], ids=str
+)
+def test_a_proof_for_something_else_names_base_url_in_the_log(validate, change, caplog):
+    validator, token = dpop(), ISSUER.mint(bound_to=KEY)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            request = sent(token, **change)
+            assert rejected(validate, validator, token, request=request) == (InvalidProofError, Reason.PROOF_TARGET)
+    [record] = caplog.records  # at most one in a minute
+    assert (record.name, record.levelname) == ("tokenguard", "WARNING")
+    assert f"base_url is {BASE}:" in record.getMessage()
+
+
 def test_a_process_says_that_it_remembers_alone(caplog):
     with caplog.at_level(logging.INFO, "tokenguard"):
         dpop()

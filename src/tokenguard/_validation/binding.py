@@ -160,18 +160,18 @@ class Binding:
             self._headers.put(proof.header_text, proof.header)
 
     def _check_target(self, settings: DPoP, request: ResourceRequest, case: Bound, claims: Mapping[str, Any]) -> None:
-        if claims["htm"] != request.method or not compare_digest(claims["ath"].encode(), encode(case.digest)):
-            raise InvalidProofError(reason=Reason.PROOF_TARGET)
-        if is_spelled_so(claims["htu"], request.url, settings.spelled_bases):
+        if (
+            claims["htm"] == request.method
+            and compare_digest(claims["ath"].encode(), encode(case.digest))
+            and _is_target(claims["htu"], request.url, settings)
+        ):
             return
-        named = target(claims["htu"])
-        if named is None or named not in targets_of(request.url, settings.bases):
-            text = (
-                "a DPoP proof is for another URL than base_url, which is %s, and the path of its request: if clients"
-                " call this API by another one, correct base_url, with the path that a proxy takes off"
-            )
-            self._log.write(_log, logging.WARNING, text, settings.base_url, kind="dpop base_url", every=_MINUTE)
-            raise InvalidProofError(reason=Reason.PROOF_TARGET)
+        text = (
+            "a DPoP proof is for another method, URL or token than its request; base_url is %s: if clients call this"
+            " API by another URL, correct it, with the path that a proxy takes off"
+        )
+        self._log.write(_log, logging.WARNING, text, settings.base_url, kind="dpop base_url", every=_MINUTE)
+        raise InvalidProofError(reason=Reason.PROOF_TARGET)
 
     def _check_times(self, settings: DPoP, claims: Mapping[str, Any], now: float) -> float:
         """When the proof cannot pass any more. The leeway is added to `now`: an int of 400 digits does not add."""
@@ -241,6 +241,13 @@ class Binding:
             text = "%d %% of max_proofs (%d) are in use: raise it, or share them by replay=RedisStore(...); full is 503"
             percent = 100 * used.count(now) // used.size
             self._log.write(_log, logging.WARNING, text, percent, used.size, kind="dpop proofs", every=_MINUTE)
+
+
+def _is_target(htu: str, url: str, settings: DPoP) -> bool:
+    if is_spelled_so(htu, url, settings.spelled_bases):
+        return True
+    named = target(htu)
+    return named is not None and named in targets_of(url, settings.bases)
 
 
 def _called(secret: Any) -> Any:

@@ -455,6 +455,18 @@ def test_107_so_much_of_a_secret_is_one_too(secret, text, is_shown):
     assert described(text, credentials=Credentials(secrets=(secret,))) == (text if is_shown else None)
 
 
+def test_107_a_secret_of_any_request_of_an_attempt():
+    sent = [
+        (Asked(("a",)), client_auth.post("orders", "earlier")),
+        (Asked(("b",)), client_auth.post("orders", "later")),
+    ]
+    assert read_answer(answer({**GOOD, "scope": "a"}), sent, NOW).lacks == ("b",)
+    for text, shown in (("It was earlier.", None), ("It was later.", None), ("It was so.", "It was so.")):
+        with pytest.raises(TokenAnswerError) as caught:
+            read_answer(answer({"error": "invalid_scope", "error_description": text}, 400), sent, NOW)
+        assert caught.value.description == shown
+
+
 @pytest.mark.parametrize(
     "name",
     [

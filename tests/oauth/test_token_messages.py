@@ -179,6 +179,8 @@ def test_111_a_lifetime_of_400_digits():
         ("a b", {"a", "b"}, ()),
         ("a", {"a"}, ("b",)),
         ("b  a x", {"a", "b", "x"}, ()),
+        ("a\tb", None, ()),  # a space alone is between two names
+        ("b a\tx", {"b"}, ("a",)),
         ("", None, ()),
         (None, None, ()),
         (["a"], None, ()),

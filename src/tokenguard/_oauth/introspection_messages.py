@@ -63,7 +63,7 @@ class AnswerError(Exception):
 def build_request(endpoint: str, token: str | bytes, credentials: Credentials) -> Request:
     """The question (RFC 7662 section 2.1): a form POST, so that the token is in no URL and no access log."""
     fields = (("token", token), ("token_type_hint", "access_token"), *credentials.fields)
-    return Request("POST", endpoint, (*FORM, *credentials.headers), urlencode(fields).encode("ascii"))
+    return Request("POST", endpoint, (*FORM, *credentials.headers), urlencode(fields).encode())
 
 
 def read_answer(response: Response) -> dict[str, Any]:

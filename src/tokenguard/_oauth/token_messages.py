@@ -128,7 +128,7 @@ def build_request(endpoint: str, asked: Asked, credentials: Credentials, proof: 
     fields += [("audience", one) for one in asked.audience]
     fields += [*asked.parameters, *credentials.fields]
     headers = (*FORM, *credentials.headers, *(() if proof is None else (("dpop", proof),)))
-    return Request("POST", endpoint, headers, urlencode(fields).encode("ascii"))
+    return Request("POST", endpoint, headers, urlencode(fields).encode())
 
 
 def read_answer(response: Response, sent: Sequence[Sent], now: float) -> Issued:
@@ -165,7 +165,9 @@ def lifetime(expires_in: object) -> float | None:
 
 def retry_after(value: str | None, now: float) -> float:
     """Seconds from a `Retry-After` field (RFC 9110 section 10.2.3), a number or a date, at most an hour. 0 for none."""
-    text = "" if value is None else value.strip()
+    if value is None:
+        return 0.0
+    text = value.strip()
     if _DIGITS.fullmatch(text) is not None:
         return float(min(int(text), MAX_RETRY_AFTER))
     date = seconds_of(text)

@@ -127,7 +127,8 @@ class RejectedError(TokenGuardError):
 
     error: ClassVar[str | None] = None
     description: ClassVar[str] = "The request was refused."
-    reason: Reason
+    # Here and below, what a subclass of an application's has that does not call this constructor.
+    reason: Reason = Reason.INVALID_CLAIM
 
     def __init__(self, *, reason: Reason) -> None:
         self.reason = Reason(reason)
@@ -141,6 +142,7 @@ class MissingTokenError(RejectedError):
     """No bearer credentials at all. HTTP: 401 without an error code (RFC 6750 section 3.1)."""
 
     description: ClassVar[str] = "An access token is required."
+    reason: Reason = Reason.MISSING
 
     def __init__(self, *, reason: Reason = Reason.MISSING) -> None:
         super().__init__(reason=reason)
@@ -151,6 +153,7 @@ class InvalidRequestError(RejectedError):
 
     error: ClassVar[str | None] = "invalid_request"
     description: ClassVar[str] = "The request must carry exactly one well-formed bearer token."
+    reason: Reason = Reason.MALFORMED
 
     def __init__(self, *, reason: Reason = Reason.MALFORMED) -> None:
         super().__init__(reason=reason)
@@ -171,6 +174,7 @@ class InvalidProofError(RejectedError):
 
     error: ClassVar[str | None] = "invalid_dpop_proof"
     description: ClassVar[str] = "The DPoP proof is not valid for this request."
+    reason: Reason = Reason.PROOF
 
     def __init__(self, *, reason: Reason = Reason.PROOF) -> None:
         super().__init__(reason=reason)
@@ -182,7 +186,8 @@ class NonceRequiredError(RejectedError):
 
     error: ClassVar[str | None] = "use_dpop_nonce"
     description: ClassVar[str] = "The DPoP proof must carry the nonce of this response."
-    nonce: str
+    reason: Reason = Reason.NONCE
+    nonce: str = ""
 
     def __init__(self, nonce: str, *, reason: Reason = Reason.NONCE) -> None:
         super().__init__(reason=reason)
@@ -197,7 +202,8 @@ class InsufficientScopeError(RejectedError):
 
     error: ClassVar[str | None] = "insufficient_scope"
     description: ClassVar[str] = "The access token does not carry every required scope."
-    required: tuple[str, ...]
+    reason: Reason = Reason.SCOPE
+    required: tuple[str, ...] = ()
 
     def __init__(self, required: tuple[str, ...] = (), *, reason: Reason = Reason.SCOPE) -> None:
         super().__init__(reason=reason)
@@ -217,9 +223,10 @@ class InsufficientAuthenticationError(RejectedError):
 
     error: ClassVar[str | None] = "insufficient_user_authentication"
     description: ClassVar[str] = "A different authentication level is required."
-    acr_values: tuple[str, ...]
-    max_age: int | None
-    required: tuple[str, ...]
+    reason: Reason = Reason.AUTHENTICATION
+    acr_values: tuple[str, ...] = ()
+    max_age: int | None = None
+    required: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -248,6 +255,7 @@ class UnavailableError(TokenGuardError):
 
     message: ClassVar[str] = "the token could not be validated; see the cause and the log"
     description: ClassVar[str] = "The access token cannot be checked at the moment."
+    retry_after: int = 1
 
     def __init__(self, *, retry_after: int = 1) -> None:
         self.retry_after = max(1, int(retry_after))
@@ -295,8 +303,8 @@ class TokenRefusedError(TokenGuardError):
     `str`, no `repr` and no log.
     """
 
-    error: str | None
-    error_description: str | None
+    error: str | None = None
+    error_description: str | None = None
 
     def __init__(self, error: str | None = None, error_description: str | None = None) -> None:
         self.error = error

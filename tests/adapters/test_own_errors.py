@@ -27,11 +27,20 @@ from werkzeug.test import Client
 
 from tokenguard import (
     ConfigurationError,
+    InsufficientAuthenticationError,
     InsufficientScopeError,
+    InvalidProofError,
+    InvalidRequestError,
     InvalidTokenError,
     KeysUnavailableError,
     MissingTokenError,
+    NonceRequiredError,
+    Reason,
+    RejectedError,
     TokenGuardError,
+    TokenRefusedError,
+    TokenUnavailableError,
+    UnavailableError,
     asgi,
     audit,
     fastapi,
@@ -53,6 +62,11 @@ ERRORS = [
     TokenGuardError(),
 ]
 NAMES = [type(error).__name__ for error in ERRORS]
+OWN = [
+    *(RejectedError, MissingTokenError, InvalidRequestError, InvalidTokenError, InvalidProofError, NonceRequiredError),
+    *(InsufficientScopeError, InsufficientAuthenticationError, UnavailableError, KeysUnavailableError),
+    *(TokenUnavailableError, TokenRefusedError, ConfigurationError),
+]
 
 
 def expected(error, method="GET", **settings):
@@ -175,6 +189,42 @@ def test_it_is_answered_as_one_of_the_adapters_own(name, error, caplog):
         assert (records[1]["issuer"], records[1]["token_id"]) == (ISSUER.url, records[0]["token_id"])
     else:
         assert records[1]["token_id"] is None  # of which token it speaks is not known
+
+
+def made(kind):
+    if kind is RejectedError:
+        return kind(reason=Reason.INVALID_CLAIM)
+    return kind("") if kind is NonceRequiredError else kind()
+
+
+def without_a_constructor(kind):
+    """A class of an application's own, whose constructor does not call ours."""
+    return type(f"Own{kind.__name__}", (kind,), {"__init__": lambda self, why: setattr(self, "why", why)})
+
+
+@pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
+def test_a_subclass_that_calls_no_constructor_of_ours_is_answered_as_its_class(kind, caplog):
+    caplog.set_level(logging.INFO)
+    error, like = without_a_constructor(kind)("blocked"), made(kind)
+    validator = ISSUER.validator()
+    audit.enable(validator)
+    for app in (one for one, _ in apps(error, validator, show_reason=True).values()):
+        assert send(app).verdict == expected(like, show_reason=True)
+        assert caplog.records[-1].audit["class"] == type(error).__name__
+    assert reject(error) == reject(like)
+    for name in ("reason", "required", "acr_values", "max_age", "nonce", "retry_after", "error", "error_description"):
+        assert getattr(error, name, None) == getattr(like, name, None)
+
+
+@pytest.mark.parametrize("kind", OWN, ids=lambda kind: kind.__name__)
+def test_such_an_error_of_a_requirement_is_answered_as_its_class(kind):
+    def rule(token, request, now):
+        raise without_a_constructor(kind)("blocked")
+
+    answer = send(wsgi.BearerMiddleware(lambda *_: [], ISSUER.validator(), require=rule, **SETTINGS))
+    as_its_class = issubclass(kind, RejectedError) and kind not in (MissingTokenError, InvalidRequestError)
+    unlike = InvalidTokenError() if issubclass(kind, RejectedError) else ConfigurationError()
+    assert answer.verdict == expected(without_a_constructor(kind)("") if as_its_class else unlike)
 
 
 @pytest.mark.parametrize("name", APPS)

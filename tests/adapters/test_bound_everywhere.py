@@ -759,6 +759,14 @@ def test_a_peer_that_is_unknown_is_no_unix_socket(server, status):
     assert asyncio.run(ask(guarded, fields=sent, client=None, server=server)).status == status
 
 
+@pytest.mark.parametrize(("variables", "status"), [({"REMOTE_ADDR": ""}, 200), ({}, 401)], ids=repr)
+def test_a_peer_that_wsgi_does_not_know_is_no_unix_socket(variables, status):
+    """A bridge to ASGI leaves the variable out where there is no client."""
+    guarded = wsgi.BearerMiddleware(plain_wsgi, ISSUER.validator(mtls=MutualTLS(HEADER, "pem", "unix")))
+    sent = [*fields(BY_CERTIFICATE, scheme="Bearer"), (HEADER, ESCAPED)]
+    assert ask_wsgi(guarded, fields=sent, **variables).status == status
+
+
 VALUES = {
     "rfc9440": f":{b64encode(DER).decode()}:",
     "pem": ESCAPED,

@@ -63,7 +63,8 @@ class Reader(Protocol[R_contra]):
         ...
 
     def address(self, request: R_contra, /) -> str | None:
-        """The caller's address as the server reports it, None where it does not."""
+        """The peer's address as the server reports it, None where it has none: a unix socket. `UNKNOWN` where the
+        server does not say."""
         ...
 
     def sent(self, request: R_contra, longest: int, /) -> str:
@@ -129,4 +130,5 @@ class Described(Generic[R]):
     @property
     def address(self) -> str | None:
         """The caller's address as the server reports it, None where it does not."""
-        return self._reader.address(self._request)
+        address = self._reader.address(self._request)
+        return None if address == UNKNOWN else address

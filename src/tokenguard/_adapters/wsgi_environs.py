@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tokenguard._adapters.own_field import checked_header, whole_values
-from tokenguard._adapters.request import LONGEST, der_of_leaf
+from tokenguard._adapters.request import LONGEST, UNKNOWN, der_of_leaf
 from tokenguard._oauth.credential import PREFIX
 
 _FIELDS_WITHOUT_PREFIX: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")  # PEP 3333
@@ -80,9 +80,9 @@ class WsgiReader:
         environ[key] = value
 
     def address(self, environ: Mapping[str, Any], /) -> str | None:
-        """See `Reader`."""
-        address = environ.get("REMOTE_ADDR")
-        return str(address) if address else None
+        """See `Reader`. That of a unix socket is empty. A server without the variable, which must be there (RFC 3875
+        section 4.1.8), does not know it: a2wsgi behind uvicorn, where the peer has reset its connection."""
+        return str(environ.get("REMOTE_ADDR", UNKNOWN)) or None
 
     def sent(self, environ: Mapping[str, Any], longest: int, /) -> str:
         """See `Reader`."""

@@ -20,12 +20,13 @@ from litestar.handlers import BaseRouteHandler
 from litestar.plugins import InitPlugin
 
 from tokenguard._adapters import lifetime
+from tokenguard._adapters.asgi_messages import Handshake, Message, Receive, Scope, Send, answer, deny
 from tokenguard._adapters.asgi_scopes import AsgiReader
 from tokenguard._adapters.behind import UNGUARDED, guard_of, leave, still_to_ask
 from tokenguard._adapters.guard import TOKEN_KEY
 from tokenguard._adapters.litestar_scopes import litestar_reader
 from tokenguard._adapters.marks import mark
-from tokenguard.asgi import BearerMiddleware, Message, Receive, Scope, Send, _deny, _Handshake, answer
+from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required, all_of
@@ -157,7 +158,7 @@ class _Middleware(BearerMiddleware):
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Litestar closes a websocket that it has not accepted with a code of its own: a rejection takes its place."""
-        handshake = _Handshake(receive, send, None)
+        handshake = Handshake(receive, send, None)
 
         async def sending(message: Message) -> None:
             rejection = scope.pop(_REJECTION, None)
@@ -165,7 +166,7 @@ class _Middleware(BearerMiddleware):
                 await handshake.send(message)
             else:
                 handshake.is_answered = True
-                await _deny(rejection, scope, None if handshake.is_read else receive, send)
+                await deny(rejection, scope, None if handshake.is_read else receive, send)
 
         await self.app(scope, handshake.receive, sending)
 

@@ -24,7 +24,7 @@ from tokenguard.requirements import Required
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from tokenguard.asgi import App, Message, Receive, Scope, Send
+    from tokenguard._adapters.asgi_messages import App, Message, Receive, Scope, Send
     from tokenguard.validator import TokenValidator
 
 __all__ = ["ObservingAsgiMiddleware", "ObservingWsgiMiddleware", "Verdict"]

@@ -19,9 +19,10 @@ from starlette.authentication import AuthCredentials
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.routing import BaseRoute, Match, Route
 
+from tokenguard._adapters.asgi_lifespan import lifespan
+from tokenguard._adapters.asgi_messages import App, Receive, Scope, Send
 from tokenguard._adapters.guard import TOKEN_KEY
 from tokenguard._oauth.credential import PREFIX, credential_of_either
-from tokenguard.asgi import App, Receive, Scope, Send, lifespan
 from tokenguard.fastmcp.callers import OpenCaller
 from tokenguard.mcp import Converter
 

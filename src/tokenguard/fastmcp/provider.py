@@ -19,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenguard._adapters.asgi_messages import App
 from tokenguard._adapters.validators import usable
 from tokenguard._oauth.scope import scope_names
 from tokenguard._settings import switch
-from tokenguard.asgi import App, BearerMiddleware
+from tokenguard.asgi import BearerMiddleware
 from tokenguard.challenge import Rejection, checked_realm
 from tokenguard.errors import ConfigurationError, Reason
 from tokenguard.fastmcp.callers import Verifier

@@ -48,7 +48,7 @@ from tokenguard.resource import ResourceMetadata
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
-    from tokenguard.asgi import Receive, Scope, Send
+    from tokenguard._adapters.asgi_messages import Receive, Scope, Send
     from tokenguard.validator import TokenValidator
 
 __all__ = ["Gateway"]

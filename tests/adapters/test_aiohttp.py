@@ -7,6 +7,7 @@ import logging
 import ssl
 from contextlib import asynccontextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -564,6 +565,25 @@ class Transport:
 async def test_a_peer_is_its_address_and_nothing_unknown_is_a_unix_socket(peer, address):
     request = make_mocked_request("GET", "/", transport=Transport(peer))
     assert AiohttpReader().address(request) == address
+
+
+async def test_requests_that_aiohttp_makes_for_tests_are_read_like_others(issuer):
+    """`make_mocked_request` gives one a connection that says nothing of its peer."""
+    app = web.Application()
+    setup(app, issuer.validator(dpop=DPoP("https://api.example.com")))
+    key = issuer.client_key()
+    token = issuer.mint(bound_to=key)
+    proof = key.proof(token, "GET", "https://api.example.com/")
+    request = make_mocked_request("GET", "/", {"Authorization": f"DPoP {token}", "DPoP": proof}, app=app)
+
+    async def handler(request):
+        return web.Response(text=request["tokenguard.access_token"].client_id)
+
+    assert (await app.middlewares[0](request, handler)).text == "client"
+    reader = AiohttpReader()
+    assert (reader.address(request), reader.certificate(request)) == ("unknown", None)
+    ended = SimpleNamespace(transport=None)
+    assert (reader.address(ended), reader.certificate(ended)) == ("unknown", None)
 
 
 async def test_fields_are_read_as_they_were_sent():

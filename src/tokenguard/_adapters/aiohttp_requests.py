@@ -65,7 +65,7 @@ class AiohttpReader:
 
     def certificate(self, request: Any, /) -> bytes | None:
         """See `Reader`."""
-        connection = request.get_extra_info("ssl_object")
+        connection = _of_connection(request, "ssl_object")
         found: bytes | None = None if connection is None else connection.getpeercert(binary_form=True)
         return found
 
@@ -86,11 +86,11 @@ class AiohttpReader:
     def address(self, request: Any, /) -> str | None:
         """See `Reader`: the connection's own peer, also where `request.remote` was replaced. That of a connection that
         has ended is unknown, and no unix socket."""
-        peer = request.get_extra_info("peername", UNKNOWN)
+        peer = _of_connection(request, "peername")
         if isinstance(peer, tuple):
             return str(peer[0])
         # A unix socket has a path, or none; a socket that was closed before its peer was asked for has None.
-        return None if isinstance(peer, str | bytes) and peer != UNKNOWN else UNKNOWN
+        return None if isinstance(peer, str | bytes) else UNKNOWN
 
     def sent(self, request: Any, longest: int, /) -> str:
         """See `Reader`."""
@@ -108,6 +108,12 @@ class AiohttpFieldReader(AiohttpReader):
     def credentials(self, request: Any, /) -> tuple[Sequence[bytes], str]:
         """See `Reader`."""
         return whole_values(super().credentials(request)[0]), ""
+
+
+def _of_connection(request: Any, name: str) -> Any:
+    """None once it has ended. Not by `get_extra_info` of the request: those that aiohttp makes for tests have none."""
+    transport = request.transport
+    return None if transport is None else transport.get_extra_info(name)
 
 
 def aiohttp_reader(header: str | None) -> AiohttpReader:

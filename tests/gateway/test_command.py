@@ -315,6 +315,13 @@ def test_a_parent_that_was_killed_leaves_no_workers(issuer):
         assert gateway.refuses()
 
 
+def test_workers_import_nothing_from_where_the_gateway_was_started(issuer):
+    shadow = [(f"{name}.py", "raise SystemExit(3)") for name in ("uvicorn", "prometheus_client", "jwt", "secrets")]
+    with running(config(issuer), "--workers", "2", beside=shadow) as gateway:
+        assert gateway.ask("/request/GET/orders/1", bearer(issuer)).status == 200
+        assert "another takes its place" not in gateway.log()
+
+
 def test_a_unix_socket(issuer, tmp_path):
     path = tmp_path / "socket"
     stale = socket.socket(socket.AF_UNIX)

@@ -122,16 +122,20 @@ def _serves(made: GatewayProcess) -> None:
 
 
 @contextmanager
-def running(config: str, *options: str, environment=None, when=_serves) -> Iterator[GatewayProcess]:
+def running(config: str, *options: str, environment=None, when=_serves, beside=()) -> Iterator[GatewayProcess]:
     """`tokenguard gateway` with this configuration; `--bind 127.0.0.1:0` unless `options` say where. `when`: what is
-    done once it listens, before anything else."""
+    done once it listens, before anything else. `beside`: pairs of name and content, files in the directory that it is
+    started in."""
     where = () if {"--bind", "--uds"} & set(options) else ("--bind", "127.0.0.1:0")
     with tempfile.TemporaryDirectory() as scratch:
         path, stderr = Path(scratch, "gateway.toml"), Path(scratch, "stderr")
         path.write_text(config, "utf-8")
+        for name, content in beside:
+            Path(scratch, name).write_text(content, "utf-8")
         with stderr.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tokenguard.cli", "gateway", "--config", path, *where, *options],
+                # `-P` as for the installed command, which imports nothing from the directory that it is started in
+                [sys.executable, "-P", "-m", "tokenguard.cli", "gateway", "--config", path, *where, *options],
                 cwd=scratch,
                 env=clean(environment or {}) | MEASURED | {"TMPDIR": scratch},
                 stdin=subprocess.DEVNULL,

@@ -119,7 +119,8 @@ class _Slot:
         common = self._common
         arguments = common.listening, common.graceful_timeout, common.shared, self._number
         self._process = process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "tokenguard.gateway.worker", *map(str, arguments)],
+            # Without `-P` it would import what lies in the directory that the gateway was started in.
+            [sys.executable, "-P", "-m", "tokenguard.gateway.worker", *map(str, arguments)],
             stdin=subprocess.PIPE,
             pass_fds=[common.listening, common.shared],
             env={**os.environ, DIRECTORY: common.metrics},

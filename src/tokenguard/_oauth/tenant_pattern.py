@@ -51,7 +51,7 @@ def _split(name: str, pattern: object) -> tuple[str, str]:
     before, _, after = pattern.partition(MARK)
     if "{" in before + after or "}" in before + after:
         raise ConfigurationError(f"{name} must have no other braces than those of {MARK}")
-    fetched_url(name, before + "tenant" + after)
+    fetched_url(name, pattern)
     parts = urlsplit(pattern)
     label, _, rest = parts.netloc.partition(".")
     host, _, _ = rest.partition(":")

@@ -1,19 +1,19 @@
 """WSGI middleware: no request reaches the app behind it without a good token.
 
-Owns: the WSGI protocol of the guard (PEP 3333). Must not know: any framework, status codes and challenges (see
-`challenge`), what makes a token good (see `validator`).
+Owns: what is validated, when the app's own errors are answered (PEP 3333). Must not know: any framework, how an answer
+is sent (see `_adapters/wsgi_answers`), status codes and challenges (see `challenge`), what makes a token good (see
+`validator`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard._adapters.guard import TOKEN_KEY, Guard
-from tokenguard._adapters.own_field import kept_apart
 from tokenguard._adapters.validators import usable
+from tokenguard._adapters.wsgi_answers import Answer, kept_apart_by, send_rejection, with_nonce
 from tokenguard._adapters.wsgi_environs import wsgi_reader
 from tokenguard.errors import TokenGuardError
 from tokenguard.requirements import Required
@@ -22,14 +22,12 @@ from tokenguard.resource import ResourceMetadata
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from tokenguard.challenge import Rejection
     from tokenguard.token import AccessToken
     from tokenguard.validator import TokenValidator
 
 __all__ = ["BearerMiddleware"]
 
 _WHOLE: Final = (list, tuple)
-_SENT: Final = "sent"
 
 
 class BearerMiddleware:
@@ -81,9 +79,9 @@ class BearerMiddleware:
         )
         self._around: Callable[[WSGIEnvironment, StartResponse], StartResponse] | None = None
         if header is not None:
-            self._around = partial(_kept_apart, header)
+            self._around = partial(kept_apart_by, header)
         elif self._guard.gives_nonces:
-            self._around = partial(_with_nonce, self._guard)
+            self._around = partial(with_nonce, self._guard)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
@@ -93,12 +91,12 @@ class BearerMiddleware:
         if guard.metadata is not None:
             served = guard.serve(environ, self.app)
             if served is not None:
-                return _answer(served, environ, start_response)
+                return send_rejection(served, environ, start_response)
         try:
             token = environ[TOKEN_KEY] = guard.validate(environ, guard.required)
         except Exception as error:  # noqa: BLE001 - anything unexpected rejects
-            return _answer(guard.reject(error, environ), environ, start_response)
-        answer = _Answer()
+            return send_rejection(guard.reject(error, environ), environ, start_response)
+        answer = Answer()
         answer.server, answer.status, answer.failed = start_response, None, ()
         try:
             result = self.app(environ, answer.start)
@@ -109,59 +107,6 @@ class BearerMiddleware:
             answer.send()
             return result
         return _Body(guard, result, token, environ, answer)
-
-
-class _Answer:
-    """An application's answer: what `start` is given reaches the server with the first part of the body.
-
-    An application may start again until then (PEP 3333), but gunicorn and cheroot send the fields of both starts: a
-    rejection would have two `Content-Length` and the cookies of the answer that it replaces.
-
-    `start` returns this object, which sends a part of the body (PEP 3333). It is False in a condition:
-    `return start_response(...) or [body]` works over servers and tests whose `start_response` returns None, and has to
-    work behind this middleware too. One object, for both and without a constructor, costs half of two
-    (docs/decisions/0049).
-    """
-
-    __slots__ = ("_headers", "_write", "failed", "server", "status")
-
-    # Set by the middleware.
-    server: StartResponse
-    status: str | None  # None before the start, `_SENT` once the server has it
-    failed: tuple[Any, ...]  # what comes behind the headers: `exc_info`, or nothing
-
-    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-        """The `start_response` of the application."""
-        if self.status is not None or exc_info is not None:
-            return self._start_anew(status, headers, exc_info)
-        self.status, self._headers = status, headers
-        return self
-
-    def _start_anew(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], object]:
-        failed = () if exc_info is None else (exc_info,)
-        if self.status is _SENT or not (failed or self.status is None):  # the server's to object to
-            self.send()
-            return self.server(status, headers, *failed)
-        self.status, self._headers, self.failed = status, headers, failed
-        return self
-
-    def send(self) -> None:
-        """Start the answer at the server, if the application has started one."""
-        status = self.status
-        if status is not None and status is not _SENT:
-            self.status = _SENT
-            if self.failed:
-                self._write = self.server(status, self._headers, *self.failed)
-            else:  # an unpacking costs as much as the call
-                self._write = self.server(status, self._headers)
-
-    def __call__(self, data: bytes) -> object:
-        """Send a part of a body that the application does not return."""
-        self.send()
-        return self._write(data)
-
-    def __bool__(self) -> bool:
-        return False
 
 
 class _Body:
@@ -175,7 +120,7 @@ class _Body:
         result: Iterable[bytes],
         token: AccessToken | None,
         environ: WSGIEnvironment,
-        begun: _Answer,
+        begun: Answer,
     ) -> None:
         self._result = result
         self._begun = begun
@@ -207,45 +152,18 @@ def _answer_late(
     error: TokenGuardError,
     token: AccessToken | None,
     environ: WSGIEnvironment,
-    begun: _Answer,
+    begun: Answer,
 ) -> list[bytes]:
     """Answer in the application's place. Where its answer has left already, the server raises `error` again.
 
     Where it has started none, this is the first start: werkzeug's test client would raise `error` for any `exc_info`.
     """
     failed = () if begun.status is None else ((type(error), error, error.__traceback__),)
-    body = _answer(guard.reject(error, environ), environ, begun.server, *failed)
+    body = send_rejection(guard.reject(error, environ), environ, begun.server, *failed)
     guard.note(environ, token, error)
     return body
-
-
-def _answer(
-    rejection: Rejection,
-    environ: WSGIEnvironment,
-    start_response: StartResponse,
-    *failed: Any,
-) -> list[bytes]:
-    start_response(f"{rejection.status} {HTTPStatus(rejection.status).phrase}", list(rejection.headers), *failed)
-    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]
 
 
 def _is_file(result: object, environ: WSGIEnvironment) -> bool:
     wrapper = environ.get("wsgi.file_wrapper")  # the server sends what it made of a file by ways of its own
     return isinstance(wrapper, type) and isinstance(result, wrapper)
-
-
-def _with_nonce(guard: Guard[Any], environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
-    def starting(status: str, headers: list[tuple[str, str]], *failed: Any) -> Callable[[bytes], object]:
-        nonce = guard.nonce(environ)
-        if nonce is not None and not any(name.lower() == "dpop-nonce" for name, _ in headers):
-            headers = [*headers, ("DPoP-Nonce", nonce)]
-        return start_response(status, headers, *failed)
-
-    return starting
-
-
-def _kept_apart(header: str, _: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
-    def starting(status: str, headers: list[tuple[str, str]], *failed: Any) -> Callable[[bytes], object]:
-        return start_response(status, [*headers, *kept_apart(header, [name for name, _ in headers])], *failed)
-
-    return starting

@@ -55,10 +55,10 @@ def layers(about: Any, dependant: Any) -> list[Layer]:
 def _asked(dependant: Any, overrides: dict[Any, Any]) -> Iterator[Layer]:
     for below in dependant.dependencies:
         call = overrides.get(below.call, below.call)
-        bearer = call
-        while isinstance(bearer, partial):
-            bearer = bearer.func
-        bearer = getattr(bearer, "__self__", bearer)  # of `bearer.__call__`
+        plain = call
+        while isinstance(plain, partial):
+            plain = plain.func
+        bearer: Any = getattr(plain, "__self__", plain)  # of `bearer.__call__`
         if is_as(BearerToken, type(bearer), "__call__"):
             scopes = [*(below.parent_oauth_scopes or ()), *(below.own_oauth_scopes or ())]
             is_optional = bearer._guard.required is OPTIONAL and not scopes  # noqa: SLF001 - of this package

@@ -99,8 +99,8 @@ $(INTEROP)/.stamp: interop.lock | $(BIN)/python
 interop-servers: $(INTEROP)/.stamp ## Install the authorization servers in Python that tests/interop starts; without them these tests are skipped
 
 .PHONY: test-floor
-test-floor: ## Run the tests with the oldest dependencies that pyproject.toml allows
-	@sh tools/test_floor.sh
+test-floor: ## Run the tests with the oldest dependencies that pyproject.toml allows (ARGS="..." for a part)
+	@sh tools/test_floor.sh $(ARGS)
 
 # -------------------------------------------------------------------------------------------------- fuzzing, mutation
 

@@ -192,7 +192,7 @@ docs: $(DOCS)/.stamp ## Build the documentation site into site/; any warning fai
 FOLLOWED := fastapi deployment streams testing
 
 .PHONY: newcomer
-newcomer: dist ## Follow docs/getting-started.md to the letter, in an empty directory, with the built wheel; test what other pages show
+newcomer: dist | $(BIN)/python ## Follow docs/getting-started.md to the letter, in an empty directory, with the built wheel; test what other pages show
 	@empty=$$(mktemp -d) && trap 'rm -rf "$$empty"' EXIT && \
 	  PIP_FIND_LINKS=$(CURDIR)/dist $(BIN)/python tests/support/page_walk.py docs/getting-started.md "$$empty" $(FOLLOWED:%=docs/%.md)
 
@@ -261,13 +261,17 @@ $(RELEASE)/.stamp: release.lock | $(BIN)/python
 release: $(RELEASE)/.stamp ## Build wheel, sdist, bill of materials and provenance of the last commit into dist/, twice, and compare
 	@sh tools/release.sh $(RELEASE)
 
+# The targets that try out a release take the one that is there, and build one where there is none.
+dist:
+	@$(MAKE) --no-print-directory release
+
 .PHONY: extras
-extras: $(STAMP) ## Install each extra of dist/ alone on every Python that is here and import what it is for (EXTRA="django")
+extras: dist $(STAMP) ## Install each extra of dist/ alone on every Python that is here and import what it is for (EXTRA="django")
 	@$(PIP) install uv
 	@sh tools/extras.sh $(BIN)/uv
 
 .PHONY: test-sdist
-test-sdist: $(STAMP) ## Run the tests of the sdist in dist/, in an environment of its own
+test-sdist: dist ## Run the tests of the sdist in dist/, in an environment of its own
 	@rm -rf build/sdist && mkdir -p build/sdist && tar -xzf dist/*.tar.gz --strip-components 1 -C build/sdist
 	@$(MAKE) --no-print-directory -C build/sdist test ARGS="--quiet"
 

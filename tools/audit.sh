@@ -2,7 +2,7 @@
 # What cannot be reached is skipped, and said.
 set -eu
 venv=$1
-test -x "$venv/bin/python" || "$(sh tools/pythons.sh | head -n 1)" -m venv "$venv"
+test -x "$venv/bin/python" || "$(sh tools/pythons.sh | sed -n 1p)" -m venv "$venv"
 test -x "$venv/bin/pip-audit" && test -x "$venv/bin/uv" \
   || "$venv/bin/python" -m pip --disable-pip-version-check --quiet install "pip-audit>=2.9,<3" uv \
   || { echo "audit: skipped: pip-audit cannot be installed here"; exit 0; }

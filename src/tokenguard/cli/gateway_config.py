@@ -52,7 +52,8 @@ def config(
     """
     with wording.settings_errors():
         if config is None and context.parent is not None:  # `tokenguard gateway --config FILE config nginx`
-            config = context.parent.params.get("config")
+            named = context.parent.params.get("config")
+            config = named and Path(named)  # older versions of Typer keep the string
         plan = _plan(config, gateway, upstream, listen, None if into is None else into.absolute())
         from tokenguard.gateway.proxies import PROXIES
 

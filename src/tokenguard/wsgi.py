@@ -16,7 +16,7 @@ from tokenguard._adapters.validators import usable
 from tokenguard._adapters.wsgi_answers import Answer, kept_apart_by, send_rejection, with_nonce
 from tokenguard._adapters.wsgi_environs import wsgi_reader
 from tokenguard.errors import TokenGuardError
-from tokenguard.requirements import Required
+from tokenguard.requirements import NOTHING, Required
 from tokenguard.resource import ResourceMetadata
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _answer_late(
     Where it has started none, this is the first start: werkzeug's test client would raise `error` for any `exc_info`.
     """
     failed = () if begun.status is None else ((type(error), error, error.__traceback__),)
+    guard.attach_scopes(error, NOTHING)  # the record comes later, once it is known that this is the answer
     body = send_rejection(guard.reject(error, environ), environ, begun.server, *failed)
     guard.note(environ, token, error)
     return body

@@ -37,6 +37,7 @@ from tokenguard import (
     NonceRequiredError,
     Reason,
     RejectedError,
+    ResourceMetadata,
     TokenGuardError,
     TokenRefusedError,
     TokenUnavailableError,
@@ -189,6 +190,19 @@ def test_it_is_answered_as_one_of_the_adapters_own(name, error, caplog):
         assert (records[1]["issuer"], records[1]["token_id"]) == (ISSUER.url, records[0]["token_id"])
     else:
         assert records[1]["token_id"] is None  # of which token it speaks is not known
+
+
+@pytest.mark.parametrize("name", ["asgi", "wsgi", "wsgi_generator"])
+def test_beside_metadata_it_lists_the_scopes_of_the_adapter_and_nowhere_else(name):
+    error = InvalidTokenError()
+    guarding = asgi.BearerMiddleware if name == "asgi" else wsgi.BearerMiddleware
+    metadata = ResourceMetadata("https://api.example.com")
+    behind = partial(guarding, getattr(Raising(error), name), ISSUER.validator(), scope="a")
+    with_metadata, with_its_url = behind(resource_metadata=metadata), behind(resource_metadata=metadata.url)
+    for _ in range(2):
+        for app, scope in ((with_metadata, "a"), (with_its_url, ())):
+            status, headers, body = reject(error, resource_metadata=metadata, scope=scope)
+            assert send(app).verdict == Answer(status, [(one.lower(), value) for one, value in headers], body).verdict
 
 
 def made(kind):

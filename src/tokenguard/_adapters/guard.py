@@ -442,7 +442,8 @@ class Guard(Generic[R]):
                 show_reason=self.show_reason,
                 scheme=SCHEME if self.dpop is None else self._scheme(request),
                 dpop=self.dpop,
-                scope=vars(error).get(_SCOPES, ()),
+                # An application may raise one object behind several adapters.
+                scope=() if self.metadata is None else vars(error).get(_SCOPES, ()),
             )
         except Exception:  # noqa: BLE001 - the last resort must not depend on what went wrong
             return _LAST_RESORT

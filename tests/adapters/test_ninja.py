@@ -166,9 +166,13 @@ def test_under_debug_ninja_answers_errors_unless_a_handler_raises_them_again():
 def test_ninjas_own_test_client():
     """It has no middleware, and keeps the case of field names."""
     api = NinjaAPI(urls_namespace="own client")
+    called = []
+
+    def by(token, request, now):
+        called.append(dict(request.headers)["x-caller"])
 
     @api.get("/sync")
-    @decorate_view(require("a"))
+    @decorate_view(require("a", by))
     def sync(request):
         return request.access_token.client_id
 
@@ -179,9 +183,13 @@ def test_ninjas_own_test_client():
 
     used = TestClient(api), TestAsyncClient(api)
     with project(api).in_use():
-        for fields, status in (({}, 401), ({"AUTHORIZATION": f"Bearer {ISSUER.mint('a')}"}, 200)):
-            assert used[0].get("/sync", headers=fields).status_code == status
-            assert asyncio.run(used[1].get("/async", headers=fields)).status_code == status
+        for name in ("AUTHORIZATION", "Authorization", "authorization"):
+            for token, status in (("x", 401), (ISSUER.mint("a"), 200)):
+                fields = {name: f"Bearer {token}", "X-Caller": name}
+                assert used[0].get("/sync", headers=fields).status_code == status
+                assert asyncio.run(used[1].get("/async", headers=fields)).status_code == status
+        assert used[0].get("/sync").status_code == asyncio.run(used[1].get("/async")).status_code == 401
+    assert called == ["AUTHORIZATION", "Authorization", "authorization"]
 
 
 def test_behind_the_middleware_an_operation_needs_nothing():

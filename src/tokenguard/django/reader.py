@@ -3,20 +3,23 @@
 Owns: where in an `HttpRequest` each fact is read. Must not know: Django's settings, what makes a credential good.
 
 `META` is the environ under WSGI. Under ASGI Django makes it, joins repeated fields, and leaves out the certificate and
-the path as sent: there the scope is read. Django decodes the path and may change it (`FORCE_SCRIPT_NAME`); so the path
-is Django's own, which its router routes by.
+the path as sent: there the scope is read. The test client of django-ninja keeps the case of field names in it, which no
+server does. Django decodes the path and may change it (`FORCE_SCRIPT_NAME`); so the path is Django's own, which its
+router routes by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from django.http import HttpRequest
 
 from tokenguard._adapters.asgi_scopes import asgi_reader
 from tokenguard._adapters.request import Reader
 from tokenguard._adapters.wsgi_environs import wsgi_reader
+
+_METHOD: Final = "REQUEST_METHOD"  # in every environ (PEP 3333)
 
 
 class HttpRequestReader:
@@ -32,7 +35,8 @@ class HttpRequestReader:
         """See `Reader`."""
         scope = getattr(request, "scope", None)
         if scope is None:
-            return self._wsgi.credentials(request.META)
+            found = self._wsgi.credentials(request.META)
+            return found if found[0] or _METHOD in request.META else self._wsgi.credentials(_in_capitals(request.META))
         values, _ = self._asgi.credentials({"headers": scope["headers"]})
         return values, request.META["QUERY_STRING"] if self.takes_schemes else ""
 
@@ -55,32 +59,32 @@ class HttpRequestReader:
 
     def header(self, request: HttpRequest, name: str, /) -> str | None:
         """See `Reader`."""
-        reader, source = self._side(request)
+        reader, source = self._read_side(request)
         return reader.header(source, name)
 
     def headers(self, request: HttpRequest, /) -> Iterable[tuple[str, str]]:
         """See `Reader`."""
-        reader, source = self._side(request)
+        reader, source = self._read_side(request)
         return reader.headers(source)
 
     def fields(self, request: HttpRequest, name: str, /) -> list[str]:
         """See `Reader`."""
-        reader, source = self._side(request)
+        reader, source = self._read_side(request)
         return reader.fields(source, name)
 
     def certificate(self, request: HttpRequest, /) -> bytes | None:
         """See `Reader`."""
-        reader, source = self._side(request)
+        reader, source = self._read_side(request)
         return reader.certificate(source)
 
     def address(self, request: HttpRequest, /) -> str | None:
         """See `Reader`."""
-        reader, source = self._side(request)
+        reader, source = self._read_side(request)
         return reader.address(source)
 
     def sent(self, request: HttpRequest, longest: int, /) -> str:
         """See `Reader`."""
-        reader, source = self._side(request)
+        reader, source = self._read_side(request)
         return reader.sent(source, longest)
 
     def kept(self, request: HttpRequest, key: str, /) -> Any:
@@ -96,3 +100,11 @@ class HttpRequestReader:
     def _side(self, request: HttpRequest) -> tuple[Reader[Any], Any]:
         scope = getattr(request, "scope", None)
         return (self._wsgi, request.META) if scope is None else (self._asgi, scope)
+
+    def _read_side(self, request: HttpRequest) -> tuple[Reader[Any], Any]:
+        reader, source = self._side(request)
+        return reader, _in_capitals(source) if reader is self._wsgi and _METHOD not in source else source
+
+
+def _in_capitals(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.upper(): value for name, value in meta.items()}

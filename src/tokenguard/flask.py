@@ -48,6 +48,8 @@ _EXTENSION = "tokenguard"
 _PREFIX = "TOKENGUARD_"
 _decorated: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()  # functions, and the guarded ones made of them
 
+_apps: WeakSet[Flask] = WeakSet()  # with the extension
+
 # What is behind the proxies; an attribute of a proxy itself costs five times as much.
 _this_request = cast("LocalProxy[Request]", request)._get_current_object  # noqa: SLF001 - documented by werkzeug
 _this_app = cast("LocalProxy[Flask]", current_app)._get_current_object  # noqa: SLF001
@@ -110,6 +112,7 @@ class TokenGuard:
             resource_metadata=self._resource_metadata,
             show_reason=self._show_reason,
         )
+        _apps.add(app)
         app.before_request_funcs.setdefault(None, []).insert(0, _before_the_first_request)
         if isinstance(self._resource_metadata, ResourceMetadata):
             app.before_request_funcs[None].insert(0, _serve_metadata)
@@ -224,14 +227,18 @@ def _before_the_first_request() -> None:
 
 
 def _check_views(app: Flask) -> None:
-    """No view may be registered without the guard that its function was given."""
-    views = list(app.view_functions.items())
-    for endpoint, view in views:
+    """No view may be registered without the guard that its function was given, unless that is registered too, here or
+    in another app: then this one is meant as it is."""
+    for endpoint, view in list(app.view_functions.items()):
         guards = None
         with suppress(TypeError):  # no key of a weak dictionary
             guards = _decorated.get(view)
-        if guards is not None and not any(one is guard for guard in guards for _, one in views):
+        if guards is not None and not any(_is_registered(guard) for guard in guards):
             raise ConfigurationError(f"the view {endpoint!r} is open: write require_scope below the route decorator")
+
+
+def _is_registered(guard: object) -> bool:
+    return any(one is guard for app in list(_apps) for one in list(app.view_functions.values()))
 
 
 def _validator_for(app: Flask, given: TokenValidator | None) -> TokenValidator:

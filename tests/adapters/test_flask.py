@@ -294,6 +294,21 @@ def test_a_function_may_be_registered_with_and_without_a_guard():
     assert None not in app.before_request_funcs
 
 
+def test_a_function_may_have_a_guard_in_one_app_and_none_in_another():
+    def view():
+        return "here"
+
+    made = {name: Flask(name) for name in ("decorated", "open", "protected")}
+    for app in made.values():
+        guard = TokenGuard(app, VALIDATOR)
+    made["decorated"].add_url_rule("/x", "view", require_scope("a")(view))
+    made["open"].add_url_rule("/x", "view", view)
+    made["protected"].add_url_rule("/x", "view", view)
+    guard.protect(made["protected"], scope="b")
+    for name, status in {"open": 200, "protected": 401, "decorated": 401}.items():
+        assert ask_wsgi(made[name], path="/x").status == status
+
+
 def test_the_look_at_the_views_takes_no_hook_of_the_apps_away():
     app, ran = Flask(__name__), []
     TokenGuard(app, VALIDATOR)

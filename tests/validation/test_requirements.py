@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import inspect
 import operator
 import pickle
 from functools import partial
@@ -212,8 +213,10 @@ def test_any_result_of_a_function_is_a_fault_of_the_application(result):
 
 def test_a_coroutine_that_a_function_returns_is_closed():
     """It would say that it was never awaited, and a warning is an error here."""
+    pending = lazily()
     with pytest.raises(ConfigurationError, match="returns None"):
-        unmet(lambda *_: lazily())
+        unmet(lambda *_: pending)
+    assert inspect.getcoroutinestate(pending) == inspect.CORO_CLOSED
 
 
 class LazyCall:
@@ -263,6 +266,14 @@ def test_what_an_error_about_a_function_says():
     ] * 4
     assert fault(Acr, "a", "b c") == 'Acr must hold values without space, quote or backslash: Acr("phr", "phrh")'
     assert fault(Acr, "a b", "c") == 'Acr must hold values without space, quote or backslash: Acr("phr", "phrh")'
+
+
+def test_one_text_is_read_as_a_setting_and_several_are_names():
+    assert Scope("a  b ").scopes == ("a", "b")
+    assert fault(Scope, " ") == 'a scope must have a name, such as "orders:read": to ask for none leave it out'
+    bad = 'a required scope must be printable ASCII without space, quote or backslash, such as "orders:read"'
+    assert [fault(Scope, *names) for names in (("a  b", "c"), ("a", ""), ("a", " "), ('a"',))] == [bad] * 4
+    assert fault(Scope, ["a"]) == "scope must be a string or an iterable of strings"
 
 
 def test_the_error_of_a_function_is_the_same_and_a_copy():

@@ -235,15 +235,26 @@ async def test_a_secret_is_read_beside_the_loop():
     assert endpoint.secrets == ["slow"]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"x" * 65_537, b"\xff"])
-def test_106_a_file_without_a_secret_is_never_sent(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "cannot be read (FileNotFoundError)"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"x" * 65_537, "is larger than 64 KiB, so it holds something else"),
+        (b"\xff", "is not UTF-8"),
+    ],
+)
+def test_106_a_file_without_a_secret_is_never_sent(tmp_path, caplog, content, fault):
     file = tmp_path / "secret"
     if content is not None:
         file.write_bytes(content)
     endpoint = TokenEndpoint()
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as caught:
         endpoint.source(client_secret=SecretFile(file)).token()
     assert endpoint.requests == []
+    assert str(caught.value) == f"client_secret: the secret file {fault}"
+    assert f"no token was asked for: {caught.value}; " in caplog.text  # the log has no cause that would name it
 
 
 @pytest.mark.parametrize("has_writer", [False, True])

@@ -19,6 +19,7 @@ from tokenguard._jose.signing import SIGNING_ALGORITHMS, SigningKey, UnusableSec
 from tokenguard._oauth import client_auth
 from tokenguard._oauth.client_auth import Credentials
 from tokenguard.errors import ConfigurationError
+from tokenguard.secret_file import SecretFile
 
 Text: TypeAlias = str | Callable[[], str]
 PrivateKey: TypeAlias = str | bytes | Mapping[str, Any]
@@ -170,6 +171,8 @@ def value_of(name: str, source: object) -> object:
     try:
         return source()
     except Exception as error:
+        if isinstance(source, SecretFile):  # its texts are constants, so they may be logged where no cause is
+            raise ConfigurationError(f"{name}: {error}") from error
         raise ConfigurationError(f"the callable given as {name} raised; see the cause") from error
 
 

@@ -304,6 +304,14 @@ def test_offline_at_a_time_and_without_a_socket(fake, tmp_path):
         ("jwks_uri must be like https://i.example/jwks", "--jwks-uri must be like https://i.example/jwks"),
         ("the same: give each iss one Issuer(...)", "the same: give each once"),
         ("one only: for several write Issuer(...) in code", "one only: give one --issuer"),
+        (
+            "TOKENGUARD_CLIENT_ALLOW_INSECURE_HTTP is no setting: give allow_insecure_http=... in code",
+            "TOKENGUARD_CLIENT_ALLOW_INSECURE_HTTP is no setting: write --allow-insecure-http",
+        ),
+        (
+            "TOKENGUARD_CLIENT_HTTP_TIMEOUT is no setting: give http_timeout=... in code",
+            "TOKENGUARD_CLIENT_HTTP_TIMEOUT is no setting: write --http-timeout",
+        ),
     ],
 )
 def test_errors_name_options_instead_of_settings(text, words):

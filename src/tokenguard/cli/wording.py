@@ -35,6 +35,8 @@ _VARIABLE: Final = re.compile(r"\bTOKENGUARD_([A-Z_]+)\b")
 _IN_CODE: Final = {
     "give each iss one Issuer(...)": "give each once",
     "for several write Issuer(...) in code": "give one --issuer",
+    "give allow_insecure_http=... in code": "write --allow-insecure-http",
+    "give http_timeout=... in code": "write --http-timeout",
 }
 
 

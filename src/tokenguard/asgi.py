@@ -28,6 +28,7 @@ from tokenguard._adapters.asgi_messages import (
 from tokenguard._adapters.asgi_scopes import AsgiReader, SubprotocolReader, asgi_reader, plainly_sent
 from tokenguard._adapters.caller import Caller
 from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, Guard
+from tokenguard._adapters.needed import attach_needed
 from tokenguard._adapters.validators import usable
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required
@@ -153,6 +154,7 @@ class BearerMiddleware:
             if is_started:
                 raise
             guard.note(scope, token, error)
+            attach_needed(error, guard, inner)
             await answer(guard.reject(error, scope), "", scope, send)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,6 +170,7 @@ class BearerMiddleware:
                 raise
             guard = self._guard
             guard.note(scope, scope[TOKEN_KEY], error)
+            attach_needed(error, guard, inner)
             await deny(guard.reject(error, scope), scope, None if handshake.is_read else receive, send)
 
 

@@ -19,6 +19,7 @@ from tokenguard._adapters.asgi_scopes import takes_denials
 from tokenguard._adapters.behind import guard_of, leave, still_to_ask
 from tokenguard._adapters.guard import POLICY_VIOLATION, asked_for
 from tokenguard._adapters.marks import mark
+from tokenguard._adapters.needed import keep_needed
 from tokenguard.challenge import Rejection
 from tokenguard.errors import ConfigurationError, TokenGuardError
 from tokenguard.requirements import Required, Requirement, all_of, required
@@ -75,6 +76,7 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
                     if isinstance(connection, WebSocket):
                         return await deny(connection, rejection)
                     return response_of(connection, rejection)
+                _keep(scope, needed)
                 return await cast("Callable[P, Any]", endpoint)(*args, **kwargs)
 
             guarded = guarded_async
@@ -92,6 +94,7 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
                         leave(scope, guard.validate(scope, needed))
                 except TokenGuardError as error:
                     return response_of(connection, guard_of(scope).reject(error, scope))
+                _keep(scope, needed)
                 return endpoint(*args, **kwargs)
 
             guarded = guarded_sync
@@ -99,6 +102,12 @@ def _asking_for(needed: Requirement) -> Callable[[Callable[P, R]], Callable[P, R
         return cast("Callable[P, R]", guarded)
 
     return decorate
+
+
+def _keep(scope: Any, needed: Requirement) -> None:
+    """For the middleware, which answers what the endpoint raises."""
+    if guard_of(scope).metadata is not None:
+        keep_needed(scope, needed)
 
 
 def _is_async(endpoint: Any) -> bool:

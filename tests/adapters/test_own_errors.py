@@ -46,6 +46,7 @@ from tokenguard import (
     audit,
     fastapi,
     flask,
+    starlette,
     wsgi,
 )
 from tokenguard.challenge import reject
@@ -203,6 +204,31 @@ def test_beside_metadata_it_lists_the_scopes_of_the_adapter_and_nowhere_else(nam
         for app, scope in ((with_metadata, "a"), (with_its_url, ())):
             status, headers, body = reject(error, resource_metadata=metadata, scope=scope)
             assert send(app).verdict == Answer(status, [(one.lower(), value) for one, value in headers], body).verdict
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_beside_metadata_it_lists_the_scopes_of_an_endpoint_of_starlette_too(is_async):
+    error, raising = InvalidTokenError(), Raising(InvalidTokenError())
+    endpoint = raising.endpoint if is_async else lambda request: raising.view()
+    app = Starlette(routes=[Route("/x", starlette.require_scope("b")(endpoint))])
+    metadata = ResourceMetadata("https://api.example.com")
+    app.add_middleware(asgi.BearerMiddleware, validator=ISSUER.validator(), scope="a", resource_metadata=metadata)
+    status, headers, body = reject(error, resource_metadata=metadata, scope="a b")
+    answer = send(app, fields=bearer(ISSUER.mint("a b")))
+    assert answer.verdict == Answer(status, [(one.lower(), value) for one, value in headers], body).verdict
+
+
+@pytest.mark.parametrize("path", ["decorated", "bare"])
+async def test_beside_metadata_so_it_is_for_a_websocket(path):
+    async def raising(websocket):
+        raise InvalidTokenError
+
+    routes = [WebSocketRoute("/decorated", starlette.require_scope("b")(raising)), WebSocketRoute("/bare", raising)]
+    app = Starlette(routes=routes)
+    metadata = ResourceMetadata("https://api.example.com")
+    app.add_middleware(asgi.BearerMiddleware, validator=ISSUER.validator(), scope="a", resource_metadata=metadata)
+    answer = await connect(app, f"/{path}", fields=bearer(ISSUER.mint("a b")))
+    assert f'scope="{"a b" if path == "decorated" else "a"}"' in answer.header("www-authenticate")
 
 
 def made(kind):

@@ -20,5 +20,5 @@ def keep_needed(place: MutableMapping[str, Any], needed: Requirement) -> None:
 
 
 def attach_needed(error: BaseException, guard: Guard[Any], place: Mapping[str, Any]) -> None:
-    """Let the challenge of an application's error list all that was kept."""
-    guard.attach_scopes(error, all_of(place.get(_NEEDED, ())))
+    """Let the challenge of an application's error list what the guard itself asks for, and all that was kept."""
+    guard.attach_scopes(error, all_of((guard.required, *place.get(_NEEDED, ()))))

@@ -17,7 +17,8 @@ floors() {
 }
 # The version of one package in the file.
 version() { sed -n "s/^$2==\([^ ]*\).*/\1/p" "$1"; }
-install() { "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" "$@"; }
+# Compiled, as pip does: the tests start hundreds of processes.
+install() { "$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" "$@"; }
 # Starlette before 1.7 imports by a name that anyio deprecated in 4.15, in its test client and nowhere else.
 run_tests() {
   "$venv/bin/python" -m pytest --quiet -W "ignore:The anyio.abc.BlockingPortal alias is deprecated:DeprecationWarning" "$@"

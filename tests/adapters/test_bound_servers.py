@@ -38,7 +38,7 @@ def client_for(authority, certificate=None):
     context = ssl.create_default_context(cafile=authority.path)
     if certificate is not None:
         context.load_cert_chain(certificate[0], certificate[1])
-    return httpx.Client(verify=context, timeout=20, trust_env=False)
+    return httpx.Client(verify=context, timeout=60, trust_env=False)
 
 
 def asked(client, url, token, *fields):
@@ -156,7 +156,7 @@ def test_nginx_sends_the_certificate_and_replaces_what_clients_write(issuer, aut
             assert asked(client, url, issuer.mint("orders:read")) == 200
     # without the proxy, the peer is somebody who is not trusted
     configured["TOKENGUARD_MTLS_TRUSTED"] = "192.0.2.1"
-    with serve(UVICORN, app, configured) as running, httpx.Client(trust_env=False) as client:
+    with serve(UVICORN, app, configured) as running, httpx.Client(trust_env=False, timeout=60) as client:
         assert asked(client, f"{running.url}/orders", token, spoofed, ("X-Forwarded-For", "192.0.2.1")) == 401
 
 
@@ -172,7 +172,7 @@ def test_why_the_peers_address_must_be_left_alone(issuer, authority):
         "TOKENGUARD_MTLS_TRUSTED": "192.0.2.1",
     }
     app = ("guarded:app", "--app-dir", str(SERVED), "--forwarded-allow-ips", "*")
-    with serve(UVICORN, app, configured) as running, httpx.Client(trust_env=False) as client:
+    with serve(UVICORN, app, configured) as running, httpx.Client(trust_env=False, timeout=60) as client:
         spoofed = ("X-Client-Cert", quote(ours[0].read_text(), safe=""))
         # documented, and why doctor asks: with this setting of the server a client names its own address
         assert asked(client, f"{running.url}/orders", token, spoofed, ("X-Forwarded-For", "192.0.2.1")) == 200

@@ -413,7 +413,7 @@ def test_a_secret_in_a_file_is_read_at_each_use(secret_file):
     assert introspection.credentials(issuer=URL, now=NOW, jti="j")
     assert "s3cret" not in repr(introspection)
     path.unlink()
-    with pytest.raises(ConfigurationError, match=f"{field} raised"):
+    with pytest.raises(ConfigurationError, match=f"^{field}: the secret file cannot be read"):
         introspection.credentials(issuer=URL, now=NOW, jti="j")
 
 

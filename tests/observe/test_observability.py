@@ -53,7 +53,7 @@ def exported():
         environment = {
             **settings(issuer.url, AUDIENCE),
             "TOKENGUARD_JWKS_MAX_AGE": "1",
-            "TOKENGUARD_JWKS_COOLDOWN": "1",
+            "TOKENGUARD_JWKS_COOLDOWN": "0.01",
             "TOKENGUARD_HTTP_TIMEOUT": "2",
             "TOKENGUARD_INTROSPECTION_CLIENT_ID": client.client_id,
             "TOKENGUARD_INTROSPECTION_CLIENT_SECRET": client.secret,

@@ -273,7 +273,12 @@ def test_whatever_comes_in_a_token68_or_a_refusal_goes_out(values, query):
 
 @given(st.text())
 def test_any_text_after_the_scheme_is_itself_or_refused(text):
-    assert outcome([f"Bearer {text}"]) in (text.lstrip(" "), MALFORMED, MULTIPLE)
+    assert outcome([f"Bearer {text}"]) in (text.lstrip(" ").rstrip(" \t"), MALFORMED, MULTIPLE)
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t", " \t "])
+def test_blanks_around_a_field_are_no_part_of_it(blanks):
+    assert outcome([f"{blanks}Bearer abc{blanks}"]) == "abc"
 
 
 def test_the_plain_spelling_is_read_without_a_pattern(monkeypatch):

@@ -228,8 +228,6 @@ class Guard(Generic[R]):
     def check(self, request: R, token: AccessToken | None, required: Requirement, *, name: str) -> AccessToken | None:
         """A token that was validated before, checked for `required` by the adapter `name`. Noted and raises as
         `validate` does."""
-        if token is None and required is OPTIONAL:
-            return None
         try:
             if token is None:
                 raise MissingTokenError

@@ -55,9 +55,7 @@ def setting(validator: object, name: str, kind: type[T]) -> T | None:
 
 def leeway(validator: object) -> float:
     """How many seconds a validator adds to the times of a token."""
-    found: Any = None
-    with suppress(Exception):  # a replacement that fails at everything
-        found = getattr(validator, "_leeway", None)
+    found = setting(validator, "_leeway", object)
     return found if isinstance(found, int | float) else _LEEWAY
 
 

@@ -24,7 +24,9 @@ _LATE: Final = {
 _LATE_OF_BOTH: Final = ("anyio._backends._asyncio", "encodings.idna")
 
 
-@cache  # to look for an absent module takes a millisecond, and a lock that a fork leaves to nobody
+# Once: to look for an absent module takes a millisecond, and an import lock, for which a child process that is forked
+# meanwhile waits for ever.
+@cache
 def preferred() -> Any:
     """The library for exchanges without a transport of the caller, with every module that it needs loaded."""
     for name in _NAMES[:-1]:

@@ -147,3 +147,6 @@ def test_the_reference_has_every_public_name():
                 f"tokenguard.{name if name in tokenguard.__all__ else f'{module.stem}.{name}'}" for name in exported
             }
     assert names <= shown, f"not in reference.md: {sorted(names - shown)}"
+    packages = {f"tokenguard.{path.parent.name}" for path in (ROOT / "src" / "tokenguard").glob("[!_]*/__init__.py")}
+    missing = packages - {".".join(name.split(".")[:2]) for name in shown} - {"tokenguard.cli"}
+    assert not missing, f"not in reference.md: {sorted(missing)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import FrozenInstanceError, dataclass, field, fields
 from typing import Any, Final, NoReturn, Self, cast
 
 __all__ = ["AccessToken"]
@@ -117,6 +117,16 @@ class AccessToken:
             f"AccessToken(issuer={self.issuer!r}, subject={self.subject!r}, client_id={self.client_id!r},"
             f" token_id={self.token_id!r}, expires_at={self.expires_at!r})"
         )
+
+
+def _fixed(_: AccessToken, name: str, *__: object) -> NoReturn:
+    raise FrozenInstanceError(f"a token cannot be changed: {name!r} stays as it is")
+
+
+# Those that `dataclass` makes fail with a TypeError about `super` for any name that is no field: with slots, the class
+# is made anew, and they know the first one.
+for _name in ("__setattr__", "__delattr__"):
+    setattr(AccessToken, _name, _fixed)
 
 
 def accepted_token(

@@ -221,6 +221,14 @@ def test_claims_alone_survive_what_copies_them(token, sent, way):
         made["realm"]["x"] = 1
 
 
+@pytest.mark.parametrize("name", ["subject", "claims", "no_field"])
+def test_no_attribute_is_set_or_deleted(token, name):
+    with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+        setattr(token, name, None)
+    with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+        delattr(token, name)
+
+
 def test_asdict_and_astuple_take_a_token(token, sent):
     fields = dataclasses.asdict(token)
     assert json.loads(json.dumps(fields | {"scopes": sorted(token.scopes), "roles": []}))["claims"] == sent

@@ -34,7 +34,19 @@ HOME = ROOT / ".mutants"
 TREE = HOME / "tree"
 PACKAGE = "src/tokenguard"
 # The rules (`_jose`, `_oauth`) are for mutmut; the commands and the test kit are programs for people.
-ROOMS = ("_issuer", "_validation", "_adapters", "_io", "_observe", "_setup", "_flow", "flask", "redis", "otel")
+ROOMS = (
+    "_issuer",
+    "_validation",
+    "_adapters",
+    "_io",
+    "_observe",
+    "_setup",
+    "_flow",
+    "fastapi",
+    "flask",
+    "redis",
+    "otel",
+)
 SETTINGS = ("issuer", "introspection", "revocations", "secret_file", "presets", "requirements", "request", "_settings")
 FACADES = (
     "validator",
@@ -43,7 +55,6 @@ FACADES = (
     "asgi",
     "wsgi",
     "starlette",
-    "fastapi",
     "grpc",
     "aiohttp",
     "litestar",

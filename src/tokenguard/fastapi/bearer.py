@@ -1,7 +1,7 @@
-"""FastAPI: the validator as a security dependency.
+"""The security dependency.
 
-Owns: `BearerToken`, its exception and the handler that answers it. Must not know: status codes and challenges (see
-`challenge`), what OpenAPI says of it (see `_adapters.openapi`), what makes a token good.
+Owns: `BearerToken`, what the routes of one request ask for. Must not know: how a rejection is answered (see
+`rejections`, `handlers`), what OpenAPI says of it (see `_adapters.openapi`), what makes a token good.
 """
 
 # No `from __future__ import annotations` here: FastAPI resolves the annotations of a dependency through its
@@ -11,34 +11,30 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, HTTPException, Security, WebSocketException
+from fastapi import Security
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.websockets import WebSocket, WebSocketState
 
-from tokenguard._adapters.asgi_scopes import asgi_reader, takes_denials
-from tokenguard._adapters.behind import UNGUARDED, guard_of
-from tokenguard._adapters.guard import GUARD_KEY, POLICY_VIOLATION, TOKEN_KEY, Guard, asked_for
+from tokenguard._adapters.asgi_scopes import asgi_reader
+from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, Guard, asked_for
 from tokenguard._adapters.marks import mark
-from tokenguard._adapters.needed import attach_needed, keep_needed
-from tokenguard._adapters.openapi import REFUSALS, OpenAPI, security_scheme
+from tokenguard._adapters.needed import keep_needed
+from tokenguard._adapters.openapi import OpenAPI, security_scheme
 from tokenguard._adapters.validators import checked, usable
-from tokenguard.challenge import Rejection, joined
 from tokenguard.errors import ConfigurationError, TokenGuardError
+from tokenguard.fastapi.rejections import refused
 from tokenguard.requirements import OPTIONAL, Required, Requirement, all_of, both
 from tokenguard.resource import ResourceMetadata
-from tokenguard.starlette import deny, response_of
 from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
-__all__ = ["REFUSALS", "BearerToken", "RefusedRequest", "add_error_handler", "add_resource_metadata"]
+__all__ = ["BearerToken"]
 
-_NAME = "fastapi"
-_LEFT_ALONE = "tokenguard.left_alone"
+NAME = "fastapi"
 
 # In the scope of a request: what is asked of its token beside scopes, and then that, and the token that met it.
 _ASKED = "tokenguard.asked"
@@ -49,18 +45,6 @@ _MET = "tokenguard.met"
 @lru_cache(maxsize=1024)
 def _required(scopes: tuple[str, ...], more: Requirement | None, optional: bool) -> Requirement:  # noqa: FBT001 - for the cache
     return asked_for(both(scopes, more), optional=optional)
-
-
-class RefusedRequest(HTTPException):
-    """What `BearerToken` raises: the status and header fields of the rejection. `rejection` is the whole answer."""
-
-    def __init__(self, rejection: Rejection) -> None:
-        self.rejection = rejection
-        super().__init__(
-            rejection.status,
-            detail=rejection.detail,
-            headers=joined(rejection.fields),
-        )
 
 
 class BearerToken(SecurityBase):
@@ -104,7 +88,7 @@ class BearerToken(SecurityBase):
         description: str | None = None,
     ) -> None:
         self._guard = Guard(
-            _NAME,
+            NAME,
             asgi_reader(header),
             usable(validator),
             optional=optional,
@@ -141,7 +125,7 @@ class BearerToken(SecurityBase):
                 if asked is not None:
                     scope[_MET] = asked, token
                 return token
-        raise await _refused(connection, rejection)
+        raise await refused(connection, rejection)
 
     def require(self, *requirements: Required) -> Callable[..., Awaitable[AccessToken]]:
         """A dependency for all that `tokenguard.requirements` has: `Depends(bearer.require(Scope("a") | Role("r")))`.
@@ -167,9 +151,9 @@ class BearerToken(SecurityBase):
             if met is not None and met[0] is needed and met[1] is token:
                 return met[1]
             try:  # found for something else that the route depends on, or given by an override
-                return checked(guard.check(scope, token, needed, name=_NAME))
+                return checked(guard.check(scope, token, needed, name=NAME))
             except TokenGuardError as error:
-                raise await _refused(connection, guard.reject(error, scope)) from None
+                raise await refused(connection, guard.reject(error, scope)) from None
 
         mark(required_token, needed)
         return required_token
@@ -185,91 +169,3 @@ class _Asking(SecurityBase):
 
     async def __call__(self, connection: HTTPConnection) -> None:
         connection.scope[_ASKED] = self._needed
-
-
-async def _refused(connection: HTTPConnection, rejection: Rejection) -> HTTPException | WebSocketException:
-    """What FastAPI answers with `rejection`."""
-    if isinstance(connection, WebSocket):
-        await connection.receive()  # the connect message comes first, whatever the answer
-        if not takes_denials(connection.scope):
-            return WebSocketException(POLICY_VIOLATION)
-    return RefusedRequest(rejection)
-
-
-def add_error_handler(app: FastAPI, bearer: BearerToken | None = None) -> None:
-    """Let rejections have the same body as from every other adapter, and the app's own `TokenGuardError`s as well.
-
-    What the app raises, from a `validate` of its own say, is answered as `bearer` would, by default as the
-    `BearerToken` (or middleware) that validated the request: realm, `resource_metadata`, `show_reason`. It is recorded
-    as that one's. A handler of the app for these classes, or narrower ones, takes precedence.
-    """
-    if not (bearer is None or isinstance(bearer, BearerToken)):
-        raise ConfigurationError("bearer must be a BearerToken")
-    answers = _Answers(None if bearer is None else bearer._guard)  # noqa: SLF001 - of this very module
-    handlers: dict[type[Exception], Any] = {RefusedRequest: answers.refused, TokenGuardError: answers.raised}
-    for kind, answer in handlers.items():
-        present = app.exception_handlers.get(kind)
-        if present is None or isinstance(getattr(present, "__self__", None), _Answers):
-            app.add_exception_handler(kind, answer)
-
-
-def add_resource_metadata(app: FastAPI, bearer: BearerToken) -> None:
-    """Serve the `ResourceMetadata` of `bearer` (RFC 9728), at its own path and without a token.
-
-    `scopes_supported` are those of all routes of `app`. Call it last where other middleware asks for tokens. Raises
-    `ConfigurationError` for a `BearerToken` that has none.
-    """
-    if not isinstance(bearer, BearerToken):
-        raise ConfigurationError("bearer must be a BearerToken")
-    guard = bearer._guard  # noqa: SLF001 - of this very module
-    if guard.metadata is None:
-        raise ConfigurationError(
-            "bearer has no metadata: write BearerToken(..., resource_metadata=ResourceMetadata(...))"
-        )
-    app.add_middleware(_Serving, guard=guard)
-
-
-class _Serving:
-    """Answers requests for the metadata, and no other."""
-
-    def __init__(self, app: Any, guard: Guard[Any]) -> None:
-        self._app = app
-        self._guard = guard
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        served = self._guard.serve(scope, scope.get("app")) if scope["type"] == "http" else None
-        if served is None:
-            await self._app(scope, receive, send)
-        else:
-            await response_of(HTTPConnection(scope), served)(scope, receive, send)
-
-
-class _Answers:
-    """The handlers of one app. `guard` has the settings, None: the one that validated the request."""
-
-    def __init__(self, guard: Guard[Any] | None) -> None:
-        self._guard = guard
-
-    async def refused(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, RefusedRequest)  # noqa: S101 - registered for this class only
-        return response_of(request, error.rejection)
-
-    async def raised(self, connection: HTTPConnection, error: Exception) -> Response | None:
-        scope = connection.scope
-        if isinstance(connection, WebSocket) and (
-            connection.application_state is not WebSocketState.CONNECTING or scope.get(_LEFT_ALONE) is error
-        ):
-            # Accepted, so it is the server's; on the way there the handler is called again, with another object.
-            scope[_LEFT_ALONE] = error
-            raise error
-        validated = guard_of(scope)
-        if validated is UNGUARDED and self._guard is not None:
-            validated = self._guard
-        validated.note(scope, scope.get(TOKEN_KEY), error, name=_NAME if validated is UNGUARDED else "")
-        answering = self._guard or validated
-        attach_needed(error, answering, scope)
-        rejection = answering.reject(error, scope)
-        if isinstance(connection, WebSocket):
-            await deny(connection, rejection)
-            return None
-        return response_of(connection, rejection)

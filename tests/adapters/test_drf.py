@@ -536,6 +536,19 @@ def test_threat_141_a_gateways_field_needs_a_csrf_token():
         assert client.post("/", headers={"Authorization": f"Bearer {ISSUER.mint('a')}"}).status_code == 200
 
 
+@pytest.mark.parametrize("authentication", [(BearerAuthentication,), ()])
+def test_require_around_a_view_of_the_framework_asks_for_a_csrf_token(authentication):
+    """The exemption is the framework's, also where no authenticator of ours checks in its place."""
+    field = {GATEWAY: ISSUER.mint("a")}
+    guarded = require("a")(view(AllowAny, authentication=authentication, answer=lambda _: Response({})))
+    csrf = "django.middleware.csrf.CsrfViewMiddleware"
+    with Project([path("", guarded)], {**GIVEN, "HEADER": GATEWAY}, [csrf]).in_use():
+        client = APIClient(enforce_csrf_checks=True)
+        assert client.post("/", headers=field).status_code == 403
+        client.cookies["csrftoken"] = "a" * 32
+        assert client.post("/", headers={**field, "X-CSRFToken": "a" * 32}).status_code == 200
+
+
 def test_one_proof_serves_middleware_authenticator_and_permission():
     key = ISSUER.client_key()
     token = ISSUER.mint("a", bound_to=key)

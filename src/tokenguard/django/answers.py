@@ -67,7 +67,8 @@ def csrf_failure(request: HttpRequest, view: object) -> HttpResponseBase | None:
 
 
 def _is_exempt(view: object) -> bool:
-    return getattr(view, "csrf_exempt", False) is True  # of the application's own
+    """Whether the application has exempted `view`. Django REST framework exempts each of its own, which have `cls`."""
+    return getattr(view, "csrf_exempt", False) is True and not isinstance(getattr(view, "cls", None), type)
 
 
 @lru_cache

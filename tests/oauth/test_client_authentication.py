@@ -393,6 +393,15 @@ def test_bad_settings_are_reported_at_construction(setting):
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["client_id", "client_secret"])
+def test_the_error_offers_a_callable_where_one_is_taken(name):
+    text = f"{name} must be a non-empty string{', or a callable that returns one' if name == 'client_secret' else ''}"
+    for given in ("", 5):
+        with pytest.raises(ConfigurationError) as caught:
+            TokenSource(**{"issuer": ISSUER, "client_id": "orders", "client_secret": "s3cret", name: given})
+        assert str(caught.value) == text
+
+
 def test_http_is_for_development():
     assert TokenSource("http://localhost:1/", "a", "b", allow_insecure_http=True).allows_http
     TokenSource("urn:any", "a", "b", token_endpoint="http://localhost:1/", allow_insecure_http=True)

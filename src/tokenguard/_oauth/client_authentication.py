@@ -35,6 +35,8 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "bearer": ("bearer_token",),
     "none": (),
 }
+# What may come from a callable, read at each use.
+_CALLABLE: Final = ("client_secret", "bearer_token", "client_assertion", "subject_token")
 _ASSERTED: Final = ("client_assertion",)  # the platform's own; it may name the client by itself (RFC 7521 section 4.2)
 
 
@@ -179,7 +181,8 @@ def value_of(name: str, source: object) -> object:
 def printable(name: str, value: object) -> str:
     """A string that can be sent: not empty, no control characters, no lone surrogates."""
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{name} must be a non-empty string, or a callable that returns one")
+        or_called = ", or a callable that returns one" if name in _CALLABLE else ""
+        raise ConfigurationError(f"{name} must be a non-empty string{or_called}")
     if not value.isprintable():
         raise ConfigurationError(f"{name} must be a non-empty string of printable characters")
     return value

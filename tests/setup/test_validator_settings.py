@@ -25,7 +25,7 @@ async def coroutine(*_):
 
 
 class AsyncCallable:
-    async def __call__(self, claims, now):
+    async def __call__(self, *_):
         return None
 
 
@@ -92,6 +92,8 @@ def test_an_audience_that_is_refused(audience):
         ("clock", coroutine),
         ("monotonic", coroutine),
         ("jitter", coroutine),
+        ("clock", AsyncCallable()),
+        ("monotonic", lambda: (yield)),
         ("transport", object()),
         ("ssl_context", "ca.pem"),
         ("revocations", []),

@@ -6,7 +6,6 @@ anything is fetched.
 
 from __future__ import annotations
 
-import inspect
 import ssl
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -275,7 +274,7 @@ def check_outbound(http_timeout: object, ssl_context: object, *callables: object
     """Check the settings of outbound calls and clocks. Raises `ConfigurationError`."""
     if number("http_timeout", http_timeout, above=True) > _LONGEST_TIMEOUT:
         raise ConfigurationError("http_timeout must be at most 300 seconds: no caller waits longer for an answer")
-    if any(not callable(one) or inspect.iscoroutinefunction(one) for one in callables):
+    if any(not callable(one) or is_lazy(one) for one in callables):
         raise ConfigurationError(
             "clock, monotonic and jitter must be plain functions without arguments that return seconds"
         )

@@ -552,6 +552,14 @@ def test_a_nonce_comes_with_any_answer(send):
     assert [claims(proof).get("nonce") for _, _, proof, _ in api.asked] == [None, "n7"]
 
 
+def test_a_nonce_is_kept_for_its_origin_however_that_is_spelled(send):
+    api = Api((200, {"DPoP-Nonce": "n7"}))
+    auth = send.auth(TokenEndpoint(token_type="DPoP").source(dpop=True), [API, f"{API}:8443"])
+    for url in (f"{API}:443/a", f"{API}/b", f"{API}:8443/c"):
+        send(api, auth, url=url)
+    assert [claims(proof).get("nonce") for _, _, proof, _ in api.asked] == [None, "n7", None]
+
+
 def test_a_nonce_for_a_body_that_cannot_be_sent_twice():
     auth = tokenguard.requests.AccessTokenAuth(TokenEndpoint(token_type="DPoP").source(dpop=True), API)
     api = Api(NONCE)

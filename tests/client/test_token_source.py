@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import logging
 import os
 import pickle
@@ -109,6 +110,20 @@ def test_the_least_recently_used_key_makes_room():
         source.token(scope=scope)
     assert [form["scope"] for form in endpoint.forms] == ["a", "b", "c", "b"]
     assert [state.scopes for state in source.state()] == [{"a"}, {"b"}]
+
+
+def test_each_new_secret_is_logged(caplog):
+    caplog.set_level(logging.INFO, "tokenguard.client")
+    endpoint, clocks, secret = TokenEndpoint(), Time(), ["first"]
+    source = endpoint.source(client_secret=lambda: secret[0], time=clocks)
+    for one in ("first", "second", "second", "third", "first"):
+        secret[0] = one
+        source.token()
+        clocks.move(4_000)
+    records = [record for record in caplog.records if record.name == "tokenguard.client"]
+    assert [(record.levelno, "another secret" in record.getMessage()) for record in records] == [
+        (logging.INFO, True)
+    ] * 3
 
 
 def test_the_spellings_of_keys_are_bounded():
@@ -930,6 +945,33 @@ def test_a_remembered_token_takes_no_lock():
 def by_hand(source, **asked):
     """One call, run until it waits."""
     return Caller(source._begin(asked.get("scope"), None, None, None, None))
+
+
+def test_a_key_that_made_room_is_not_asked_for_twice_at_once():
+    source = TokenEndpoint().source(cache_size=1)
+    callers = [by_hand(source, scope=scope) for scope in ("a", "b", "a", "b", "a")]
+    assert [len(caller.trips) for caller in callers] == [1, 1, 0, 0, 0]
+    for number in (0, 1):
+        callers[number].trips[0].answer({"access_token": f"token-{number}", "expires_in": 600})
+    assert [caller.go_on().result.access_token for caller in callers] == [f"token-{n}" for n in (0, 1, 0, 1, 0)]
+    assert len(source._entries) == 1
+
+
+def test_a_child_joins_no_flight_of_a_key_that_made_room():
+    source = TokenEndpoint().source(cache_size=1)
+    callers = [by_hand(source, scope=scope) for scope in ("a", "b")]
+    source._tokens.after_fork()
+    child = by_hand(source, scope="a")
+    assert [len(caller.trips) for caller in (*callers, child)] == [1, 1, 1]
+
+
+def test_what_made_room_is_forgotten_with_its_flight():
+    source = TokenEndpoint().source(cache_size=1)
+    for scope in ("a", "b", "c"):
+        source.token(scope=scope)
+    settled(source)
+    gc.collect()
+    assert len(source._tokens._evicted) == 0
 
 
 def test_callers_of_an_abandoned_flight_share_the_next_one():

@@ -13,6 +13,7 @@ from tokenguard._issuer.token_clocks import Clocks
 from tokenguard._oauth.dpop_proof import ProofKey, usable_nonce
 
 _ORIGINS: Final = 256  # with a kept nonce; a source uses a few
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 class Proofs:
@@ -46,5 +47,6 @@ class Proofs:
 
 
 def _origin(url: str) -> str:
+    """Scheme, host and port (RFC 6454 section 4), however they are spelled."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    return f"{parts.scheme}://{parts.hostname}:{_PORTS.get(parts.scheme) if parts.port is None else parts.port}"

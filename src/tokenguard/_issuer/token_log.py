@@ -61,8 +61,12 @@ class TokenLog:
             " ".join(lacks),
         )
 
-    def secret_changed(self) -> None:
-        """Another secret than the last one authenticates."""
+    def secret_changed(self, secret: bytes | None) -> None:
+        """Another secret than the last one authenticates. `secret`: its fingerprint; each one is a kind of its own."""
         self._bounded.write(
-            _log, logging.INFO, "issuer %.128r: a token was got by another secret than the last one", self._issuer
+            _log,
+            logging.INFO,
+            "issuer %.128r: a token was got by another secret than the last one",
+            self._issuer,
+            kind=(self._issuer, secret),
         )

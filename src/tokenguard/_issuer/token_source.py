@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, inf
 from typing import Final, Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 from tokenguard._flow.effects import DISCONNECTED, ExchangeError, Flight, Flow, Join, Start
 from tokenguard._flow.forks import renew_after_fork
@@ -78,6 +79,7 @@ class Entry:
     (monotonic, wall) before which it may be used as it is, and there is nothing to attend to."""
 
     __slots__ = (
+        "__weakref__",
         "asked",
         "discarded",
         "due_mono",
@@ -152,6 +154,8 @@ class Tokens:
         self.observer: Observers | None = None
         self._secret: bytes | None = None
         self.entries: OrderedDict[TokenKey, Entry] = OrderedDict()
+        # As long as a flight refers to one: who asks for its key again joins that.
+        self._evicted: WeakValueDictionary[TokenKey, Entry] = WeakValueDictionary()
         self._hold = _Hold()
         self._lock = threading.Lock()
         renew_after_fork(self)
@@ -159,6 +163,7 @@ class Tokens:
     def after_fork(self) -> None:
         """The parent's flights do not land here, and each process renews at a moment of its own."""
         self._lock = threading.Lock()
+        self._evicted = WeakValueDictionary()
         for entry in self.entries.values():
             entry.flight = None
             if entry.token is not None:
@@ -232,9 +237,11 @@ class Tokens:
     def _make(self, key: TokenKey, asked: Asked) -> Entry:
         """The entry of a key; the least recently used one makes room."""
         with self._lock:
-            entry = self.entries.setdefault(key, Entry(key, asked))
+            entry = self.entries.get(key) or self._evicted.pop(key, None) or Entry(key, asked)
+            self.entries[key] = entry
             while len(self.entries) > self._size:
-                self.entries.popitem(last=False)
+                other, evicted = self.entries.popitem(last=False)
+                self._evicted[other] = evicted
             return entry
 
     def _touch(self, key: TokenKey) -> None:
@@ -400,7 +407,7 @@ class Tokens:
         if lacks:
             self._log.narrower(issued.lacks)
         if changed:
-            self._log.secret_changed()
+            self._log.secret_changed(obtained.secret)
             if self.observer is not None:
                 self.observer.secret_changed()
         return token

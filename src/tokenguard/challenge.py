@@ -182,12 +182,13 @@ def _refusal(
         members = {"error": kind.error, "error_description": kind.description}
     if isinstance(error, InsufficientAuthenticationError):
         members |= _step_up(error)
+    scope = ""
     if isinstance(error, InsufficientScopeError | InsufficientAuthenticationError):
         scope = _listed(error.required)
-        if scope:
-            members["scope"] = scope
-    elif status == HTTPStatus.UNAUTHORIZED and (listed := _listed(would_ask)):
-        members["scope"] = listed
+    if not scope and status == HTTPStatus.UNAUTHORIZED:
+        scope = _listed(would_ask)
+    if scope:
+        members["scope"] = scope
     algs = {} if dpop is None else {"algs": " ".join(dpop.names)}
     at_the_end: dict[str, str | int] = {}
     if resource_metadata is not None and status != HTTPStatus.BAD_REQUEST:

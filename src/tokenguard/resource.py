@@ -124,7 +124,10 @@ class DPoP:
 def nonce_secrets(given: Any) -> tuple[bytes, ...]:
     """The secrets, the first of which makes nonces. Raises `ConfigurationError`."""
     several = [given] if isinstance(given, bytes | str) else list(given) if isinstance(given, list | tuple) else []
-    found = tuple([one.encode() if isinstance(one, str) else one for one in several])
+    try:
+        found = tuple([one.encode() if isinstance(one, str) else one for one in several])
+    except UnicodeEncodeError:  # a lone surrogate
+        found = ()
     if not found or any(not isinstance(one, bytes) or len(one) < SHORTEST_SECRET for one in found):
         raise ConfigurationError(
             f"nonce_secret must be at least {SHORTEST_SECRET} octets, or a list of such: write the output of"
@@ -253,13 +256,13 @@ class ResourceMetadata:
         """The path of `url`, the only one at which it is served."""
         return urlsplit(self.url).path
 
-    def document(self, validator: Any, scopes: Iterable[str] = ()) -> dict[str, Any]:
+    def document(self, validator: Any, scopes: str | Iterable[str] = ()) -> dict[str, Any]:
         """The metadata, for places that no adapter serves. `scopes`: what clients may ask for, where
-        `scopes_supported` does not say so."""
+        `scopes_supported` does not say so; space-delimited or iterable."""
         servers = self.authorization_servers
         if servers is None:
             servers = [one.url for one in validator.issuers if one.static_keys is None and one.jwks_uri is None]
-        supported = sorted(set(scopes)) if self.scopes_supported is None else self.scopes_supported
+        supported = sorted(scope_names(scopes)) if self.scopes_supported is None else self.scopes_supported
         members: dict[str, Any] = {
             "resource": self.resource,
             "authorization_servers": list(servers),

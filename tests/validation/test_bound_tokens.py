@@ -827,6 +827,7 @@ BAD_DPOP = {
     "one secret is short": {"nonce_secret": [SECRET, "x"]},
     "a secret of another type": {"nonce_secret": 32},
     "a secret that is no text": {"nonce_secret": [32]},
+    "a secret that has no octets": {"nonce_secret": "\ud800" * 32},
     "a nonce for no time": {"nonce_max_age": 0},
     "no proofs": {"max_proofs": 0},
     "a store that is none": {"replay": object()},

@@ -20,6 +20,7 @@ from werkzeug.test import Client as Werkzeug
 from tokenguard import (
     ConfigurationError,
     DPoP,
+    InsufficientAuthenticationError,
     InsufficientScopeError,
     InvalidTokenError,
     Issuer,
@@ -118,7 +119,10 @@ def test_the_document_says_what_the_validator_says():
         "authorization_servers": [ISSUER.url],
         "bearer_methods_supported": ["header"],
     }
-    assert metadata().document(validator, ["b", "a", "a"])["scopes_supported"] == ["a", "b"]
+    for scopes in (["b", "a", "a"], {"a", "b"}, "b a", iter("ba")):
+        assert metadata().document(validator, scopes)["scopes_supported"] == ["a", "b"]
+    with pytest.raises(ConfigurationError, match="scope"):
+        metadata().document(validator, b"a")
     full = metadata(
         authorization_servers="https://other.example",
         scopes_supported="z y",
@@ -360,6 +364,15 @@ def test_reject_lists_the_scopes_that_it_is_given():
         with pytest.raises(ConfigurationError, match="scope"):
             reject(MissingTokenError(), scope=scope)
     assert "scope" not in dict(reject(MissingTokenError()).headers)["WWW-Authenticate"]
+
+
+def test_a_step_up_that_names_no_scopes_lists_those_that_the_route_would_ask_for():
+    def challenge(*required):
+        error = InsufficientAuthenticationError(("phr",), required=required)
+        return dict(reject(error, scope="a b").headers)["WWW-Authenticate"]
+
+    assert challenge().endswith('acr_values="phr", scope="a b"')
+    assert challenge("c").endswith('acr_values="phr", scope="c"')
 
 
 def test_add_resource_metadata_needs_something_to_serve():

@@ -52,8 +52,9 @@ class ResourceRequest:
     certificate: bytes | None = None
     headers: Iterable[tuple[str, str]] | Mapping[str, str] = ()
     _digest: bytes | None = field(default=None, init=False)
-    _nonce: str | None = field(default=None, init=False)
-    _is_observed: bool = field(default=False, init=False)
+    # What a validation leaves here is no part of what was sent: a request stays equal to itself, and its hash the same.
+    _nonce: str | None = field(default=None, init=False, compare=False)
+    _is_observed: bool = field(default=False, init=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("method", "url", "scheme"):

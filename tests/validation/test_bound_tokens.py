@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import hashlib
 import logging
 import pickle
@@ -29,6 +30,7 @@ from tokenguard import (
     UnavailableError,
 )
 from tokenguard._oauth import dpop_nonce
+from tokenguard.request import next_nonce
 from tokenguard.requirements import Bound, Scope
 from tokenguard.testing import Clock, FakeIssuer
 from tokenguard.testing.client_key import confirmation
@@ -779,6 +781,23 @@ def test_confirmation_is_read_only_and_survives():
 def test_a_request_shows_nothing_of_what_it_proves():
     request = sent(ISSUER.mint(), proof="secret-proof", certificate=b"secret-certificate")
     assert "secret" not in repr(request)
+
+
+def test_a_request_stays_equal_to_itself(validate):
+    clock = Clock()
+    issuer = FakeIssuer(clock=clock)
+    key = issuer.client_key()
+    token = issuer.mint(bound_to=key, expires_in=1_000)
+    validator = issuer.validator(dpop=DPoP(BASE, nonce_secret=SECRET))
+    with pytest.raises(NonceRequiredError) as caught:
+        validate(validator, token, request=sent(token, key))
+    clock.advance(200)  # past half the life of the nonce: the request gets its successor
+    request = sent(token, key, nonce=caught.value.nonce)
+    same = dataclasses.replace(request)
+    validate(validator, token, request=request)
+    assert next_nonce(request) is not None
+    assert request == same
+    assert hash(request) == hash(same)
 
 
 def test_errors_say_nothing_of_the_request_and_survive():

@@ -383,6 +383,16 @@ def test_functions_under_api_view():
     assert shown([path("x", view)]) == [("/x", "GET HEAD POST", "f", "drf")]
 
 
+def test_functions_under_require_and_api_view():
+    @require("f")
+    def view(request): ...
+
+    below = api_view(["GET", "POST"])(view)
+    assert shown([path("x", below)]) == [("/x", "GET HEAD POST", "f", "django")]
+    assert shown([path("x", require("g")(below))]) == [("/x", "GET HEAD POST", "f g", "django")]
+    assert shown([path("x", api_view(["PUT"])(plain))]) == [("/x", "PUT", "", None)]
+
+
 # -- django-ninja ------------------------------------------------------------------------------------------------------
 
 

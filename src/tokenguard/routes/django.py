@@ -101,7 +101,7 @@ def _views(view: Any) -> Iterator[tuple[Iterable[str], list[Layer]]]:
         own += [layer for method in dispatching for layer in layers_of(_DOOR, method)]
         own += _permissions(kind, given) if runs_handlers else ()
         for method, handler in _handlers(kind, getattr(view, "actions", None)):
-            yield (method,), [*own, *(layers_of(_DOOR, handler) if runs_handlers else ())]
+            yield (method,), [*own, *(_of_handler(handler) if runs_handlers else ())]
     else:
         yield ANY_METHOD, own
 
@@ -139,6 +139,14 @@ def _handlers(kind: type[View], actions: dict[str, str] | None) -> Iterator[tupl
     for method, handler in handlers.items():
         if handler is not None:
             yield method.upper(), handler
+
+
+def _of_handler(handler: Any) -> list[Layer]:
+    """What a handler asks for, or the function that it calls where `api_view` has made it."""
+    found = layers_of(_DOOR, handler)
+    if getattr(handler, "__module__", None) == "rest_framework.decorators":
+        found += [layer for cell in handler.__closure__ for layer in layers_of(_DOOR, cell.cell_contents)]
+    return found
 
 
 def _operations(view: Any) -> Sequence[Any] | None:

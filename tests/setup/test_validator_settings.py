@@ -372,6 +372,9 @@ def test_a_switch_of_the_environment_that_is_off(word):
         ({"G_ISSUERS": URL}, "write G_ISSUER"),
         ({"G_leeway": "5"}, "G_leeway is no setting: write G_LEEWAY"),
         ({"G_JWKS_URL": "https://i/j"}, "write G_JWKS_URI"),
+        ({"G_INTROSPECTION_URL": "x"}, r"G_INTROSPECTION_URL is no setting: give Introspection\(...\) in code"),
+        ({"G_INTROSPECTION_ENDPOINTS": "x"}, "is no setting: write G_INTROSPECTION_ENDPOINT"),
+        ({"G_INTROSPECTION_AUTH": "x"}, "is no setting: write G_INTROSPECTION_CLIENT_AUTH"),
         ({"G_INTROSPECTION_BEARER_TOKEN": "t"}, "G_INTROSPECTION_BEARER_TOKEN is no setting: give Introspection"),
         ({"G_INTROSPECTION_PRIVATE_KEY": "t"}, "in code"),
         (

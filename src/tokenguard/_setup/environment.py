@@ -278,13 +278,23 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
             )
         # CLIENT_... are a token source's.
         comparable = [one for one in known if one.startswith("CLIENT_")] if unknown.startswith("CLIENT_") else known
-        instead = next((instead for family, instead in _MEANT.items() if unknown.startswith(family)), None)
+        family, instead = next(((one, text) for one, text in _MEANT.items() if unknown.startswith(one)), ("", None))
         if _is_in_code_alone(unknown):  # not a misspelt one, however near: another setting would be changed
             raise ConfigurationError(f"{name} is no setting: {instead}")
-        if close := get_close_matches(unknown.upper(), comparable, n=1, cutoff=0.8):
+        comparable = [one for one in comparable if f"{one}_" != family]  # the whole, which no text can spell
+        close = get_close_matches(unknown.upper(), comparable, n=1, cutoff=0.8)
+        if close and _means(unknown.removeprefix(family).upper(), close[0].removeprefix(family)):
             raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")
         if instead is not None:
             raise ConfigurationError(f"{name} is no setting: {instead}")
+
+
+def _means(rest: str, known: str) -> bool:
+    """Whether the rest of a name may be meant for that of a known one: INTROSPECTION_URL is near to INTROSPECTION_WHEN
+    by the family alone."""
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, rest, known).ratio() >= 0.5
 
 
 def _is_in_code_alone(name: str) -> bool:

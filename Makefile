@@ -110,7 +110,7 @@ SECONDS ?= 60
 # atheris is no part of dev.lock: it exists for some Pythons and platforms only.
 $(FUZZ)/.stamp: pyproject.toml | $(BIN)/python
 	@test -x $(FUZZ)/bin/python || $(BIN)/python -m venv $(FUZZ)
-	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --quiet install -e . "atheris>=3"
+	@$(FUZZ)/bin/python -m pip --disable-pip-version-check --quiet install -e ".[gateway]" "atheris>=3"
 	@touch $@
 
 .PHONY: fuzz

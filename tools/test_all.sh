@@ -1,12 +1,13 @@
 # Runs the tests on each Python from 3.11 that is here, each in a virtual environment of its own.
-# SKIP=3.13 leaves that one out, after it was tested by itself. LESS=1 leaves out the tests that follow documents, or drive programs
-# of others and our own benchmarks: these say the same on each Python, and take half of the time.
+# SKIP=3.13 leaves that one out, after it was tested by itself. LESS=1 leaves out the tests that follow documents, drive programs
+# of others and our own benchmarks, or search for secrets in all that is shown: these say the same on each Python, and take half
+# of the time.
 set -u
 failed=0
 less=
 if test -n "${LESS:-}"; then
-  for place in documents interop gateway/test_proxies.py gateway/test_demo_gateway.py cli/test_demo.py package/test_soak.py \
-    package/test_bench_smoke.py; do
+  for place in adapters/test_leaks.py documents interop gateway/test_proxies.py gateway/test_demo_gateway.py cli/test_demo.py \
+    package/test_soak.py package/test_bench_smoke.py; do
     less="$less --ignore tests/$place"
   done
 fi

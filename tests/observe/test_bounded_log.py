@@ -162,7 +162,7 @@ def refusals(caplog):
 
 @pytest.fixture
 def issuer():
-    return FakeIssuer()
+    return FakeIssuer(clock=Clock())  # keys are asked for again after a second
 
 
 def bearer(token):

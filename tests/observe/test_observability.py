@@ -7,6 +7,7 @@ nobody should need a monitoring system to work on something else.
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from clocked_validator import until
@@ -391,7 +392,9 @@ INCIDENTS = {
 
 @promtool
 @pytest.mark.parametrize("name", sorted(INCIDENTS))
-def test_alerts_fire_for_their_incident_and_no_other(name, tmp_path):
+def test_alerts_fire_for_their_incident_and_no_other(name, tmp_path, monkeypatch):
+    # A machine with other work takes long for a token, which is an incident too, and not this one.
+    monkeypatch.setattr("tokenguard._observe.run.time", SimpleNamespace(perf_counter=lambda: 0.0))
     hit, expected = happens(name)
     assert hit.fires(tmp_path) == expected
 

@@ -19,7 +19,7 @@ from soak.clients import GrpcClient, HttpClient
 from soak.issuer import FAULTS
 from soak.report import Tally
 from soak.servers import SERVERS, serve
-from soak.tokens import GRACE, LEAD, NEEDS, SETTLED, Token
+from soak.tokens import BOUND, GRACE, LEAD, NEEDS, SETTLED, SIGNED, Token
 from soak.world import STEP, World
 from tokenguard import TokenGuardError
 from tokenguard.client import TokenSource
@@ -69,6 +69,7 @@ class Soak:
         self.tally, self.troubles = Tally(), Troubles()
         self.step, self.cycles = "start", 0
         self.series: list[dict[str, float]] = []
+        self._under_way: dict[object, Token] = {}  # what is sent by requests without an answer
         self._at, self._is_ending = 0, False
 
     def run(self) -> dict[str, Any]:
@@ -198,15 +199,17 @@ class Soak:
     def _rotate(self) -> None:
         """Sign with it; withdraw the old one."""
         world, moment = self.world, time.monotonic()
-        for kind in ("good jwt", "ends soon, jwt", "young jwt", "revoked jwt"):
-            for token in tuple(world.pools[kind]):
-                withdrawn = Token("withdrawn key", token.text, min(moment, token.ending), moment + SETTLED["key"])
-                world.pools["withdrawn key"].append(withdrawn)
+        # Those under way may arrive after the server has fetched the new set.
+        old = [token for token in self._under_way.values() if token.kind in SIGNED]
+        for kind in SIGNED:
+            old += world.pools[kind]
+            world.pools["withdrawn key"].extend(world.pools[kind])
             world.pools[kind].clear()
-        for token in world.issued.values():
+        old += world.issued.values()
+        for token in old:
             token.kind = "withdrawn key"
-            token.ending, token.ended = min(moment, token.ending), min(moment + SETTLED["key"], token.ended)
-        for token in (*world.pools["good bound jwt"], *world.pools["no proof"]):
+        bound = [token for token in self._under_way.values() if token.kind in BOUND]
+        for token in (*old, *bound, *world.pools["good bound jwt"], *world.pools["no proof"]):
             token.ending, token.ended = min(moment, token.ending), min(moment + SETTLED["key"], token.ended)
         world.pools["good bound jwt"].clear()
         world.pools["no proof"].clear()
@@ -237,9 +240,12 @@ class Soak:
     async def _ask(self, client: HttpClient | GrpcClient, token: Token) -> None:
         fields = token.fields()
         step, troubles, since = self.step, self.troubles.now(), len(self.world.offsets) - 1
+        request = object()
+        self._under_way[request] = token
         sent = time.monotonic()
         status = await client.ask(fields)
         answered = time.monotonic()
+        del self._under_way[request]
         troubles |= self.troubles.now()
         right = token.statuses(sent, answered, self.world.offsets[since:])
         if troubles & NEEDS[token.kind]:

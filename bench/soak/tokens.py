@@ -52,6 +52,8 @@ WEIGHTS = {
     "revoked opaque": 8,
     "unknown opaque": 2,
 }
+# Signed by the key that is rotated, and sent without a proof.
+SIGNED = ("good jwt", "ends soon, jwt", "young jwt", "revoked jwt")
 # Of these a server that has no form for proofs gets none.
 BOUND = frozenset({"good bound jwt", "used proof"})
 

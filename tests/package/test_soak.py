@@ -1,9 +1,11 @@
 """The soak (`make soak`) runs through its whole schedule, as fast as it goes, and finds a server that is wrong."""
 
+import asyncio
 import importlib
 import os
 import shutil
 import sys
+from contextlib import ExitStack
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +25,7 @@ pytestmark = [
 def soak(monkeypatch):
     """The module, which finds those beside it; forgotten afterwards."""
     monkeypatch.syspath_prepend(str(BENCH))
-    names = ("__main__", "schedule", "tokens", "report")
+    names = ("__main__", "schedule", "tokens", "report", "world")
     modules = [importlib.import_module(f"soak.{name}") for name in names]
     yield SimpleNamespace(**dict(zip(("command", *names[1:]), modules, strict=True)))
     for name in [name for name in sys.modules if name.partition(".")[0] == "soak"]:
@@ -69,6 +71,29 @@ def test_a_token_is_right_by_when_it_was_sent_and_answered(soak):
     assert [revoked.statuses(*moment, [0]) for moment in moments] == [{200}, {200, 401}, {200, 401}, {401}]
     soon = soak.tokens.Token("ends soon, jwt", "", good_at=frozenset({0}))
     assert [soon.statuses(1, 2, seen) for seen in ([0], [600], [0, 600])] == [{200}, {401}, {200, 401}]
+
+
+@pytest.mark.parametrize("kind", ["good jwt", "good bound jwt"])
+@pytest.mark.parametrize("is_drawn_from_a_pool", [True, False])
+def test_a_token_under_way_while_its_key_is_withdrawn_may_be_rejected_and_no_other(soak, kind, is_drawn_from_a_pool):
+    class Client:
+        async def ask(self, _):
+            if running.world.pools[kind][0].text == before:
+                running._rotate()
+            return "401"
+
+    running = soak.schedule.Soak("uvicorn", soak.schedule.Plan())
+    with ExitStack() as stack:
+        running.world = world = soak.world.World(stack, 20)
+        running._publish()
+        before = world.pools[kind][0].text
+        token = world.pools[kind][0]
+        if not is_drawn_from_a_pool:
+            token = soak.tokens.Token(kind, world.jwt(), proof=token.proof)
+        asyncio.run(running._ask(Client(), token))
+        assert not running.tally.wrong
+        asyncio.run(running._ask(Client(), world.pools[kind][0]))
+        assert sum(running.tally.wrong.values()) == 1
 
 
 def test_503_is_right_only_while_what_a_token_needs_is_in_trouble(soak, monkeypatch):

@@ -7,7 +7,7 @@ import json
 import pytest
 from raw_requests import challenge
 
-from tokenguard.challenge import reject
+from tokenguard.challenge import joined, reject
 from tokenguard.errors import (
     ConfigurationError,
     InsufficientAuthenticationError,
@@ -17,10 +17,12 @@ from tokenguard.errors import (
     InvalidTokenError,
     KeysUnavailableError,
     MissingTokenError,
+    NonceRequiredError,
     Reason,
     RejectedError,
     UnavailableError,
 )
+from tokenguard.resource import DPoP, ResourceMetadata
 
 METADATA = "https://api.example.com/.well-known/oauth-protected-resource"
 
@@ -211,3 +213,88 @@ def test_an_illegal_metadata_url_is_a_setting_to_correct(url):
     with pytest.raises(ConfigurationError) as caught:
         reject(MissingTokenError(), resource_metadata=url)
     assert "secret" not in str(caught.value)
+
+
+BEARER, PROOF = 'Bearer realm="api"', 'DPoP realm="api"'
+INVALID = f'error="invalid_token", error_description="{InvalidTokenError.description}"'
+NARROW = f'error="insufficient_scope", error_description="{InsufficientScopeError.description}"'
+BOTH, ONE = DPoP("https://api.example.com"), DPoP("https://api.example.com", required=True, algorithms=["EdDSA"])
+ALGS, EDDSA = f'algs="{" ".join(BOTH.names)}"', 'algs="EdDSA Ed25519"'
+
+
+def www_authenticate(error, **settings):
+    return headers(reject(error, **settings))["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    ("error", "scheme", "dpop", "expected"),
+    [
+        (MissingTokenError(), None, BOTH, f"{BEARER}, {PROOF}, {ALGS}"),
+        (InvalidTokenError(), "Bearer", BOTH, f"{BEARER}, {INVALID}, {PROOF}, {ALGS}"),
+        (InvalidTokenError(), "dPoP", BOTH, f"{PROOF}, {INVALID}, {ALGS}"),
+        (InvalidTokenError(), "DPoP", None, f"{BEARER}, {INVALID}"),
+        (InvalidTokenError(), "Bearer", ONE, f"{PROOF}, {INVALID}, {EDDSA}"),
+        (MissingTokenError(), None, ONE, f"{PROOF}, {EDDSA}"),
+        (InsufficientScopeError(("a",)), "Bearer", BOTH, f'{BEARER}, {NARROW}, scope="a"'),
+        (InsufficientScopeError(("a",)), "DPOP", BOTH, f'{PROOF}, {NARROW}, scope="a", {ALGS}'),
+    ],
+)
+def test_each_scheme_that_is_taken_has_a_challenge_of_its_own(error, scheme, dpop, expected):
+    """RFC 9449 section 7.1."""
+    assert www_authenticate(error, scheme=scheme, dpop=dpop) == expected
+
+
+def test_a_nonce_is_a_field_of_its_own_where_it_can_be_one():
+    fields = dict(reject(NonceRequiredError("abc"), dpop=BOTH, scheme="DPoP").headers)
+    assert fields["DPoP-Nonce"] == "abc"
+    for nonce in ("", 'a"b', "a b", None):
+        assert "DPoP-Nonce" not in dict(reject(NonceRequiredError(nonce), dpop=BOTH, scheme="DPoP").headers)
+
+
+@pytest.mark.parametrize(
+    ("scope", "listed"),
+    [
+        ("a b", "a b"),
+        (["a", "b"], "a b"),
+        (("a", "", "b"), "a b"),
+        (dict.fromkeys("ab"), "a b"),
+        ("a b\tc", "a"),  # a tab ends no scope, and is part of none
+    ],
+)
+def test_a_401_lists_the_scopes_that_the_resource_requires(scope, listed):
+    assert www_authenticate(MissingTokenError(), scope=scope) == f'{BEARER}, scope="{listed}"'
+
+
+@pytest.mark.parametrize("max_age", [0, 1, 10**18])
+def test_the_age_of_a_sign_in_is_told_from_0_on(max_age):
+    assert f'max_age="{max_age}"' in www_authenticate(InsufficientAuthenticationError((), max_age, ()))
+    for wrong in (-1, 10**18 + 1, None, 1.5):
+        assert "max_age" not in www_authenticate(InsufficientAuthenticationError((), wrong, ()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"scheme": 1}, "scheme must be a string, and dpop the DPoP(...) of the validator"),
+        ({"dpop": True}, "scheme must be a string, and dpop the DPoP(...) of the validator"),
+        ({"scope": 1}, "scope must be a string or an iterable of strings"),
+        ({"scope": b"a"}, "scope must be a string or an iterable of strings"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(settings, text):
+    with pytest.raises(ConfigurationError) as caught:
+        reject(MissingTokenError(), **settings)
+    assert str(caught.value) == text
+
+
+def test_fields_of_one_name_become_one_list():
+    """RFC 9110 section 5.3."""
+    assert joined([("a", "1"), ("b", "2"), ("a", "3")]) == {"a": "1, 3", "b": "2"}
+
+
+def test_metadata_that_an_adapter_serves_is_named_by_its_address():
+    """RFC 9728 section 5.1."""
+    served = ResourceMetadata("https://api.example.com")
+    assert (
+        www_authenticate(MissingTokenError(), resource_metadata=served) == f'{BEARER}, resource_metadata="{METADATA}"'
+    )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenguard._oauth import credential as module
-from tokenguard._oauth.credential import credential
+from tokenguard._oauth.credential import credential, credential_of_either, is_dpop
 from tokenguard.errors import ConfigurationError, InvalidRequestError, MissingTokenError, Reason
 from tokenguard.request import credential as public
 
@@ -302,3 +302,25 @@ def test_the_public_function_reads_as_the_adapters_do():
 def test_the_public_function_takes_no_text_for_a_list(text):
     with pytest.raises(ConfigurationError, match="must be a list"):
         public(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([], False),
+        (["DPoP abc"], True),
+        (["dpop"], True),
+        (["Bearer abc"], False),
+        (["Basic abc"], False),
+        ([""], False),
+    ],
+)
+def test_a_field_good_or_not_is_of_a_scheme(fields, expected):
+    assert is_dpop(fields) is expected
+
+
+def test_either_scheme_is_taken_where_proofs_are():
+    assert credential_of_either(["DPoP abc"], "") == (True, "abc")
+    assert credential_of_either(["bearer abc"], "") == (False, "abc")
+    with pytest.raises(InvalidRequestError):
+        credential_of_either(["DPoP abc"], "access_token=abc")

@@ -174,6 +174,40 @@ def test_required_claims():
 
 
 @pytest.mark.parametrize(
+    ("subject", "empty_subject", "required", "expected"),
+    [
+        ("", True, ("sub",), Reason.MISSING_CLAIM),
+        ("", False, ("sub",), None),
+        ("", True, ("exp",), None),
+        ("x", True, ("sub",), None),
+    ],
+)
+def test_an_empty_subject_that_reads_as_absent_does_not_meet_a_requirement(subject, empty_subject, required, expected):
+    claims = {"sub": subject, "exp": NOW + 1}
+    assert refused(rules.check_required, claims, required=required, empty_subject=empty_subject) is expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, []),
+        ({"required": ("exp", "sub")}, ["required claims"]),
+        ({"bound_by": frozenset({"jkt"})}, ["confirmation"]),
+        ({"clients": frozenset({"a"})}, ["client and values"]),
+    ],
+)
+def test_settings_that_the_short_form_does_not_check_are_prepared(settings, expected):
+    assert [one.name for one in Expected(**settings).unusual] == expected
+
+
+def test_the_client_is_one_of_those_that_are_allowed():
+    allowed = {"clients": frozenset({"a"}), "client_id_claims": ("azp",)}
+    assert refused(rules.check_party, {"azp": "a"}, **allowed) is None
+    assert refused(rules.check_party, {"azp": "b"}, **allowed) is Reason.CLIENT
+    assert refused(rules.check_party, {"client_id": "a"}, **allowed) is Reason.CLIENT
+
+
+@pytest.mark.parametrize(
     ("claims", "leeway", "expected"),
     [
         ({"exp": NOW - 30}, 30, Reason.EXPIRED),

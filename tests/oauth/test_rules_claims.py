@@ -449,3 +449,10 @@ def test_a_long_scope_is_not_kept():
 )
 def test_roles_come_from_every_path_that_is_there(claims, expected):
     assert party.roles(claims, (("roles",), ("realm", "roles"))) == expected
+
+
+@pytest.mark.parametrize("given", [1, None, b"a"])
+def test_scopes_of_another_type_are_a_setting_to_correct(given):
+    with pytest.raises(ConfigurationError) as caught:
+        scope.scope_names(given)
+    assert str(caught.value) == "scope must be a string or an iterable of strings"

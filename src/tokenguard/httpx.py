@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator, Generator, Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tokenguard._adapters.outgoing import Origin, Outgoing, Verdict, is_another
+from tokenguard._adapters.outgoing import Outgoing, Verdict, is_another
 from tokenguard._io.libraries import preferred
+from tokenguard._oauth.origin import Origin
 from tokenguard.client import IssuedToken, TokenSource
 from tokenguard.errors import TokenGuardError
 

@@ -19,7 +19,8 @@ from requests.utils import rewind_body
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from tokenguard._adapters.outgoing import Origin, Outgoing, Verdict, is_another
+from tokenguard._adapters.outgoing import Outgoing, Verdict, is_another
+from tokenguard._oauth.origin import Origin
 from tokenguard.client import IssuedToken, TokenSource
 from tokenguard.errors import TokenGuardError
 

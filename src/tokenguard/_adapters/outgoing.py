@@ -8,32 +8,18 @@ A challenge never changes where tokens are got or sent (threat 103). It may only
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from tokenguard._oauth.challenges import errors
+from tokenguard._oauth.origin import Origin, origin_of
 from tokenguard._settings import fetched_url, strings
 from tokenguard.client import IssuedToken, TokenSource
 from tokenguard.errors import ConfigurationError
 
-_PORTS: Final = {"https": 443, "http": 80}
 _UNAUTHORIZED: Final = 401
 
 Verdict = Literal["done", "nonce", "discarded"]
-
-
-class Origin(NamedTuple):
-    """Scheme, host and port (RFC 6454 section 4)."""
-
-    scheme: str
-    host: str
-    port: int | None
-
-    @classmethod
-    def of(cls, scheme: str, host: str, port: int | None) -> Origin:
-        """In lower case, with the scheme's own port where none is given."""
-        scheme = scheme.lower()
-        return cls(scheme, host.lower(), _PORTS.get(scheme) if port is None else port)
 
 
 class Outgoing:
@@ -124,7 +110,8 @@ def is_another(token: IssuedToken, last: IssuedToken) -> bool:
 
 
 def _checked(url: str, *, allows_http: bool) -> Origin:
-    parts = urlsplit(fetched_url("origin", url))
+    url = fetched_url("origin", url)
+    parts = urlsplit(url)
     if "*" in parts.netloc:
         raise ConfigurationError("origin must name each host: there are no wildcards")
     if parts.scheme != "https" and not allows_http:
@@ -132,4 +119,4 @@ def _checked(url: str, *, allows_http: bool) -> Origin:
             "origin must be https: over http anyone on the way can take the token; for development only, let the"
             " TokenSource have allow_insecure_http=True"
         )
-    return Origin.of(parts.scheme, parts.hostname or "", parts.port)
+    return origin_of(url)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import secrets
 from typing import Final
-from urllib.parse import urlsplit
 
 from tokenguard._issuer.token_clocks import Clocks
 from tokenguard._oauth.dpop_proof import ProofKey, usable_nonce
+from tokenguard._oauth.origin import Origin, origin_of
 
 _ORIGINS: Final = 256  # with a kept nonce; a source uses a few
-_PORTS: Final = {"https": 443, "http": 80}
 
 
 class Proofs:
@@ -22,7 +21,7 @@ class Proofs:
     def __init__(self, clocks: Clocks) -> None:
         self._key = ProofKey()
         self._clocks = clocks
-        self._nonces: dict[str, str] = {}
+        self._nonces: dict[Origin, str] = {}
 
     def proof(self, method: str, url: str, token: str | None = None) -> str:
         """A proof for one request, with the nonce that its origin gave last. Raises `ConfigurationError`."""
@@ -32,7 +31,7 @@ class Proofs:
             now=self._clocks.wall(),
             jti=secrets.token_urlsafe(16),
             token=token,
-            nonce=self._nonces.get(_origin(url)),
+            nonce=self._nonces.get(origin_of(url)),
         )
 
     def note(self, url: str, value: str | None) -> bool:
@@ -42,11 +41,5 @@ class Proofs:
             return False
         if len(self._nonces) >= _ORIGINS:
             self._nonces = {}
-        self._nonces[_origin(url)] = nonce
+        self._nonces[origin_of(url)] = nonce
         return True
-
-
-def _origin(url: str) -> str:
-    """Scheme, host and port (RFC 6454 section 4), however they are spelled."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{_PORTS.get(parts.scheme) if parts.port is None else parts.port}"

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
 from tokenguard._jose.signing import UnusableSecretError
 from tokenguard._oauth import client_auth
 from tokenguard._oauth.client_authentication import check_plain, value_of
+from tokenguard._oauth.origin import origin_of
 from tokenguard._settings import is_fetchable
 from tokenguard.errors import ConfigurationError
 
 BearerToken: TypeAlias = str | Callable[[], str]
-Origin: TypeAlias = tuple[str, str, int]
 
 _NAME: Final = "jwks_bearer_token"
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 class FetchCredential:
@@ -29,7 +27,7 @@ class FetchCredential:
 
     def __init__(self, token: BearerToken, *urls: str | None) -> None:
         self._token = token
-        self._origins = {origin(url) for url in urls if url is not None and is_fetchable(url, allow_http=True)}
+        self._origins = {origin_of(url) for url in urls if url is not None and is_fetchable(url, allow_http=True)}
 
     @property
     def calls_out(self) -> bool:
@@ -38,7 +36,7 @@ class FetchCredential:
 
     def goes_to(self, url: str) -> bool:
         """Whether `url` has one of the origins (RFC 6454 section 4): scheme, host and port."""
-        return origin(url) in self._origins
+        return origin_of(url) in self._origins
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The header field with the token, which is read again each time. Raises `ConfigurationError`."""
@@ -50,12 +48,6 @@ def check(token: object) -> None:
     check_plain(_NAME, token)
     if not callable(token):
         _headers(token)
-
-
-def origin(url: str) -> Origin:
-    """The origin of a URL that can be fetched."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
 
 
 def _headers(token: object) -> tuple[tuple[str, str], ...]:

@@ -162,7 +162,7 @@ def refusals(caplog):
 
 @pytest.fixture
 def issuer():
-    return FakeIssuer(clock=Clock())  # keys are asked for again after a second
+    return FakeIssuer(clock=Clock())  # its time stands still: after a second, keys would be fetched again
 
 
 def bearer(token):

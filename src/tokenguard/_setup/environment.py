@@ -283,15 +283,15 @@ def _check_names(mapping: Mapping[str, Any], prefix: str) -> None:
             raise ConfigurationError(f"{name} is no setting: {instead}")
         comparable = [one for one in comparable if f"{one}_" != family]  # the whole, which no text can spell
         close = get_close_matches(unknown.upper(), comparable, n=1, cutoff=0.8)
-        if close and _means(unknown.removeprefix(family).upper(), close[0].removeprefix(family)):
+        if close and _are_alike(unknown.removeprefix(family).upper(), close[0].removeprefix(family)):
             raise ConfigurationError(f"{name} is no setting: write {prefix}{close[0]}")
         if instead is not None:
             raise ConfigurationError(f"{name} is no setting: {instead}")
 
 
-def _means(rest: str, known: str) -> bool:
-    """Whether the rest of a name may be meant for that of a known one: INTROSPECTION_URL is near to INTROSPECTION_WHEN
-    by the family alone."""
+def _are_alike(rest: str, known: str) -> bool:
+    """Whether what follows the family is alike in two names. INTROSPECTION_URL and INTROSPECTION_WHEN have nothing but
+    their family in common."""
     from difflib import SequenceMatcher
 
     return SequenceMatcher(None, rest, known).ratio() >= 0.5

@@ -96,8 +96,13 @@ def unknown(issuer, count):
     return [issuer.mint(header={"kid": f"unknown-{number}"}) for number in range(count)]
 
 
-def run_python(code: str, *arguments: str) -> str:
-    """What a program prints that runs in an interpreter of its own, where every warning is an error."""
+def run_python(code: str, *arguments: str, measured: bool = True) -> str:
+    """What a program prints that runs in an interpreter of its own, where every warning is an error.
+
+    `measured`: False for a program that forks while its threads run. A thread may hold coverage's lock at the fork, and
+    the child would wait for it for ever.
+    """
+    unmeasured = () if measured else ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
     done = subprocess.run(
         # -u: a forked child would print again what its parent has not written yet.
         [sys.executable, "-u", "-W", "error", "-X", "dev", "-c", textwrap.dedent(code), *arguments],
@@ -105,7 +110,7 @@ def run_python(code: str, *arguments: str) -> str:
         text=True,
         timeout=300,  # far, as every bound here: a busy machine gives a process a tenth of what it asks for
         check=False,
-        env=os.environ
+        env={name: value for name, value in os.environ.items() if name not in unmeasured}
         | {"PYTHONPATH": os.pathsep.join([*map(str, Path(__file__).parents[:2]), os.environ.get("PYTHONPATH", "")])},
     )
     assert done.returncode == 0, done.stderr

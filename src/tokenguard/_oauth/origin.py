@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-_PORTS: Final = {"https": 443, "http": 80}
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 class Origin(NamedTuple):
@@ -22,7 +22,7 @@ class Origin(NamedTuple):
     def of(cls, scheme: str, host: str, port: int | None) -> Origin:
         """In lower case, with the scheme's own port where none is given."""
         scheme = scheme.lower()
-        return cls(scheme, host.lower(), _PORTS.get(scheme) if port is None else port)
+        return cls(scheme, host.lower(), DEFAULT_PORTS.get(scheme) if port is None else port)
 
 
 def origin_of(url: str) -> Origin:

@@ -10,7 +10,8 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-_PORTS: Final = {"http": 80, "https": 443}
+from tokenguard._oauth.origin import DEFAULT_PORTS
+
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # RFC 3986:  absolute-URI  = scheme ":" hier-part [ "?" query ]                    (section 4.3)
 #            scheme        = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )             (section 3.1)
@@ -47,13 +48,13 @@ def target(url: str) -> Target | None:
         return None
     if scheme is None or not host or "@" in parts.netloc:
         return None
-    return Target(scheme, host, _PORTS[scheme] if port is None else port, _decoded(parts.path) or "/")
+    return Target(scheme, host, DEFAULT_PORTS[scheme] if port is None else port, _decoded(parts.path) or "/")
 
 
 def spelled(base: Target) -> str:
     """A base as nearly every client spells what comes before the path of a request."""
     host = f"[{base.host}]" if ":" in base.host else base.host
-    port = "" if base.port == _PORTS[base.scheme] else f":{base.port}"
+    port = "" if base.port == DEFAULT_PORTS[base.scheme] else f":{base.port}"
     return f"{base.scheme}://{host}{port}{quote(base.path.rstrip('/'), safe=_SAFE)}"
 
 

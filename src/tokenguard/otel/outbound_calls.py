@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 
+from tokenguard._oauth.origin import DEFAULT_PORTS
 from tokenguard._observe.events import Outbound
 
 UNKNOWN: Final = "unknown"  # no configured issuer was selected
@@ -23,7 +24,6 @@ ISSUER: Final = "tokenguard.issuer"
 
 # https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpclientrequestduration
 _HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_PORTS: Final = {"https": 443, "http": 80}
 
 
 class OutboundCalls:
@@ -96,7 +96,7 @@ def _place_of(url: str) -> tuple[str | None, int | None] | None:
 
 
 def _place(url: SplitResult) -> tuple[str | None, int | None]:
-    return url.hostname, url.port or _PORTS.get(url.scheme)
+    return url.hostname, url.port or DEFAULT_PORTS.get(url.scheme)
 
 
 def _address(url: SplitResult) -> dict[str, str | int]:

@@ -33,6 +33,7 @@ from tokenguard._observe.supply import Supply
 from tokenguard._settings import absolute_uri, fetched_url, is_https, number, strings, switch, whole
 from tokenguard._setup import client_environment
 from tokenguard._setup.assembly import check_outbound
+from tokenguard._setup.variables import in_variables
 from tokenguard.errors import ConfigurationError, TokenGuardError, TokenRefusedError, TokenUnavailableError
 from tokenguard.secret_file import SecretFile
 
@@ -221,7 +222,8 @@ class TokenSource(Runtime):
         separated by spaces. Raises `ConfigurationError` naming the variable, also for a name that is nearly one of
         these.
         """
-        return cls(**client_environment.read(mapping, prefix, settings))
+        with in_variables(client_environment.names(prefix), settings):
+            return cls(**client_environment.read(mapping, prefix, settings))
 
     # -- tokens --------------------------------------------------------------------------------------------------------
 

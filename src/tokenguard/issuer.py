@@ -237,6 +237,8 @@ class Issuer(Presets):
             ) from None
         if "?" in self.url:
             raise ConfigurationError("an issuer that is discovered must not have a query; give jwks_uri or jwks")
+        if "/.well-known/" in self.url:  # providers show this URL; no token's iss is one
+            raise ConfigurationError("an issuer is what its metadata calls issuer: leave out /.well-known/...")
 
     @property
     def allowed(self) -> tuple[str, ...]:

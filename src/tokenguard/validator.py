@@ -26,6 +26,7 @@ from tokenguard._settings import number, strings, switch, whole
 from tokenguard._setup import environment
 from tokenguard._setup.assembly import Assembly, asked, check_outbound, checks_of, issuers_of
 from tokenguard._setup.prewarm import prewarm
+from tokenguard._setup.variables import in_variables
 from tokenguard._validation.begin import NO_STACK, Start, unexpected
 from tokenguard._validation.binding import Binding
 from tokenguard._validation.memory import Memory
@@ -232,7 +233,8 @@ class TokenValidator(Runtime):
         `REVOCATIONS`, `TRANSPORT` and so on) may be there as an object. Raises `ConfigurationError` naming the
         variable, also for a name that is nearly one of these, or means one that no variable gives.
         """
-        return cls(**environment.read(mapping, prefix, settings))
+        with in_variables(environment.names(prefix), settings):
+            return cls(**environment.read(mapping, prefix, settings))
 
     # -- validation ----------------------------------------------------------------------------------------------------
 

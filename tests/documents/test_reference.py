@@ -21,6 +21,7 @@ from tokenguard._setup.environment import (
     _flag,
     _number,
     _object,
+    _secrets,
     _text,
     _words,
 )
@@ -28,7 +29,7 @@ from tokenguard.cli import options
 
 # What an adapter is given besides settings.
 NO_SETTINGS = {"app", "validator", "get_response"}
-WRITTEN = {_text: "text", _words: "words", _number: "number", _flag: "`true` or `false`"}
+WRITTEN = {_text: "text", _words: "words", _secrets: "words", _number: "number", _flag: "`true` or `false`"}
 
 
 def public_names():

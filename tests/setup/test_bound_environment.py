@@ -72,9 +72,9 @@ def test_what_is_given_in_code_goes_before():
     [
         ({"T_DPOP_REQUIRED": "true"}, "T_DPOP_BASE_URL"),
         ({"T_DPOP_BASE_URL": "https://a.example", "T_DPOP_MAX_AGE": "soon"}, "T_DPOP_MAX_AGE"),
-        ({"T_DPOP_BASE_URL": "a.example"}, "base_url"),
+        ({"T_DPOP_BASE_URL": "a.example"}, "T_DPOP_BASE_URL must"),
         ({"T_DPOP_BASEURL": "https://a.example"}, "T_DPOP_BASE_URL"),
-        ({"T_DPOP_BASE_URL": "https://a.example", "T_DPOP_NONCE_SECRET": "short"}, "nonce_secret"),
+        ({"T_DPOP_BASE_URL": "https://a.example", "T_DPOP_NONCE_SECRET": "short"}, "T_DPOP_NONCE_SECRET"),
         ({"T_DPOP_BASE_URL": "https://a.example", "T_DPOP_NONCE_SECRET_FILE": "relative"}, "T_DPOP_NONCE_SECRET_FILE"),
         ({"T_MTLS_HEADER": "X-Client-Cert"}, "trusted"),
         ({"T_MTLS_REQUIRED": "maybe"}, "T_MTLS_REQUIRED"),

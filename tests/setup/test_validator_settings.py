@@ -337,7 +337,7 @@ def test_a_switch_of_the_environment_that_is_off(word):
         ({"G_ISSUER": ""}, "G_ISSUER must be set"),
         ({"G_ISSUER": "  "}, "G_ISSUER must be set"),
         ({"G_AUDIENCE": ""}, "G_AUDIENCE must be set"),
-        ({"G_AUDIENCE": " "}, "audience must"),
+        ({"G_AUDIENCE": " "}, '^G_AUDIENCE must not be empty: write G_AUDIENCE="https'),
         ({"G_LEEWAY": "soon"}, "G_LEEWAY is not readable"),
         ({"G_LEEWAY": "nan"}, "a number such as"),
         ({"G_LEEWAY": "1_0"}, "a number such as"),
@@ -356,8 +356,13 @@ def test_a_switch_of_the_environment_that_is_off(word):
         ({"G_ISSUER": f"{URL} {URL}/2", "G_JWKS_URI": "https://i/j"}, "G_JWKS_URI can be set for one issuer only"),
         ({"G_ISSUER": Issuer(URL), "G_PROFILE": "jwt"}, "one issuer only"),
         ({"G_ALGORITHMS": "none"}, "unsigned"),
-        ({"G_PROFILE": "x"}, "profile"),
-        ({"G_INTROSPECTION_CLIENT_ID": "c"}, "client_secret"),
+        ({"G_PROFILE": "x"}, "G_PROFILE must"),
+        ({"G_INTROSPECTION_CLIENT_ID": "c"}, ": give G_INTROSPECTION_CLIENT_SECRET$"),
+        ({"G_INTROSPECTION_CLIENT_AUTH": "bearer"}, ": give G_INTROSPECTION_BEARER_TOKEN_FILE$"),
+        ({"G_ISSUER": "http://issuer.example"}, "^G_ISSUER must be https: .*, set G_ALLOW_INSECURE_HTTP=true$"),
+        ({"G_ISSUER": f"{URL}/.well-known/openid-configuration", "G_JWKS_URI": ""}, "leave out /.well-known/"),
+        ({"G_ISSUER": f"{URL}, https://two.example"}, "G_ISSUER is not readable: write them with spaces between"),
+        ({"G_AUDIENCE": "x,"}, "G_AUDIENCE is not readable: write them with spaces between"),
         ({"G_LEEWEY": "5"}, "G_LEEWEY is no setting: write G_LEEWAY"),
         (
             {"G_REDIS_URL_FILE": "/run/redis"},
@@ -387,6 +392,17 @@ def test_a_switch_of_the_environment_that_is_off(word):
 def test_an_environment_that_is_refused(more, says):
     with pytest.raises(ConfigurationError, match=says):
         from_env(**more)
+
+
+def test_a_setting_in_code_keeps_its_name_in_errors():
+    with pytest.raises(ConfigurationError, match=r"^leeway must"):
+        TokenValidator.from_mapping({"G_ISSUER": URL, "G_AUDIENCE": "a"}, "G_", leeway=-1)
+
+
+def test_a_comma_within_a_word_is_a_part_of_it_and_a_secret_may_end_with_one():
+    mapping = {"G_ISSUER": URL, "G_AUDIENCE": "a,b", "G_DPOP_BASE_URL": URL, "G_DPOP_NONCE_SECRET": "x" * 32 + ","}
+    with TokenValidator.from_mapping(mapping, "G_") as validator:
+        assert validator.audiences == frozenset({"a,b"})
 
 
 PRIVATE_PEM = private("rsa").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

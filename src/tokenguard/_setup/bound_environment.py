@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
+from tokenguard._setup.variables import in_variables
 from tokenguard.errors import ConfigurationError
 from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.revocations import RevocationList
@@ -38,10 +39,12 @@ def settings_of(prefix: str, found: Mapping[str, Any], given: Mapping[str, Any])
             )
         if isinstance(dpop.get("nonce_secret"), SecretFile):
             dpop["nonce_secret"] = _Secrets(dpop["nonce_secret"])
-        made["dpop"] = DPoP(**dpop, replay=store)
+        with in_variables({name.lower(): f"{prefix}DPOP_{name}" for name in DPOP}):
+            made["dpop"] = DPoP(**dpop, replay=store)
     mtls = {name.lower(): found[f"MTLS_{name}"] for name in MTLS if f"MTLS_{name}" in found}
     if mtls and "mtls" not in given:
-        made["mtls"] = MutualTLS(**mtls)
+        with in_variables({name.lower(): f"{prefix}MTLS_{name}" for name in MTLS}):
+            made["mtls"] = MutualTLS(**mtls)
     return made
 
 

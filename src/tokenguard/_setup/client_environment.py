@@ -67,6 +67,12 @@ def read(mapping: Mapping[str, str], prefix: str, given: Mapping[str, Any]) -> d
     return settings
 
 
+def names(prefix: str) -> dict[str, str]:
+    """The variable of each setting of a `TokenSource`, for `in_variables`."""
+    named = _FILES | _TEXTS | _LISTS  # a secret's own variable comes before that of its file
+    return {setting: prefix + name for name, setting in named.items()}
+
+
 def _file(name: str, path: str) -> SecretFile:
     try:
         return SecretFile(path)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tokenguard import presets
 from tokenguard._setup import bound_environment
+from tokenguard._setup.variables import in_variables
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
@@ -26,8 +27,14 @@ def _text(value: Any) -> Any:
     return value
 
 
-def _words(value: Any) -> Any:
+def _secrets(value: Any) -> Any:
     return value.split() if isinstance(value, str) else value
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, str) and re.search(r",(\s|$)", value):  # a part of the word: no token would fit
+        raise ValueError
+    return _secrets(value)
 
 
 def _number(value: Any) -> Any:
@@ -64,6 +71,10 @@ def _flag(value: Any) -> Any:
 
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_EXAMPLES: Final[Mapping[Callable[[Any], Any], str]] = {
+    _flag: "true or false",
+    _words: "them with spaces between, no commas",
+}
 
 _Readers = Mapping[str, Callable[[Any], Any]]
 
@@ -90,7 +101,7 @@ _BOUND: _Readers = {
     "DPOP_REQUIRED": _flag,
     "DPOP_ALGORITHMS": _words,
     "DPOP_MAX_AGE": _number,
-    "DPOP_NONCE_SECRET": _words,
+    "DPOP_NONCE_SECRET": _secrets,
     "MTLS_HEADER": _text,
     "MTLS_FORMAT": _text,
     "MTLS_TRUSTED": _words,
@@ -185,8 +196,20 @@ def read(mapping: Mapping[str, Any], prefix: str, given: Mapping[str, Any] = Map
     return settings
 
 
+def names(prefix: str) -> dict[str, str]:
+    """The variable of each setting of a `TokenValidator` and its issuer, for `in_variables`."""
+    return _variables(prefix, {"ISSUER": _words, **_VALIDATOR, **_ISSUER}, _ISSUER_FILES)
+
+
+def _variables(prefix: str, readers: _Readers, files: Iterable[str], *, strip: str = "") -> dict[str, str]:
+    named = {name: prefix + name for name, reader in readers.items() if reader is not _object}
+    named |= {name: f"{prefix}{name}_FILE" for name in files if name not in named}
+    return {name.removeprefix(strip).lower(): variable for name, variable in named.items()}
+
+
 def _issuer(mapping: Mapping[str, Any], prefix: str) -> Any:
-    issuer, preset = _words(mapping.get(prefix + "ISSUER") or ()), mapping.get(prefix + "PRESET")
+    issuer = _section(mapping, prefix, {"ISSUER": _words}).get("issuer")
+    preset = mapping.get(prefix + "PRESET")
     if preset and issuer:
         raise ConfigurationError(f"give either {prefix}ISSUER or {prefix}PRESET, not both: a preset names the issuer")
     if preset:
@@ -230,7 +253,8 @@ def _issuer_settings(mapping: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     if introspection and "introspection" in settings:
         raise ConfigurationError(f"give either {prefix}INTROSPECTION or {prefix}INTROSPECTION_..., not both")
     if introspection:
-        settings["introspection"] = Introspection(**introspection)
+        with in_variables(_variables(prefix, _INTROSPECTION, _INTROSPECTION_FILES, strip="INTROSPECTION_")):
+            settings["introspection"] = Introspection(**introspection)
     return settings
 
 
@@ -332,7 +356,7 @@ def _section(mapping: Mapping[str, Any], prefix: str, readers: _Readers, *, stri
         try:
             found[name.removeprefix(strip).lower()] = reader(value)
         except ValueError:
-            example = "true or false" if reader is _flag else "a number such as 30 or 0.5"
+            example = _EXAMPLES.get(reader, "a number such as 30 or 0.5")
             raise ConfigurationError(f"{prefix}{name} is not readable: write {example}") from None
         except TypeError:
             raise ConfigurationError(f"{prefix}{name} cannot be spelt as text: give it in code") from None

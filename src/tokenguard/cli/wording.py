@@ -26,6 +26,14 @@ _OPTIONS: Final = {
     "allow_insecure_http": "--allow-insecure-http",
     "a required scope": "--scope: a required scope",
 }
+# Of `tokenguard token`; the names are those of its variables.
+_OF_CLIENT: Final = {
+    "client_issuer": "--issuer",
+    "client_id": "--client-id",
+    "client_secret_file": "--client-secret-file",
+    "client_token_endpoint": "--token-endpoint",
+    "client_auth": "--client-auth",
+}
 # A setting at the beginning, or one that is no word of the language, or one with its value.
 _SETTING: Final = re.compile(
     rf"^({'|'.join(_OPTIONS)})(?= must)|(?<![/\w-])(allow_insecure_http|http_timeout|jwks_uri|jwks)\b(?:=True)?"
@@ -63,5 +71,5 @@ def _for_setting(found: re.Match[str]) -> str:
 
 
 def _beside_variable(found: re.Match[str]) -> str:
-    option = _OPTIONS.get(found[1].lower())
+    option = (_OPTIONS | _OF_CLIENT).get(found[1].lower())
     return f"{option} or {found[0]}" if option else found[0]

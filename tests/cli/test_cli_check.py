@@ -219,7 +219,7 @@ def test_the_token_comes_from_a_file_the_environment_or_standard_input(fake, tmp
     assert check(fake, f"{token}\n", "-t", "-").code == 0
     missing = check(fake, "", "-t", tmp_path / "absent")
     assert missing.code == 2
-    assert missing.err == "tokenguard: the token cannot be read from the given file\n"
+    assert missing.err == "tokenguard: the token cannot be read from the given file (FileNotFoundError)\n"
 
 
 def test_standard_input_is_free_for_keys_where_a_variable_has_the_token(fake):

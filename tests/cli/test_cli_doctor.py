@@ -210,6 +210,28 @@ def test_a_redirect_is_explained(fake):
     assert steps[-1].endswith('this leads to "https://elsewhere.example/keys"')
 
 
+def steps(ran, area):
+    return [one["next_step"] for one in ran.json["findings"] if (one["area"], one["status"]) == (area, "fault")]
+
+
+def test_the_next_step_follows_from_the_answer(fake):
+    fails = "the issuer, or a proxy in front of it, fails: try again later, and ask its operator"
+    assert steps(doctor(fake, "--jwks-uri", f"{fake.url}/nowhere"), "keys") == [
+        "the server answers, but not with keys: correct jwks_uri"
+    ]
+    metadata = f"{fake.url}/.well-known/openid-configuration"
+    assert steps(doctor(fake, "--jwks-uri", metadata), "keys") == ["this is the issuer's metadata: leave jwks_uri out"]
+    with fake.outage("error"):
+        assert steps(doctor(fake), "discovery") == [fails]
+        assert steps(doctor(fake, "--jwks-uri", fake.jwks_uri), "keys") == [fails]
+
+
+def test_a_store_is_not_asked_and_that_is_said(fake):
+    note = {"TOKENGUARD_REDIS_URL": "redis://127.0.0.1:9/0"}
+    (found,) = [one for one in doctor(fake, environment=note).json["findings"] if one["area"] == "redis"]
+    assert (found["status"], found["next_step"]) == ("note", 'redis-cli -u "$TOKENGUARD_REDIS_URL" ping')
+
+
 @pytest.mark.parametrize(
     ("headers", "text"),
     [

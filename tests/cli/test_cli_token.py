@@ -98,7 +98,11 @@ def test_no_usable_answer(fake):
     with fake.outage("refuse", "token"):
         ran = token(fake)
         assert (ran.code, ran.err.splitlines()[0].startswith("could not tell (")) == (3, True)
+        assert ran.err.splitlines()[1].startswith("next: check the address, DNS, firewall and proxy")
         assert token(fake, "--json").json["outcome"] == "unavailable"
+    unlike = token(fake, "--issuer", f"{fake.url}/")
+    assert (unlike.code, unlike.err.splitlines()[0]) == (3, "could not tell (no_metadata_of_this_issuer)")
+    assert unlike.err.splitlines()[1].startswith("next: write the issuer as its metadata spells it, a final slash incl")
 
 
 def test_a_server_that_says_odd_things_is_quoted_safely():
@@ -112,8 +116,11 @@ def test_a_server_that_says_odd_things_is_quoted_safely():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--client-secret-file", "/nowhere/secret"), "cannot be read"),
-        (("--client-auth", "basic"), "client_auth must be one of"),
+        (
+            ("--client-secret-file", "/nowhere/secret"),
+            "--client-secret-file or TOKENGUARD_CLIENT_SECRET_FILE: the secret file cannot be read",
+        ),
+        (("--client-auth", "basic"), "--client-auth or TOKENGUARD_CLIENT_AUTH must be one of"),
         (("--http-timeout", "soon"), "--http-timeout must be a number"),
         (("--scope", 'a"b'), "scope"),
     ],

@@ -65,7 +65,7 @@ PROXY_SETTING: Final = "proxy_setting"
 DISCONNECTED: Final = "disconnected"  # the server closed the connection and answered nothing
 _NEXT_STEPS: Final = {
     CERTIFICATE: "the server's certificate does not verify: an unknown CA, an end that has passed, or another host's;"
-    " name a CA of your own by SSL_CERT_FILE or ssl_context",
+    " name a CA of your own by SSL_CERT_FILE or ssl_context, or ask for the host that the certificate names",
     PROXY_SETTING: "the proxy that the environment names cannot be used; correct HTTPS_PROXY, ALL_PROXY or NO_PROXY",
 }
 

@@ -9,15 +9,22 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from tokenguard._flow.effects import explained
 from tokenguard.cli import options, output, wording
 from tokenguard.client import IssuedToken, TokenRefusedError, TokenSource, TokenUnavailableError
 from tokenguard.errors import ConfigurationError
 
-_PREFIX = "TOKENGUARD_CLIENT_"
+_PREFIX: Final = "TOKENGUARD_CLIENT_"
+_FILES: Final = tuple(f"{_PREFIX}{name}_FILE" for name in ("SECRET", "PRIVATE_KEY", "ASSERTION"))
+_NEXT: Final = {
+    "no_metadata_of_this_issuer": "write the issuer as its metadata spells it, a final slash included, or give"
+    " --token-endpoint; tokenguard doctor --issuer shows what each place answers",
+}
+_REACH: Final = "check the address, DNS, firewall and proxy between this host and the authorization server"
 
 
 def token(
@@ -77,7 +84,8 @@ def _ask(mapping: dict[str, str], http_timeout: str | None, *, allow_insecure_ht
             return source.token()
     except ConfigurationError as error:
         if isinstance(error.__cause__, ConfigurationError):  # of a file: our own constant texts, with the next step
-            raise error.__cause__ from None
+            files = " or ".join(name for name in _FILES if mapping.get(name))
+            raise ConfigurationError(f"{files}: {error.__cause__}") from None
         raise
 
 
@@ -103,11 +111,17 @@ def _report(issued: IssuedToken, *, raw: bool, json: bool) -> None:
         output.line("issued", "bold green")
 
 
+def _next_step(kind: str) -> str:
+    """What to do about a server that gave no usable answer."""
+    return _NEXT.get(kind) or explained(kind).partition("; ")[2] or _REACH
+
+
 def _report_failure(error: TokenRefusedError | TokenUnavailableError, *, json: bool) -> NoReturn:
     refused = isinstance(error, TokenRefusedError)
     code = error.error if isinstance(error, TokenRefusedError) else str(getattr(error.__cause__, "kind", "unavailable"))
     description = error.error_description if isinstance(error, TokenRefusedError) else None
     exit_code = output.REJECTED if refused else output.COULD_NOT_TELL
+    next_step = str(error) if refused else _next_step(str(code))
     if json:
         output.as_json(
             {
@@ -115,7 +129,7 @@ def _report_failure(error: TokenRefusedError | TokenUnavailableError, *, json: b
                 "exit_code": exit_code,
                 "error": code,
                 "error_description": description,
-                "next_step": str(error),
+                "next_step": next_step,
             }
         )
         raise typer.Exit(exit_code)
@@ -123,5 +137,5 @@ def _report_failure(error: TokenRefusedError | TokenUnavailableError, *, json: b
     sys.stderr.write(f"{'refused' if refused else 'could not tell'} ({code or 'no registered code'})\n")
     if description is not None:
         sys.stderr.write(f"the server says: {description}\n")
-    sys.stderr.write(f"next: {error}\n")
+    sys.stderr.write(f"next: {next_step}\n")
     raise typer.Exit(exit_code)

@@ -92,6 +92,9 @@ def doctor(
     if not given.mapping().get(f"{PREFIX}AUDIENCE"):
         step = "give --audience, or set TOKENGUARD_AUDIENCE: a validator does not start without"
         findings.append(Finding("", "audience", "warning", "no audience is set", step))
+    if given.mapping().get(f"{PREFIX}REDIS_URL"):
+        step = f'redis-cli -u "${PREFIX}REDIS_URL" ping'
+        findings.append(Finding("", "redis", "note", "the store is not asked here", step))
     findings.extend(_bound(validator))
     report(findings, as_json=json)
 

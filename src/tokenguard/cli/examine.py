@@ -26,6 +26,7 @@ from tokenguard.cli.probe import Exchange, Prober
 from tokenguard.introspection import Introspection
 
 _REACH: Final = "check the address, DNS, firewall and proxy between this host and the issuer"
+_FAILS: Final = "the issuer, or a proxy in front of it, fails: try again later, and ask its operator"
 _FAULTS: Final = {
     Fault.OUT_OF_REACH: "the server is too busy or down; ask its operator",
     Fault.CREDENTIALS: "give this API valid credentials there, and the right to introspect",
@@ -36,6 +37,7 @@ _FAULTS: Final = {
 
 def discovery(found: Findings, prober: Prober, issuer: str) -> dict[str, Any] | None:
     """The metadata, from the first place that has it (contract: four places, in order)."""
+    failed = False
     for url in server_metadata.places(issuer):
         exchange = prober.get(url)
         if exchange.response is None:
@@ -46,9 +48,9 @@ def discovery(found: Findings, prober: Prober, issuer: str) -> dict[str, Any] | 
             found.add("discovery", "ok", f"{url}: metadata of this issuer, equal byte for byte")
             return document
         _explain_place(found, exchange, exchange.response, issuer)
-    found.add(
-        "discovery", "fault", "no metadata of this issuer at any place", "correct the issuer, or give its jwks_uri"
-    )
+        failed |= exchange.response.status >= 500
+    step = _FAILS if failed else "correct the issuer, or give its jwks_uri"
+    found.add("discovery", "fault", "no metadata of this issuer at any place", step)
     return None
 
 
@@ -63,11 +65,14 @@ def _redirects(response: Response) -> bool:
 
 def _step(exchange: Exchange) -> str:
     """What to do about an exchange without a usable answer."""
-    if exchange.response is not None and _redirects(exchange.response):
-        to = shown(exchange.response.headers.get("location"))
-        return (
-            f"write the URL that answers without a redirect, and compare it with the issuer's pages; this leads to {to}"
-        )
+    if exchange.response is not None:
+        if _redirects(exchange.response):
+            to = shown(exchange.response.headers.get("location"))
+            return (
+                "write the URL that answers without a redirect, and compare it with the issuer's pages;"
+                f" this leads to {to}"
+            )
+        return _FAILS if exchange.response.status >= 500 else "the server answers, but not with keys: correct jwks_uri"
     return explained(exchange.error.partition(":")[0]).partition("; ")[2] or _REACH
 
 
@@ -145,7 +150,11 @@ def _key_set(found: Findings, url: str, body: bytes, allowed: frozenset[str]) ->
     try:
         usable = key_set.import_set(document)
     except key_set.KeySetError as error:
-        found.add("keys", "fault", f"{url}: {error}".replace("_", " "), "let the issuer publish usable keys")
+        is_metadata = "keys" not in document and "jwks_uri" in document
+        step = (
+            "this is the issuer's metadata: leave jwks_uri out" if is_metadata else "let the issuer publish usable keys"
+        )
+        found.add("keys", "fault", f"{url}: {error}".replace("_", " "), step)
         usable = key_set.KeySet(())
     members = document.get("keys")
     for member in members if isinstance(members, list) else ():

@@ -179,8 +179,9 @@ def moment(text: str) -> float:
 def _read(path: Path, what: str) -> bytes:
     try:
         return typer.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
-    except OSError:
-        raise ConfigurationError(f"{what} cannot be read from the given file") from None
+    except OSError as error:
+        name = type(error).__name__
+        raise ConfigurationError(f"{what} cannot be read from the given file ({name})") from None
 
 
 def _jwks(path: Path) -> Mapping[str, Any]:

@@ -23,7 +23,6 @@ __all__ = ["Listening", "listen_at", "listen_on"]
 _BACKLOG: Final = 2_048
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]]+)):([0-9]{1,5})", re.ASCII)
 _MOST: Final = 65_535
-_TAKEN: Final = "the address cannot be listened on: is it taken, or no address of this host?"
 
 _log = logging.getLogger("tokenguard")
 
@@ -65,7 +64,9 @@ def listen_on(address: str) -> Listening:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         made = socket.create_server(place[:2], family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError):
-        raise ConfigurationError(_TAKEN) from None
+        raise ConfigurationError(
+            f"--bind {address} cannot be listened on: is it taken, or no address of this host?"
+        ) from None
     shown = f"[{host}]" if match[1] else host
     return Listening(made, f"http://{shown}:{made.getsockname()[1]}")
 

@@ -15,6 +15,7 @@ from tokenguard._oauth.client_auth import Credentials
 from tokenguard._oauth.client_authentication import ClientAuthentication, PrivateKey, Text
 from tokenguard._settings import fetched_url, number, whole
 from tokenguard.errors import ConfigurationError
+from tokenguard.token import frozen
 
 __all__ = ["AnswerStore", "Introspection"]
 
@@ -46,6 +47,7 @@ class AnswerStore(Protocol):
         ...
 
 
+@frozen
 @dataclass(frozen=True, slots=True, eq=False)
 class Introspection:
     """Token introspection at an issuer: give it to `Issuer(..., introspection=...)`.

@@ -21,6 +21,7 @@ from tokenguard._settings import fetched_url, number, strings
 from tokenguard.errors import ConfigurationError
 from tokenguard.introspection import Introspection
 from tokenguard.presets import Presets
+from tokenguard.token import frozen
 
 __all__ = ["DEFAULT_ALGORITHMS", "Issuer"]
 
@@ -29,6 +30,7 @@ DEFAULT_ALGORITHMS: Final = DEFAULT
 PublicKey: TypeAlias = str | bytes  # PEM
 
 
+@frozen
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Issuer(Presets):
     """An authorization server whose access tokens are accepted.

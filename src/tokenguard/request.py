@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenguard._oauth import credential as credentials
 from tokenguard.errors import ConfigurationError
+from tokenguard.token import frozen
 
 __all__ = ["ResourceRequest", "credential"]
 
@@ -31,6 +32,7 @@ def credential(authorization: Iterable[str], query: str = "") -> str:
     return credentials.credential([*authorization], query)
 
 
+@frozen
 @dataclass(frozen=True, slots=True, repr=False)
 class ResourceRequest:
     """What a request to a protected resource said (RFC 6750, RFC 9449, RFC 8705), as far as it may matter.

@@ -31,6 +31,7 @@ from tokenguard._settings import (
     whole,
 )
 from tokenguard.errors import ConfigurationError
+from tokenguard.token import frozen
 
 __all__ = ["DPoP", "MutualTLS", "ProofStore", "ResourceMetadata"]
 
@@ -57,6 +58,7 @@ class ProofStore(Protocol):
         ...
 
 
+@frozen
 @dataclass(frozen=True, slots=True, eq=False)
 class DPoP:
     """Tokens that are bound to a key of the client (RFC 9449): give it to `TokenValidator(..., dpop=...)`.
@@ -147,6 +149,7 @@ def _base(url: str) -> Target:
     return found
 
 
+@frozen
 @dataclass(frozen=True, slots=True, eq=False)
 class MutualTLS:
     """Tokens that are bound to a certificate of the client (RFC 8705): give it to `TokenValidator(..., mtls=...)`.
@@ -199,6 +202,7 @@ class MutualTLS:
         return self._peers.trusts(peer)
 
 
+@frozen
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceMetadata:
     """What an API publishes of itself (RFC 9728), so that a client without a token finds out where to get one, and

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass, field, fields
-from typing import Any, Final, NoReturn, Self, cast
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 __all__ = ["AccessToken"]
+
+T = TypeVar("T")
 
 _CONTAINERS: Final = frozenset({dict, list})
 
@@ -67,6 +69,19 @@ for _name in (
     setattr(_Array, _name, _refuse)
 
 
+def _fixed(held: object, name: str, *_: object) -> NoReturn:
+    raise FrozenInstanceError(f"{type(held).__name__} cannot be changed: {name!r} stays as it is")
+
+
+def frozen(kind: type[T]) -> type[T]:
+    """Let a frozen dataclass with slots refuse every name. What `dataclass` makes fails with a TypeError about `super`
+    for any name that is no field: with slots, the class is made anew, and it knows the first one."""
+    for name in ("__setattr__", "__delattr__"):
+        setattr(kind, name, _fixed)
+    return kind
+
+
+@frozen
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class AccessToken:
     """A token that passed every check. Frozen, compared by identity, deeply read-only.
@@ -117,16 +132,6 @@ class AccessToken:
             f"AccessToken(issuer={self.issuer!r}, subject={self.subject!r}, client_id={self.client_id!r},"
             f" token_id={self.token_id!r}, expires_at={self.expires_at!r})"
         )
-
-
-def _fixed(_: AccessToken, name: str, *__: object) -> NoReturn:
-    raise FrozenInstanceError(f"a token cannot be changed: {name!r} stays as it is")
-
-
-# Those that `dataclass` makes fail with a TypeError about `super` for any name that is no field: with slots, the class
-# is made anew, and they know the first one.
-for _name in ("__setattr__", "__delattr__"):
-    setattr(AccessToken, _name, _fixed)
 
 
 def accepted_token(

@@ -45,7 +45,7 @@ from tokenguard.request import ResourceRequest
 from tokenguard.requirements import NOTHING, Required, Requirement, both, required
 from tokenguard.resource import DPoP, MutualTLS
 from tokenguard.revocations import RevocationList
-from tokenguard.token import AccessToken
+from tokenguard.token import AccessToken, frozen
 
 if TYPE_CHECKING:
     import ssl
@@ -61,6 +61,7 @@ _NO_SCOPE: tuple[str, ...] = ()
 _AUDIENCE_EXAMPLE = 'audience="https://api.example.com"'
 
 
+@frozen
 @dataclass(frozen=True, slots=True)
 class IssuerState:
     """One issuer as the validator sees it now.

@@ -13,7 +13,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from tokenguard import AccessToken
+from tokenguard import AccessToken, DPoP, Introspection, Issuer, MutualTLS, ResourceMetadata
+from tokenguard.client import IssuedToken
+from tokenguard.request import ResourceRequest
 from tokenguard.testing import FakeIssuer
 
 NESTED = {"teams": [{"name": "blue", "ids": [3, 1, 2]}, []], "realm": {"roles": ["b", "a"], "empty": {}}}
@@ -227,6 +229,28 @@ def test_no_attribute_is_set_or_deleted(token, name):
         setattr(token, name, None)
     with pytest.raises(dataclasses.FrozenInstanceError, match=name):
         delattr(token, name)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        Issuer("https://issuer.example"),
+        Introspection("a", "b"),
+        DPoP("https://api.example.com"),
+        MutualTLS(),
+        ResourceMetadata("https://api.example.com"),
+        ResourceRequest("GET", "/"),
+        IssuedToken("t", "Bearer", "Bearer t", frozenset(), 1.0, "https://issuer.example"),
+    ],
+    ids=lambda held: type(held).__name__,
+)
+@pytest.mark.parametrize("index", [0, None])
+def test_other_frozen_values_refuse_their_fields_and_every_other_name_alike(held, index):
+    name = "no_field" if index is None else dataclasses.fields(held)[index].name
+    with pytest.raises(dataclasses.FrozenInstanceError, match=rf"{type(held).__name__} cannot be changed: '{name}'"):
+        setattr(held, name, None)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        delattr(held, name)
 
 
 def test_asdict_and_astuple_take_a_token(token, sent):

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
+from tokenguard.token import frozen
 
+
+@frozen
 @dataclass(frozen=True, slots=True, eq=False)
 class IssuedToken:
     """An access token that was issued to this client. Compared by identity; never shown, never pickled.
@@ -36,6 +39,7 @@ class IssuedToken:
 TokenStatus = Literal["cold", "fresh", "due", "expired"]
 
 
+@frozen
 @dataclass(frozen=True, slots=True)
 class TokenState:
     """What is known of one key, which is what a token was asked for. Delays in seconds, None where there is none.

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tokenguard._flow.forks import Lock
+from tokenguard.token import frozen
 
 State = Literal["static", "cold", "fresh", "stale", "expired"]
 
 
+@frozen
 @dataclass(frozen=True, slots=True)
 class KeyState:
     """What is known of one issuer's keys at one moment. Ages and delays in seconds, None where there is none.

@@ -147,7 +147,9 @@ def test_other_kinds_of_token(claims):
     [
         {},
         {"token_use": "access"},
+        {"token_use": "access_token"},
         {"typ": "Bearer"},
+        {"typ": "DPoP"},
         {"typ": None},
         {"typ": ["ID"]},
         {"typ": 1},

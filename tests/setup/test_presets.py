@@ -8,9 +8,10 @@ import httpx
 import pytest
 from real_servers import ROOT
 
-from tokenguard import ConfigurationError, InvalidTokenError, Issuer, Reason, TokenValidator
+from tokenguard import ConfigurationError, DPoP, InvalidTokenError, Issuer, MutualTLS, Reason, TokenValidator
 from tokenguard._oauth import providers
 from tokenguard._oauth.providers import Provider
+from tokenguard.request import ResourceRequest
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
 
 PAGE = (ROOT / "docs" / "presets.md").read_text("utf-8")
@@ -108,10 +109,11 @@ class World:
         payload = {**self.shape["payload"], **changes}
         return self.fake.sign(*({k: v for k, v in part.items() if v is not ABSENT} for part in (joined, payload)))
 
-    def validate(self, token: str, **settings):
+    def validate(self, token: str, request=None, **settings):
         transport = httpx.MockTransport(self.fake.handler)
         clock = {"clock": self.fake.clock, "monotonic": self.fake.clock}
-        return TokenValidator(self.issuer, self.audience, transport=transport, **clock, **settings).validate(token)
+        validator = TokenValidator(self.issuer, self.audience, transport=transport, **clock, **settings)
+        return validator.validate(token, request=request)
 
     def refuses(self, token: str, **settings) -> Reason:
         with pytest.raises(InvalidTokenError) as refused:
@@ -191,6 +193,17 @@ def test_what_the_preset_requires_must_be_there(title):
 def test_another_token_of_the_same_provider_is_refused(title, header, changes, reason):
     world = World(title)
     assert world.refuses(world.token(header=header, **changes)) is reason
+
+
+def test_keycloak_calls_a_token_that_is_bound_to_a_key_dpop():
+    world = World("keycloak, a person")
+    key, bound_by = world.fake.client_key(), {"dpop": DPoP(API), "mtls": MutualTLS()}
+    token = world.token(typ="DPoP", cnf={"jkt": key.jkt})
+    request = ResourceRequest("GET", f"{API}/", "DPoP", key.proof(token, "GET", f"{API}/"))
+    assert world.validate(token, request=request, **bound_by).claims["typ"] == "DPoP"
+    assert world.refuses(token, **bound_by) is Reason.CONFIRMATION
+    assert world.refuses(world.token(typ="DPoP", cnf={"x5t#S256": "A" * 43}), **bound_by) is Reason.INVALID_CLAIM
+    assert world.refuses(world.token(typ="DPoP"), **bound_by) is Reason.INVALID_CLAIM
 
 
 def test_cognito_prefers_the_audience_that_is_there():

@@ -157,9 +157,9 @@ def check_issued_at(claims: Claims, expected: Expected, now: float) -> None:
 
 
 def check_kind(claims: Claims, _expected: Expected, _now: float) -> None:
-    """No mark of another kind of token in the payload: Cognito's `token_use`, Keycloak's `typ`, a logout token's
-    `events` (OpenID Connect Back-Channel Logout section 2.4). Raises `type`."""
-    if "token_use" in claims and claims["token_use"] != "access":
+    """No mark of another kind of token in the payload: `token_use` of Cognito and Ory Hydra, Keycloak's `typ`, a logout
+    token's `events` (OpenID Connect Back-Channel Logout section 2.4). Raises `type`."""
+    if "token_use" in claims and claims["token_use"] not in _ACCESS:
         raise _rejected(Reason.TYPE)
     kind = claims.get("typ")
     if isinstance(kind, str) and kind.lower() in _OTHER_KINDS:
@@ -170,9 +170,12 @@ def check_kind(claims: Claims, _expected: Expected, _now: float) -> None:
 
 def check_confirmation(claims: Claims, expected: Expected, _now: float) -> None:
     """Whatever a token is bound to (RFC 7800, 8705, 9449) is enforced here, member for member, and it is bound to what
-    the settings ask for. Whether the request proves it is not for claims to say. Raises `confirmation`."""
+    the settings ask for. Whether the request proves it is not for claims to say. Raises `confirmation`, `invalid_claim`
+    where the payload's `typ` calls it bound (Keycloak) and it is not."""
     if "cnf" in claims and not is_enforced(claims["cnf"], expected.enforced):
         raise _rejected(Reason.CONFIRMATION)
+    if claims.get("typ") == "DPoP" and "jkt" not in claims.get("cnf", ()):
+        raise _rejected(Reason.INVALID_CLAIM)
     if expected.bound_by and not expected.bound_by <= set(claims.get("cnf", ())):
         raise _rejected(Reason.CONFIRMATION)
 
@@ -214,6 +217,7 @@ TIMES: Final = tuple(one for one in CHECKS if one.check in (check_expiry, check_
 # -- the short form ----------------------------------------------------------------------------------------------------
 
 # Claims that only some tokens have, and that may be a reason to reject one or to log it (`refers_to_status_list`).
+_ACCESS: Final = ("access", "access_token")  # of Cognito, of Ory Hydra's introspection answers
 _UNUSUAL: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf", "status"})
 
 

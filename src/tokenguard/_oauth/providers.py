@@ -155,7 +155,7 @@ KEYCLOAK: Final = Provider(
     role_claims=(("realm_access", "roles"),),
     client_id_claims=("azp",),
     required_claims=("azp",),
-    claim_values={"typ": "Bearer"},
+    claim_values={"typ": ("Bearer", "DPoP")},  # the second where it is bound to a key
     machine_signs=(
         ("preferred_username", "starts", "service-account-", True),
         ("preferred_username", "present", "", False),

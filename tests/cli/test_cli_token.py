@@ -122,6 +122,8 @@ def test_a_server_that_says_odd_things_is_quoted_safely():
         ),
         (("--client-auth", "basic"), "--client-auth or TOKENGUARD_CLIENT_AUTH must be one of"),
         (("--http-timeout", "soon"), "--http-timeout must be a number"),
+        (("--scope", ""), "--scope or TOKENGUARD_CLIENT_SCOPE must not be empty"),
+        (("--audience", " "), "--audience or TOKENGUARD_CLIENT_AUDIENCE must not be empty"),
         (("--scope", 'a"b'), "scope"),
     ],
 )

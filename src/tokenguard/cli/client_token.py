@@ -57,9 +57,9 @@ def token(
         "ISSUER": issuer,
         "ID": client_id,
         "SECRET_FILE": None if client_secret_file is None else str(client_secret_file.absolute()),
-        "SCOPE": " ".join(scope or ()),
-        "RESOURCE": " ".join(resource or ()),
-        "AUDIENCE": " ".join(audience or ()),
+        "SCOPE": None if scope is None else " ".join(scope),
+        "RESOURCE": None if resource is None else " ".join(resource),
+        "AUDIENCE": None if audience is None else " ".join(audience),
         "AUTH": client_auth,
         "TOKEN_ENDPOINT": token_endpoint,
     }
@@ -68,6 +68,9 @@ def token(
         mapping.pop(f"{_PREFIX}SECRET", None)
     mapping |= {_PREFIX + name: value for name, value in given.items() if value}
     with wording.settings_errors():
+        for name, value in given.items():
+            if value is not None and not value.strip():  # as a variable that is not set gives
+                raise ConfigurationError(f"{_PREFIX}{name} must not be empty")
         try:
             issued = _ask(mapping, http_timeout, allow_insecure_http=allow_insecure_http)
         except (TokenRefusedError, TokenUnavailableError) as error:

@@ -88,6 +88,9 @@ class Given:
         }
         given = {name: " ".join(value) for name, value in lists.items() if value}
         given |= {name: value for name, value in texts.items() if value is not None}
+        for name, value in given.items():
+            if not value.strip():  # as a variable that is not set gives: the environment reads it as absent
+                raise ConfigurationError(f"{name.lower()} must not be empty")
         mapping: dict[str, Any] = {**os.environ, **(_env_file(self.env_file) if self.env_file else {})}
         if self.issuers or self.preset is not None:
             mapping.pop(PREFIX + "PRESET", None)

@@ -33,6 +33,9 @@ _OF_CLIENT: Final = {
     "client_secret_file": "--client-secret-file",
     "client_token_endpoint": "--token-endpoint",
     "client_auth": "--client-auth",
+    "client_scope": "--scope",
+    "client_resource": "--resource",
+    "client_audience": "--audience",
 }
 # A setting at the beginning, or one that is no word of the language, or one with its value.
 _SETTING: Final = re.compile(

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tokenguard._flow.wall_time import wall_time
 from tokenguard._observe.bounded_log import BoundedLog
@@ -33,9 +33,7 @@ from tokenguard._observe.redact import Redaction
 from tokenguard._settings import is_field_name, number, switch
 from tokenguard.errors import ConfigurationError
 from tokenguard.token import AccessToken
-
-if TYPE_CHECKING:
-    from tokenguard.validator import TokenValidator
+from tokenguard.validator import TokenValidator
 
 __all__ = ["JsonFormatter", "Request", "enable"]
 
@@ -85,6 +83,8 @@ def enable(
     handler, its `propagate` is off, so that no handler of the root logger writes a record again.
     Raises `ConfigurationError`.
     """
+    if not isinstance(validator, TokenValidator):
+        raise ConfigurationError("validator must be a TokenValidator: give audit.enable the one that the adapters have")
     if validator.observer is not None and any(isinstance(one, _Audit) for one in validator.observer.members):
         raise ConfigurationError("this validator has an audit already: enable it once for each validator")
     if request_id_header is not None and not is_field_name(request_id_header):

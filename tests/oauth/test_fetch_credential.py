@@ -156,6 +156,7 @@ def test_a_callable_that_fails_is_a_bug_of_ours_and_old_keys_keep_serving(world,
     with pytest.raises(ConfigurationError):
         validator.warm_up()
     assert cluster.seen == []
+    assert "there are no keys to use, callers get 500" in caplog.text
     works = True
     cluster.fake.clock.advance(1)
     assert outcome(world, validator, cluster.fake.mint())

@@ -378,6 +378,11 @@ def test_wrong_settings(issuer, wrong, text):
     assert validator.observer is None
 
 
+def test_only_a_validator_is_audited(issuer):
+    with pytest.raises(ConfigurationError, match="validator must be a TokenValidator"):
+        audit.enable(issuer)
+
+
 def test_once_for_each_validator(issuer, lines):
     validator = issuer.validator()
     audit.enable(validator)

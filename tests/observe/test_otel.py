@@ -434,6 +434,8 @@ def test_stopping_ends_everything_and_a_forgotten_validator_exports_nothing():
     seen.validate(token)
     with pytest.raises(ConfigurationError, match="instrumented already"):
         otel.instrument(seen.validator, **seen.providers)
+    with pytest.raises(ConfigurationError, match="must be a TokenValidator or a TokenSource"):
+        otel.instrument(seen.issuer)
     watching = []
     also = seen.validator.observe(Recorder(watching))
     seen.stop()

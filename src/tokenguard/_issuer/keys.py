@@ -320,6 +320,7 @@ class KeySource:
             self._flight = None
             self._account_failure(mono, without_frames(error))
             serving = mono < self._schedule.serves_until
+        status = 500 if isinstance(error, ConfigurationError) else 503
         self._log.write(
             _log,
             logging.WARNING,
@@ -327,7 +328,7 @@ class KeySource:
             self.name,
             explained(word(error)),
             ", for a token that no known key verifies" if forced else "",
-            "the old keys are still used" if serving else "there are no keys to use, callers get 503",
+            "the old keys are still used" if serving else f"there are no keys to use, callers get {status}",
         )
         return False
 

@@ -11,7 +11,6 @@ Owns: `instrument`. Must not know: the instruments (`validations`, `key_gauges`,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -22,9 +21,7 @@ from tokenguard.errors import ConfigurationError
 from tokenguard.otel.key_gauges import gauges_of
 from tokenguard.otel.source import instrument_source
 from tokenguard.otel.validations import Telemetry
-
-if TYPE_CHECKING:
-    from tokenguard.validator import TokenValidator
+from tokenguard.validator import TokenValidator
 
 __all__ = ["instrument"]
 
@@ -46,6 +43,8 @@ def instrument(
     """
     if isinstance(validator, TokenSource):
         return instrument_source(validator, meter_provider, tracer_provider)
+    if not isinstance(validator, TokenValidator):
+        raise ConfigurationError("validator must be a TokenValidator or a TokenSource")
     if validator.observer is not None and any(isinstance(one, Telemetry) for one in validator.observer.members):
         raise ConfigurationError("this validator is instrumented already: instrument each validator once")
     switch("each_issuer", each_issuer)

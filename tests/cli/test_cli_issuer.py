@@ -114,6 +114,7 @@ def test_people_read_the_same_and_ctrl_c_is_a_clean_end():
         assert errors == ""
         assert "never for production" in said
         assert "as in $TOKENGUARD_CLIENT_SECRET" in said
+        assert "# token, in a terminal where TOKENGUARD_CLIENT_SECRET is set" in said
         assert "export TOKENGUARD_ALLOW_INSECURE_HTTP=true" in said
         assert "hush-hush" not in said
 

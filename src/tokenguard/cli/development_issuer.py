@@ -176,4 +176,5 @@ class Facts:
         output.line("\n# for people, in Swagger")
         output.line(f"FastAPI(swagger_ui_init_oauth={document['swagger_ui_init_oauth']})")
         for name, command in self.curl().items():
-            output.line(f"\n# {name}\n{command}")
+            where = f", in a terminal where {_SECRET} is set" if _SECRET in command else ""
+            output.line(f"\n# {name}{where}\n{command}")

@@ -7,6 +7,8 @@ from typing import Annotated
 import fastapi.routing
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, Security, WebSocket
+from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
 from fastapi.security import SecurityScopes
 from fastapi.testclient import TestClient
 from starlette.requests import HTTPConnection
@@ -37,6 +39,9 @@ def shown(app):
 
 
 def plain(): ...
+
+
+def of_request(request: Request): ...
 
 
 def person(token: Annotated[AccessToken, Security(BEARER, scopes=["profile"])]):
@@ -192,6 +197,35 @@ def test_decorators_of_starlette():
     def above(request: Request): ...
 
     assert shown(app) == [("/below", "GET", "a", "starlette"), ("/above", "GET", "", None)]
+
+
+class Answering(APIRoute):
+    def get_route_handler(self):
+        super().get_route_handler()
+
+        async def handle(request):
+            return PlainTextResponse("served")
+
+        return handle
+
+
+class Unchanged(APIRoute):
+    """A class of one's own that leaves the handler as it is."""
+
+
+@pytest.mark.parametrize(("kind", "status"), [(Answering, 200), (Unchanged, 401)])
+def test_a_route_class_with_a_handler_of_its_own_is_open(kind, status):
+    router = APIRouter(route_class=kind, dependencies=[Depends(BEARER)])
+    app = bare()
+    app.router.route_class = kind
+    app.get("/app", dependencies=[Depends(BEARER)])(plain)
+    router.get("/router")(require_scope("a")(of_request))
+    app.include_router(router)
+    is_guarded = status == 401
+    assert [(row.path, row.guarded) for row in audit(app)] == [("/app", is_guarded), ("/router", is_guarded)]
+    with TestClient(app) as client:
+        assert [client.get(path).status_code for path in ("/app", "/router")] == [status] * 2
+    assert all(row.guarded for row in audit(BearerMiddleware(app, VALIDATOR)))
 
 
 def test_what_stands_in_for_a_dependency_decides():

@@ -2,6 +2,7 @@
 
 import functools
 
+import flask_restx
 import pytest
 from flask import Blueprint, Flask
 from flask.views import MethodView, View
@@ -162,6 +163,69 @@ def test_view_classes():
         ("/Listed", "GET HEAD", "listed", "flask"),
         ("/One", "GET HEAD PUT", "one", "flask"),
     ]
+
+
+class Logged(Orders):
+    def dispatch_request(self):
+        return super().dispatch_request()
+
+
+class Answering(Orders):
+    def dispatch_request(self):
+        return "served"
+
+
+class Guarded(Answering):
+    @require_scope("all")
+    def dispatch_request(self):
+        return super().dispatch_request()
+
+
+class Unasked(MethodView):
+    method_decorators = (require_scope("all"),)  # Flask itself has no such thing
+
+    def get(self):
+        return "served"
+
+
+class LoggedResource(Resource):
+    method_decorators = (require_scope("all"),)
+
+    def get(self): ...
+
+    def dispatch_request(self):
+        return super().dispatch_request()
+
+
+class AnsweringResource(LoggedResource):
+    def dispatch_request(self):
+        return "served"
+
+
+class OfRestx(flask_restx.Resource):
+    method_decorators = (require_scope("all"),)
+
+    @require_scope("more")
+    def get(self): ...
+
+
+def test_what_runs_in_place_of_handlers_is_open():
+    app, _ = bare()
+    for kind in (Logged, Answering, Guarded, Unasked, LoggedResource, AnsweringResource, OfRestx):
+        app.add_url_rule(f"/{kind.__name__}", view_func=kind.as_view(kind.__name__), methods=["GET"])
+    assert [(row.path, " ".join(row.scope), row.guarded) for row in audit(app)] == [
+        ("/Logged", "orders:read", True),
+        ("/Answering", "", False),
+        ("/Guarded", "all", True),
+        ("/Unasked", "", False),
+        ("/LoggedResource", "all", True),
+        ("/AnsweringResource", "", False),
+        ("/OfRestx", "all more", True),
+    ]
+    client = app.test_client()
+    for row in audit(app):
+        assert client.get(row.path).status_code == (401 if row.guarded else 200), row.path
+    assert all(row.guarded for row in audit(BearerMiddleware(app, VALIDATOR)))
 
 
 def test_decorators_that_an_api_puts_around_methods():

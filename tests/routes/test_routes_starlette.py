@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
 
 from tokenguard import ConfigurationError, asgi, wsgi
 from tokenguard.requirements import Role, Scope
@@ -255,6 +256,64 @@ def test_endpoint_classes():
         ("/raw", "*", "", None),
         ("/raw", "WEBSOCKET", "", None),
     ]
+
+
+class Logged(Orders):
+    async def dispatch(self):
+        await super().dispatch()
+
+
+class Answering(Orders):
+    async def dispatch(self):
+        await PlainTextResponse("served")(self.scope, self.receive, self.send)
+
+
+class Below(Answering):
+    async def dispatch(self):
+        await super().dispatch()
+
+
+class Awaited(Orders):
+    def __await__(self):
+        return PlainTextResponse("served")(self.scope, self.receive, self.send).__await__()
+
+
+class Accepting(Ticks):
+    async def dispatch(self):
+        await stream(WebSocket(self.scope, self.receive, self.send))
+
+
+class Counted(Ticks):
+    async def dispatch(self):
+        await super().dispatch()
+
+
+class Direct(Route):
+    async def handle(self, scope, receive, send):
+        await PlainTextResponse("served")(scope, receive, send)
+
+
+class Timed(Route):
+    async def handle(self, scope, receive, send):
+        await super().handle(scope, receive, send)
+
+
+def test_what_runs_in_place_of_handlers_is_open():
+    routes = [Route(f"/{kind.__name__}", kind, methods=["GET"]) for kind in (Logged, Answering, Below, Awaited)]
+    routes += [kind(f"/{kind.__name__}", guarded, methods=["GET"]) for kind in (Timed, Direct)]
+    app = Starlette(routes=routes)
+    rows = {row.path: row for row in audit(app)}
+    with TestClient(guard(app, optional=True)) as client:
+        for path, row in rows.items():
+            assert client.get(path).status_code == (401 if row.guarded else 200), path
+    assert opened(app) == ["/Answering", "/Below", "/Awaited", "/Direct"]
+    assert opened(guard(app)) == []
+
+
+def test_what_runs_in_place_of_on_connect_is_open():
+    app = Starlette(routes=[WebSocketRoute(f"/{kind.__name__}", kind) for kind in (Ticks, Accepting, Counted)])
+    assert opened(app) == ["/Accepting"]
+    assert opened(guard(app)) == []
 
 
 class Called:

@@ -6,12 +6,9 @@ two frameworks on top nothing is imported here: where a project has none of thei
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from itertools import takewhile
 from typing import Any, Final
 
 from django.conf import settings
@@ -29,6 +26,7 @@ from django.views import View
 from tokenguard.django import BearerMiddleware
 from tokenguard.django.conf import current
 from tokenguard.requirements import NOTHING
+from tokenguard.routes.overrides import overriding
 from tokenguard.routes.table import ANY_METHOD, Layer, Table, is_as, layer_of_guard, layers_of
 
 _DOOR: Final = "django"
@@ -107,25 +105,9 @@ def _views(view: Any) -> Iterator[tuple[Iterable[str], list[Layer]]]:
 
 
 def _overriding(kind: type[View], name: str) -> tuple[list[Any], bool]:
-    """The overrides of a method that run one behind another by `super()`, and whether the framework's own is the last.
-
-    What an override calls is known by the names in its code; one that calls its base class by name is taken to end
-    there.
-    """
+    """See `overriding`."""
     views: Any = sys.modules.get("rest_framework.views")
-    frameworks = (View,) if views is None else (views.APIView, View)
-    classes = takewhile(lambda one: one not in frameworks, [one for one in kind.__mro__ if name in vars(one)])
-    overriding = [*classes]
-    passed = [*takewhile(partial(_calls_super, kind, name), overriding)]
-    return [vars(one)[name] for one in overriding[: len(passed) + 1]], passed == overriding
-
-
-def _calls_super(kind: type[View], name: str, one: type) -> bool:
-    inner = inspect.unwrap(vars(one)[name])  # of decorators; `method_decorator` puts one around an inherited method
-    if inner is inspect.unwrap(getattr(super(one, kind), name)):
-        return True
-    code = getattr(inner, "__code__", None)
-    return code is not None and {"super", name} <= {*code.co_names}
+    return overriding(kind, name, (View,) if views is None else (views.APIView, View))
 
 
 def _handlers(kind: type[View], actions: dict[str, str] | None) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import fastapi.routing
+from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Router
 
 from tokenguard._adapters.guard import asked_for
@@ -43,6 +44,12 @@ def frontends(router: Router) -> Iterator[tuple[str, list[Layer]]]:
         own = [] if group.dependant is None else layers(group, group.dependant)
         for route in getattr(original, "routes", ()):
             yield f"{prefix}{route.path}".rstrip("/") + "/*", own
+
+
+def runs_endpoint(route: BaseRoute) -> bool:
+    """Whether the dependencies and the endpoint of a route run. A class with a `get_route_handler` of its own decides
+    that at each request, also where it calls `super()`: that only makes the handler."""
+    return not isinstance(route, APIRoute) or is_as(APIRoute, type(route), "get_route_handler")
 
 
 def layers(about: Any, dependant: Any) -> list[Layer]:

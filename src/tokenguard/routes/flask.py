@@ -6,6 +6,7 @@ when a route counts as guarded.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from flask.views import MethodView, View
 from werkzeug.routing import Rule
 
 from tokenguard.routes import wrapping
+from tokenguard.routes.overrides import overriding
 from tokenguard.routes.table import ANY_METHOD, WEBSOCKET, Layer, Table, layers_of
 
 _DOOR: Final = "flask"
@@ -63,19 +65,31 @@ def _views(view: Any, methods: Iterable[str]) -> Iterator[tuple[Iterable[str], l
         if methods:
             yield methods, own
         return
-    own += layers_of(_DOOR, kind.dispatch_request)
+    dispatching, runs_handlers = overriding(kind, "dispatch_request", (*_resources(), MethodView, View))
+    own += [layer for function in dispatching for layer in layers_of(_DOOR, function)]
     for method in sorted(methods):
-        more = [*own, *_decorators(kind, method)]
-        if issubclass(kind, MethodView):
-            handler = getattr(kind, method.lower(), None)
-            if handler is None and method == "HEAD":
-                handler = getattr(kind, "get", None)
-            more += layers_of(_DOOR, handler)
-        yield (method,), more
+        yield (method,), [*own, *(_of_handler(kind, method) if runs_handlers else ())]
+
+
+def _of_handler(kind: type, method: str) -> Iterator[Layer]:
+    """What the method of a class that answers `method` asks for."""
+    if issubclass(kind, _resources()):
+        yield from _decorators(kind, method)
+    if issubclass(kind, MethodView):
+        handler = getattr(kind, method.lower(), None)
+        if handler is None and method == "HEAD":
+            handler = getattr(kind, "get", None)
+        yield from layers_of(_DOOR, handler)
+
+
+def _resources() -> tuple[type, ...]:
+    """The classes of Flask-RESTful and Flask-RESTX, which call handlers in a way of their own."""
+    modules = [sys.modules.get(name) for name in ("flask_restful", "flask_restx")]
+    return tuple([module.Resource for module in modules if module is not None])
 
 
 def _decorators(kind: Any, method: str) -> Iterator[Layer]:
-    """Those that Flask-RESTful and Flask-RESTX put around the methods of a class at each request."""
-    given: Any = getattr(kind, "method_decorators", ())
+    """Those that a `Resource` puts around its handlers at each request."""
+    given: Any = kind.method_decorators
     for decorator in given.get(method.lower(), ()) if isinstance(given, Mapping) else given:
         yield from layers_of(_DOOR, decorator)

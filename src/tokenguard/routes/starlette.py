@@ -17,10 +17,12 @@ from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRo
 
 from tokenguard import asgi
 from tokenguard.routes import wrapping
+from tokenguard.routes.overrides import overriding
 from tokenguard.routes.table import ANY_METHOD, WEBSOCKET, Layer, Table, is_as, layer_of, layers_of
 
 _DOOR: Final = "starlette"
 _KINDS: Final = ("starlette",)  # what is mounted here and looked into
+_ROUTES: Final = (Route, WebSocketRoute)
 _FASTMCP: Final = "tokenguard.fastmcp.entrance"
 _FASTMCP_GUARD: Final = "RequireAuthMiddleware"
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")  # an endpoint class has
@@ -89,35 +91,51 @@ def _read(route: BaseRoute, about: Any, layers: Sequence[Layer], table: Table, p
         wrapping.read(about.app, layers, table, f"{prefix}{about.path}", kinds=_KINDS)
     elif isinstance(route, Host):
         wrapping.read(about.app, layers, table, f"//{route.host}{prefix}", kinds=_KINDS)
-    elif isinstance(route, Route | WebSocketRoute):
+    elif isinstance(route, _ROUTES) and overriding(type(route), "handle", _ROUTES)[1]:
         around, _ = wrapping.unwrap(about.app, layers, table, prefix)
-        is_http = isinstance(route, Route)
-        handlers = [(methods, [*around, *own]) for methods, own in _endpoints(about, is_http=is_http)]
+        handlers = [(methods, [*around, *own]) for methods, own in _endpoints(route, about)]
         table.add_each(f"{prefix}{about.path}", handlers)
-    else:  # of a class that is not Starlette's
+    else:  # of a class that is not Starlette's, or with a `handle` of its own in place of the endpoint
         table.add(f"{prefix}{getattr(about, 'path', None) or '/*'}", ANY_METHOD, layers)
 
 
-def _endpoints(about: Any, *, is_http: bool) -> Iterator[tuple[Iterable[str], list[Layer]]]:
+def _endpoints(route: BaseRoute, about: Any) -> Iterator[tuple[Iterable[str], list[Layer]]]:
     """The methods that one endpoint answers alike, and what it asks for: several where it is a class."""
     own: list[Layer] = []
     endpoint = about.endpoint
+    is_http = isinstance(route, Route)
     dependant = getattr(about, "dependant", None)
     if dependant is not None:
         from tokenguard.routes import fastapi
 
+        if not fastapi.runs_endpoint(route):
+            yield about.methods, []
+            return
         own += fastapi.layers(about, dependant)
     if not isinstance(endpoint, type):
         methods = (about.methods or ANY_METHOD) if is_http else WEBSOCKET
         yield methods, [*own, *layers_of(_DOOR, endpoint)]
     elif issubclass(endpoint, WebSocketEndpoint):
-        yield WEBSOCKET, [*own, *layers_of(_DOOR, endpoint.on_connect)]
+        before, runs_handlers = _before(endpoint, WebSocketEndpoint)
+        yield WEBSOCKET, [*own, *before, *(layers_of(_DOOR, endpoint.on_connect) if runs_handlers else ())]
     elif issubclass(endpoint, HTTPEndpoint):
+        before, runs_handlers = _before(endpoint, HTTPEndpoint)
         for method in _METHODS:
             handler = getattr(endpoint, method.lower(), None)
             if handler is None and method == "HEAD":
                 handler = getattr(endpoint, "get", None)
             if handler is not None and (about.methods is None or method in about.methods):
-                yield (method,), [*own, *layers_of(_DOOR, handler)]
+                yield (method,), [*own, *before, *(layers_of(_DOOR, handler) if runs_handlers else ())]
     else:
         yield ANY_METHOD if is_http else WEBSOCKET, own
+
+
+def _before(endpoint: type, base: type) -> tuple[list[Layer], bool]:
+    """What the methods of an endpoint class ask for that run before its handlers, and whether these run at all."""
+    found: list[Layer] = []
+    for name in ("__await__", "dispatch"):  # the one calls the other
+        methods, runs_next = overriding(endpoint, name, (base,))
+        found += [layer for method in methods for layer in layers_of(_DOOR, method)]
+        if not runs_next:
+            return found, False
+    return found, True

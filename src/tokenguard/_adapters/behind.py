@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from tokenguard._adapters.asgi_scopes import AsgiReader
+from tokenguard._adapters.caller import Caller
 from tokenguard._adapters.guard import GUARD_KEY, TOKEN_KEY, Guard
 from tokenguard.errors import ConfigurationError
 from tokenguard.requirements import Requirement
@@ -31,6 +32,7 @@ def guard_of(request: Request) -> Guard[Any]:
 
 def still_to_ask(request: Request, required: Requirement, *, name: str, missing: str) -> Guard[Any] | None:
     """The guard that has yet to validate `request`; None where its token was validated before, and meets `required`.
+    One that came with a proof was validated for this method and path alone, which something between may have changed.
 
     The guard takes no path for public: nobody has looked at the credentials of a public path. `name` is the
     decorator's adapter. Raises `TokenGuardError`, noted: `ConfigurationError(missing)` where no guard is in front.
@@ -41,7 +43,7 @@ def still_to_ask(request: Request, required: Requirement, *, name: str, missing:
         UNGUARDED.note(request, None, error, required, name=name)
         raise error
     before = request.get(TOKEN_KEY)
-    if before is None:
+    if before is None or (guard.dpop is not None and not guard.stands(request, before)):
         return guard.behind
     guard.check(request, before, required, name=name)
     return None
@@ -49,8 +51,11 @@ def still_to_ask(request: Request, required: Requirement, *, name: str, missing:
 
 def leave(scope: Any, token: AccessToken | None) -> None:
     """Leave a token that was found behind the middleware where that leaves its own: in the scope, and in its caller."""
-    scope[TOKEN_KEY] = token
-    if token is None:
-        return  # the middleware's caller has none either, and another one's is not ours to write to
-    if getattr(caller := scope.get("auth"), "access_token", token) is None:
-        caller.access_token = token
+    before, scope[TOKEN_KEY] = scope.get(TOKEN_KEY), token
+    if token is before:
+        return  # the middleware's caller has it
+    caller = Caller()  # a new one: other copies of this scope share the middleware's
+    caller.access_token = token
+    for name in ("user", "auth"):
+        if isinstance(scope.get(name), Caller):  # another one's is not ours to replace
+            scope[name] = caller

@@ -22,6 +22,7 @@ from tokenguard._adapters.request import IN_A_PATH, Described, Reader
 from tokenguard._adapters.validators import checked
 from tokenguard._flow.effects import Flow
 from tokenguard._oauth.certificate import MalformedCertificateError, read_field
+from tokenguard._oauth.confirmation import KEY
 from tokenguard._oauth.credential import (
     DPOP,
     PREFIX,
@@ -239,6 +240,17 @@ class Guard(Generic[R]):
         if validators.observer_of(self.validator) is not None:
             self.note(request, token, None, required, name=name)
         return token
+
+    def stands(self, request: R, token: AccessToken) -> bool:
+        """Whether `token`, which was validated before, needs no proof, or had it in `request` as it is now."""
+        if not isinstance(token, AccessToken) or KEY not in token.confirmation:  # `check` rejects what is no token
+            return True
+        values, query = self._credentials(request)
+        with suppress(TokenGuardError):  # `validate` raises it
+            under_dpop, raw = credential_of_either([value.decode("latin-1") for value in values], query)
+            proved = proofs.proved(self.reader, request, self.validator, raw) if under_dpop else None
+            return proved is not None and proved.token is token
+        return False
 
     def is_public(self, request: R) -> bool:
         """Whether the path of `request` needs no token. `_begin` asks the same without this call."""

@@ -15,7 +15,7 @@ from clocked_validator import until as until_within
 from django import urls
 from django.http import HttpResponse
 from django_project import Project
-from observed_validators import stood_in_for
+from observed_validators import stood_in_for, watched
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -35,6 +35,7 @@ from tokenguard.observe import ObservingAsgiMiddleware, ObservingWsgiMiddleware
 from tokenguard.requirements import Role
 from tokenguard.starlette import require_scope
 from tokenguard.testing import Clock, FakeIssuer
+from tokenguard.wsgi import BearerMiddleware as WsgiBearerMiddleware
 
 CLOCK = Clock(1_900_000_000.0)
 ISSUER = FakeIssuer(clock=CLOCK)
@@ -857,3 +858,56 @@ def test_beside_a_real_guard():
     assert [client.get("/orders", headers=proof).status_code for _ in range(2)] == [200, 401]
     until(lambda: len(verdicts) == 2)
     assert [(one.status, one.app_status, one.disagrees) for one in verdicts] == [(200, 200, False), (200, 401, True)]
+
+
+@pytest.mark.parametrize("way", [lambda validator: validator, watched], ids=["unwatched", "watched"])
+def test_a_guard_around_it_does_not_take_its_verdict(way):
+    """Which is made without replay: on a public path the app asks for itself, after its answer has started."""
+    key = ISSUER.client_key()
+    token = ISSUER.mint(SCOPE, bound_to=key)
+    validator = way(ISSUER.validator(dpop=DPoP(BASE)))
+    asking = BearerMiddleware(PlainTextResponse("served"), validator)
+    seen, statuses = asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        async def sending(message):
+            statuses.extend(value for name, value in message.items() if name == "status")
+
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await seen.wait()
+        seen.clear()
+        await asking(scope, receive, sending)
+        await send({"type": "http.response.body", "body": b""})
+
+    observing = ObservingAsgiMiddleware(app, validator, on_verdict=lambda verdict: seen.set())
+    guarded = BearerMiddleware(observing, validator, public="/orders")
+
+    async def both():
+        proof = list(key.headers(token, "GET", f"{BASE}/orders").items())
+        for _ in range(2):
+            await ask(guarded, path="/orders", fields=proof)
+
+    asyncio.run(both())
+    assert statuses == [200, 401]
+
+
+def test_a_guard_around_it_does_not_take_its_verdict_of_wsgi():
+    key = ISSUER.client_key()
+    token = ISSUER.mint(SCOPE, bound_to=key)
+    validator = ISSUER.validator(dpop=DPoP(BASE))
+    asking = WsgiBearerMiddleware(wsgi_app, validator)
+    seen, statuses = threading.Event(), []
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"begun"
+        assert seen.wait(30)
+        seen.clear()
+        asking(environ, lambda status, *_: statuses.append(int(status[:3])))
+
+    observing = ObservingWsgiMiddleware(app, validator, on_verdict=lambda verdict: seen.set())
+    guarded = WsgiClient(WsgiBearerMiddleware(observing, validator, public="/orders"))
+    proof = key.headers(token, "GET", f"{BASE}/orders")
+    for _ in range(2):
+        assert guarded.get("/orders", headers=proof).data == b"begun"
+    assert statuses == [200, 401]

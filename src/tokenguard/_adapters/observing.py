@@ -30,6 +30,7 @@ from tokenguard._settings import is_lazy
 from tokenguard.errors import ConfigurationError
 from tokenguard.request import ResourceRequest, observed
 from tokenguard.requirements import Required, Requirement
+from tokenguard.token import AccessToken
 
 if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
@@ -68,12 +69,16 @@ Request = MutableMapping[str, Any]
 
 
 class ObservingGuard(Guard[Any]):
-    """A guard that uses nothing up, asks for no nonce and logs no rejection, since there was none."""
+    """A guard that uses nothing up, asks for no nonce, keeps nothing with a request, and logs no rejection, since there
+    was none."""
 
     __slots__ = ()
 
     def _read(self, request: Any, required: Requirement, scheme: str = SCHEME) -> ResourceRequest:
         return observed(super()._read(request, required, scheme))
+
+    def _keep(self, request: Any, asked: Any, token: AccessToken) -> AccessToken:  # noqa: ARG002 - named by `Guard`
+        return token  # a guard around it would take the verdict for its own: copies of a scope share the list
 
     def _hint(self, name: str, error: BaseException) -> None:
         """Not logged: audit, telemetry and what disagrees say more."""

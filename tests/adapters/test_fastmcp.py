@@ -212,6 +212,24 @@ def test_custom_routes_know_the_caller_where_a_good_token_came():
         assert (answer.status, answer.body) == (200, JSONResponse({"caller": caller}).body)
 
 
+def test_custom_routes_know_no_caller_where_more_than_one_credential_came():
+    app = app_of(provider())
+    good = bearer(ISSUER.mint())
+    for fields, query in (
+        ([good, good], ""),
+        ([good, bearer(ISSUER.mint(client_id="other"))], ""),
+        ([good, ("authorization", "Basic dTpw")], ""),
+        ([("Authorization", f"{good[1]}, {good[1]}")], ""),
+        ([good], f"access_token={ISSUER.mint()}"),
+        ([good], "access%5Ftoken=x"),
+    ):
+        answer = asked(app, "GET", "/open", fields, query=query)
+        assert (answer.status, answer.body) == (200, JSONResponse({"caller": None}).body)
+        assert asked(app, "POST", "/mcp", fields, query=query).status == 400
+    named = [(good[0], good[1].replace("Bearer ", "bearer  "))]
+    assert asked(app, "GET", "/open", named, query="token=x").body == JSONResponse({"caller": "client"}).body
+
+
 def test_an_outage_does_not_close_custom_routes():
     app = app_of(provider(UNREACHABLE.validator()))
     fields = [bearer(UNREACHABLE.mint())]

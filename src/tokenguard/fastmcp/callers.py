@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from fastmcp.server.auth import AccessToken as FastMcpAccessToken
 from fastmcp.server.auth import TokenVerifier as FastMcpTokenVerifier
 from fastmcp.server.auth.auth import TokenVerificationError
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from starlette.authentication import AuthCredentials, AuthenticationBackend
+from starlette.requests import HTTPConnection
 
+from tokenguard._adapters.asgi_scopes import AsgiReader
+from tokenguard._oauth.credential import credential
 from tokenguard.errors import ConfigurationError, TokenGuardError, UnavailableError
 from tokenguard.mcp import Converter, TokenVerifier
 from tokenguard.requirements import NOTHING, Requirement, both
@@ -21,19 +26,26 @@ if TYPE_CHECKING:
     from tokenguard.validator import TokenValidator
 
 
-class OpenCaller:
-    """The caller of a request that needs no token: None, unless a token came that is known to be good."""
+class OpenCaller(AuthenticationBackend):
+    """The caller of a request that needs no token: nobody, unless exactly one token came and is known to be good.
+
+    In place of the SDK's `BearerAuthBackend`, which takes the first field of several.
+    """
 
     def __init__(self, validator: TokenValidator) -> None:
         self._validator = validator
         self._converted = Converter(FastMcpAccessToken, validator, None)
+        self._reader = AsgiReader()
 
-    async def verify_token(self, raw: str) -> FastMcpAccessToken | None:
-        """Called by the SDK where a bearer token came."""
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, AuthenticatedUser] | None:
+        """Called by Starlette's `AuthenticationMiddleware`."""
+        fields, query = self._reader.credentials(conn.scope)
         try:
-            return self._converted(await self._validator.validate_async(raw), raw)
+            raw = credential([field.decode("latin-1") for field in fields], query)
+            user = AuthenticatedUser(self._converted(await self._validator.validate_async(raw), raw))
         except Exception:  # noqa: BLE001 - the route is open, so an outage must not close it
             return None
+        return AuthCredentials(user.scopes), user
 
 
 class _ScopedVerifier(TokenVerifier):

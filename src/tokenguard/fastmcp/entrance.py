@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from fastmcp.server.auth import AccessToken as FastMcpAccessToken
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, BearerAuthBackend, RequireAuthMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, RequireAuthMiddleware
 from starlette.authentication import AuthCredentials
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.routing import BaseRoute, Match, Route
@@ -45,9 +45,8 @@ class InFront:
         self._provider = provider
         self._validator = validator
         self._known: dict[tuple[object, ...], _Found] = {}
-        caller = cast("Any", OpenCaller(validator))
         self._open: App = AuthenticationMiddleware(
-            cast("Any", AuthContextMiddleware(cast("Any", app))), backend=BearerAuthBackend(caller)
+            cast("Any", AuthContextMiddleware(cast("Any", app))), backend=OpenCaller(validator)
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -596,64 +596,6 @@ def test_another_port_of_the_host_is_its_own(login, ask):
     assert ask(validator, fake.mint()).issuer == fake.url
 
 
-@pytest.mark.parametrize("is_seen", [True, False])
-def test_an_issuer_that_is_taken_away_while_its_keys_are_fetched_is_rejected(login, ask, is_seen):
-    fakes = [login.tenant("acme"), login.tenant("other")]
-    registry = {fake.url: Issuer(fake.url) for fake in fakes}
-
-    def answer(request):
-        if "acme" in str(request.url) and registry.pop(fakes[0].url, None) and is_seen:
-            assert reason(validator.validate, fakes[0].mint()) is Reason.ISSUER
-            validator.validate(fakes[1].mint())
-        return login(request)
-
-    validator = login.validator(Issuers(registry.get, max_issuers=1), transport=httpx.MockTransport(answer))
-    assert reason(ask, validator, fakes[0].mint()) is Reason.ISSUER
-    # It takes no place of another one.
-    assert [state.issuer for state in validator.state()] == ([fakes[1].url] if is_seen else [])
-
-
-@pytest.mark.parametrize(("wanted", "seconds"), [("jwks", 50_000), ("introspect", 31)])
-def test_an_issuer_that_is_taken_away_while_a_known_token_waits_is_rejected(login, ask, wanted, seconds):
-    fake = login.tenant("acme")
-    registry, is_over = {}, []
-
-    def answer(request):
-        if is_over and wanted in str(request.url):
-            registry.clear()
-        return login(request)
-
-    introspection = fake.introspection(when="always") if wanted == "introspect" else None
-    registry[fake.url] = Issuer(fake.url, introspection=introspection)
-    validator = login.validator(Issuers(registry.get), transport=httpx.MockTransport(answer))
-    token = fake.mint(expires_in=100_000)
-    ask(validator, token)
-    is_over.append(True)
-    login.clock.advance(seconds)  # what is known does not serve any more
-    assert reason(ask, validator, token) is Reason.ISSUER
-
-
-def test_an_issuer_that_is_replaced_while_its_keys_are_fetched_decides_no_more(login, ask):
-    fake, other = login.tenant("acme"), FakeIssuer(login.tenant("acme").url, audience="api", algorithm="EdDSA")
-    later = [Issuer(fake.url, jwks=other.jwks()), Issuer(fake.url), Issuer(fake.url, algorithms=("ES256",))]
-    for issuer, expected in zip(later, [Reason.SIGNATURE, None, Reason.ALGORITHM], strict=True):
-        answers = [Issuer(fake.url)]
-        validator = login.validator(Issuers(lambda _: answers.pop() if answers else issuer))  # noqa: B023
-        if expected is None:
-            assert ask(validator, fake.mint()).issuer == fake.url
-        else:
-            assert reason(ask, validator, fake.mint()) is expected
-        assert [one.issuer for one in validator._directory.kept] == [issuer]
-
-
-def test_a_registry_that_returns_another_object_each_time_is_asked_a_few_times(login, ask):
-    fake, asked = login.tenant("acme"), []
-    validator = login.validator(Issuers(lambda iss: asked.append(iss) or Issuer(iss)))
-    for _ in range(50):
-        assert ask(validator, fake.mint()).issuer == fake.url
-    assert len(asked) == 150
-
-
 def test_introspection_of_an_issuer_that_is_looked_up(login, ask):
     fake = login.tenant("acme")
     always = Issuer(fake.url, introspection=fake.introspection(when="always"))
@@ -1010,7 +952,7 @@ def test_what_another_thread_kept_meanwhile_is_used(login):
 def test_an_answer_that_is_out_of_date_takes_nothing_away_that_came_later(login):
     fake = login.tenant("acme")
     first, second = Issuer(fake.url), Issuer(fake.url)
-    answers = [first, first, "late"]  # a first token asks once more when its keys have come
+    answers = [first, "late"]
     token = fake.mint()
 
     def find(_):

@@ -201,10 +201,20 @@ def test_decorators_of_starlette():
 
 class Answering(APIRoute):
     def get_route_handler(self):
-        super().get_route_handler()
-
         async def handle(request):
             return PlainTextResponse("served")
+
+        return handle
+
+
+class Around(APIRoute):
+    """As FastAPI's pages show it."""
+
+    def get_route_handler(self):
+        handler = super().get_route_handler()
+
+        async def handle(request):
+            return await handler(request)
 
         return handle
 
@@ -213,7 +223,7 @@ class Unchanged(APIRoute):
     """A class of one's own that leaves the handler as it is."""
 
 
-@pytest.mark.parametrize(("kind", "status"), [(Answering, 200), (Unchanged, 401)])
+@pytest.mark.parametrize(("kind", "status"), [(Answering, 200), (Around, 401), (Unchanged, 401)])
 def test_a_route_class_with_a_handler_of_its_own_is_open(kind, status):
     router = APIRouter(route_class=kind, dependencies=[Depends(BEARER)])
     app = bare()

@@ -31,17 +31,16 @@ _MOST_HEADERS: Final = 64  # of one issuer: each is that of a token that held
 
 class Registered(Authority):
     """An issuer that was looked up. `bases`: what verdicts on its tokens are based on, by header. `verified_at`: when a
-    key of it last verified a token, in monotonic seconds. `is_dropped`: it was seen to be registered no longer."""
+    key of it last verified a token, in monotonic seconds."""
 
     is_listed = False
 
-    __slots__ = ("bases", "is_dropped", "verified_at")
+    __slots__ = ("bases", "verified_at")
 
     def __init__(self, *settings: Any, **more: Any) -> None:
         super().__init__(*settings, **more)
         self.bases: dict[tuple[Header, bool], Any] = {}
         self.verified_at = -inf
-        self.is_dropped = False
 
     @property
     def is_proven(self) -> bool:  # type: ignore[override]
@@ -102,10 +101,10 @@ class Directory:
         with self._lock:
             return tuple(self._kept.values())
 
-    def find(self, iss: str, known: Registered | None = None) -> Registered:
-        """The issuer that is registered for `iss` now: `known`, or the one that is kept, where it still is that. Raises
-        `issuer` where there is none, and what the application's look-up comes to."""
-        kept = self._kept.get(iss) if known is None else known
+    def find(self, iss: str) -> Registered:
+        """The issuer that is registered for `iss` now. Raises `issuer` where there is none, and what the application's
+        look-up comes to."""
+        kept = self._kept.get(iss)
         issuer = None
         for registry in self._registries:
             issuer = registry.look_up(iss)
@@ -124,11 +123,6 @@ class Directory:
         """Whether `authority` is what is registered for its `iss` now. Raises as `find`."""
         return self.find(authority.url) is authority
 
-    def find_again(self, authority: Registered) -> Registered:
-        """What is registered in place of `authority` after something was waited for: itself where nothing changed, also
-        where it was evicted. Raises as `find`."""
-        return self.find(authority.url, authority)
-
     def is_proven(self, iss: str) -> bool:
         """Whether the issuer that is kept for `iss` has verified a token. Looks nothing up."""
         kept = self._kept.get(iss)
@@ -143,8 +137,7 @@ class Directory:
             with self._lock:
                 self._unproven.pop(authority.url, None)
                 self._cooling.pop(authority.url, None)
-                # It was evicted while its keys were fetched.
-                if authority.url not in self._kept and not authority.is_dropped:
+                if authority.url not in self._kept:  # it was evicted while its keys were fetched
                     self._put(authority)
 
     def _found(self, issuer: Issuer) -> Registered:
@@ -172,7 +165,6 @@ class Directory:
 
     def _drop(self, authority: Registered) -> None:
         """Forget one that is no longer registered, and its keys where no other issuer has them."""
-        authority.is_dropped = True
         del self._kept[authority.url]
         self._unproven.pop(authority.url, None)
         if all(other.keys is not authority.keys for other in self._kept.values()):

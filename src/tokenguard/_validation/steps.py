@@ -188,7 +188,13 @@ class Validation:
     def _accepting(self, header: jws.Header, issuer: str) -> Authority:
         """The issuer, listed or looked up, which takes tokens with such a header."""
         authority = self._authorities.get(issuer)
-        return _accepts(self._directory.find(issuer) if authority is None else authority, header)
+        if authority is None:
+            authority = self._directory.find(issuer)
+        if header.alg not in authority.algorithms:
+            raise _rejected(authority, Reason.ALGORITHM)
+        if authority.types is not None and header.typ not in authority.types:
+            raise _rejected(authority, Reason.TYPE)
+        return authority
 
     def key_of_each_algorithm(self) -> dict[str, Key]:
         """One available key for each algorithm that tokens may have."""
@@ -202,20 +208,9 @@ class Validation:
     # -- JWTs ----------------------------------------------------------------------------------------------------------
 
     def _find_key(
-        self,
-        case: _Case,
-        unverified: jws.Unverified,
-        authority: Authority,
-        failed: Key | None,
-        mono: float,
-        *,
-        is_second: bool = False,
+        self, case: _Case, unverified: jws.Unverified, authority: Authority, failed: Key | None, mono: float
     ) -> Flow[AccessToken]:
-        """A refresh of the keys is due, or no single one fits, or the one that fits does not verify.
-
-        Once more where another issuer has replaced `authority` meanwhile; only once, as some registries return another
-        object each time.
-        """
+        """A refresh of the keys is due, or no single one fits, or the one that fits does not verify."""
         try:
             key, keys = yield from find_key(unverified, authority.keys, failed)
         except TokenGuardError as error:
@@ -223,10 +218,6 @@ class Validation:
             raise
         if isinstance(authority, Registered):
             self._directory.verified(authority, mono)
-            current = self._directory.find_again(authority)
-            if current is not authority and not is_second:
-                _accepts(current, unverified.header)
-                return (yield from self._find_key(case, unverified, current, None, mono, is_second=True))
         return (yield from self._conclude(case, unverified, authority, key, keys))
 
     def _conclude(
@@ -351,8 +342,6 @@ class Validation:
             except TokenGuardError as error:
                 attach_issuer(error, authority.url)
                 raise
-            if isinstance(authority, Registered) and self._directory.find_again(authority) is not authority:
-                return (yield from self._validate_anew(case, mono))
         if basis.keys is not keys:
             if basis.key not in keys.keys:  # withdrawn
                 return (yield from self._validate_anew(case, mono))
@@ -407,8 +396,6 @@ class Validation:
         except TokenGuardError as error:
             _attach_claims(error, authority, claims)
             raise
-        if authority.introspector is not None and isinstance(authority, Registered):
-            self._directory.find_again(authority)  # it may have taken its time to answer
 
     def _introspect(self, case: _Case, authority: Authority, introspector: Introspector) -> Flow[AccessToken]:
         """An opaque token: what the authorization server answers is checked as the claims of a JWT are."""
@@ -439,15 +426,6 @@ class Validation:
         if binding is not None:
             yield from self._use_up(binding, case, authority, answer, use)
         return self._enough(case, access_token(authority, answer, audience_of(answer, expected.audience_claims), None))
-
-
-def _accepts(authority: Authority, header: jws.Header) -> Authority:
-    """`authority`, which takes tokens with such a header."""
-    if header.alg not in authority.algorithms:
-        raise _rejected(authority, Reason.ALGORITHM)
-    if authority.types is not None and header.typ not in authority.types:
-        raise _rejected(authority, Reason.TYPE)
-    return authority
 
 
 def _rejected(authority: Authority, reason: Reason) -> InvalidTokenError:

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Router
 from tokenguard._adapters.guard import asked_for
 from tokenguard.fastapi import BearerToken
 from tokenguard.requirements import OPTIONAL, required
+from tokenguard.routes.overrides import overriding
 from tokenguard.routes.table import Layer, is_as, layers_of
 
 _DOOR: Final = "fastapi"
@@ -47,9 +48,8 @@ def frontends(router: Router) -> Iterator[tuple[str, list[Layer]]]:
 
 
 def runs_endpoint(route: BaseRoute) -> bool:
-    """Whether the dependencies and the endpoint of a route run. A class with a `get_route_handler` of its own decides
-    that at each request, also where it calls `super()`: that only makes the handler."""
-    return not isinstance(route, APIRoute) or is_as(APIRoute, type(route), "get_route_handler")
+    """Whether the dependencies and the endpoint of a route run: a `get_route_handler` of its own may leave them out."""
+    return not isinstance(route, APIRoute) or overriding(type(route), "get_route_handler", [APIRoute])[1]
 
 
 def layers(about: Any, dependant: Any) -> list[Layer]:

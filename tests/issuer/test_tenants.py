@@ -596,6 +596,21 @@ def test_another_port_of_the_host_is_its_own(login, ask):
     assert ask(validator, fake.mint()).issuer == fake.url
 
 
+def test_an_issuer_that_is_found_to_be_taken_away_while_its_keys_are_fetched_is_rejected(login, ask):
+    fakes = [login.tenant("acme"), login.tenant("other")]
+    registry = {fake.url: Issuer(fake.url) for fake in fakes}
+
+    def answer(request):
+        if "acme" in str(request.url) and registry.pop(fakes[0].url, None):
+            assert reason(validator.validate, fakes[0].mint()) is Reason.ISSUER
+            validator.validate(fakes[1].mint())
+        return login(request)
+
+    validator = login.validator(Issuers(registry.get, max_issuers=1), transport=httpx.MockTransport(answer))
+    assert reason(ask, validator, fakes[0].mint()) is Reason.ISSUER
+    assert [state.issuer for state in validator.state()] == [fakes[1].url]  # it takes no place of another one
+
+
 def test_introspection_of_an_issuer_that_is_looked_up(login, ask):
     fake = login.tenant("acme")
     always = Issuer(fake.url, introspection=fake.introspection(when="always"))

@@ -31,16 +31,17 @@ _MOST_HEADERS: Final = 64  # of one issuer: each is that of a token that held
 
 class Registered(Authority):
     """An issuer that was looked up. `bases`: what verdicts on its tokens are based on, by header. `verified_at`: when a
-    key of it last verified a token, in monotonic seconds."""
+    key of it last verified a token, in monotonic seconds. `is_removed`: it was seen to be registered no longer."""
 
     is_listed = False
 
-    __slots__ = ("bases", "verified_at")
+    __slots__ = ("bases", "is_removed", "verified_at")
 
     def __init__(self, *settings: Any, **more: Any) -> None:
         super().__init__(*settings, **more)
         self.bases: dict[tuple[Header, bool], Any] = {}
         self.verified_at = -inf
+        self.is_removed = False
 
     @property
     def is_proven(self) -> bool:  # type: ignore[override]
@@ -129,7 +130,10 @@ class Directory:
         return kept is not None and kept.is_proven
 
     def verified(self, authority: Registered, mono: float) -> None:
-        """A key of `authority` verified a token, just now or when it was first seen."""
+        """A key of `authority` verified a token, just now or when it was first seen. Raises `issuer` where another
+        token found that it was taken away meanwhile."""
+        if authority.is_removed:
+            raise InvalidTokenError(reason=Reason.ISSUER)
         is_first = not authority.is_proven
         authority.verified_at = mono
         if is_first:
@@ -159,6 +163,7 @@ class Directory:
     def _remove(self, authority: Registered) -> None:
         with self._lock:
             if self._kept.get(authority.url) is authority:
+                authority.is_removed = True
                 self._drop(authority)
 
     # -- under the lock ------------------------------------------------------------------------------------------------

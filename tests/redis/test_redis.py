@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+import select
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +20,9 @@ import pytest
 import redis as redis_py
 import redis.asyncio
 from listeners import Listening
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis_server import RedisServer
 
 from tokenguard._flow import forks
@@ -844,6 +849,66 @@ def test_a_proof_is_used_once_whoever_asks(server):
             names = sorted(client.keys("tokenguard:proof:*"))
             assert names == sorted(f"tokenguard:proof:{one.hex()}".encode() for one in (key, b"m" * 32))
             assert 240_000 < client.pttl(names[0]) <= 300_000
+
+
+class LosesReplies(Listening):
+    """Stands before Redis. The first connection that uses a proof ends once Redis has done so, before the reply."""
+
+    def __init__(self, port):
+        super().__init__()
+        self._port = port
+        self.lost = 0
+
+    def serve(self, connection):
+        with socket.create_connection(("127.0.0.1", self._port)) as redis:
+            other = {connection: redis, redis: connection}
+            while True:
+                for one in select.select(other, (), ())[0]:
+                    data = one.recv(65_536)
+                    if not data:
+                        return
+                    other[one].sendall(data)
+                    if one is connection and b":proof:" in data and not self.lost:
+                        self.lost += len(redis.recv(65_536)) > 0
+                        return
+
+
+def retrying(url):
+    """Clients of an application's own, which repeat a command as well."""
+    return (
+        lambda: redis_py.Redis.from_url(url, retry=Retry(NoBackoff(), 3)),
+        lambda: redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 3)),
+    )
+
+
+@pytest.mark.parametrize("world", ["threads", "loops"])
+@pytest.mark.parametrize("clients", [str, retrying])
+def test_a_first_use_whose_reply_was_lost_is_a_first_use(server, clients, world):
+    def use(given, key):
+        if world == "threads":
+            with RedisStore(given, timeout=30) as store:
+                return store.use_proof(key, 300)
+
+        async def in_a_loop():
+            async with RedisStore(given, timeout=30) as store:
+                return await store.use_proof_async(key, 300)
+
+        return asyncio.run(in_a_loop())
+
+    with LosesReplies(server.port) as between:
+        url = between.url.replace("http:", "redis:")
+        assert use(clients(url), b"k" * 32) is True
+        assert between.lost == 1
+        assert use(clients(url), b"k" * 32) is False
+    assert use(server.url, b"k" * 32) is False
+
+
+def test_a_first_use_costs_one_command(server, raw, store):
+    raw.config_resetstat()
+    assert store.use_proof(b"k" * 32, 300) is True
+    commands = raw.info("commandstats")
+    assert commands["cmdstat_set"]["calls"] == 1
+    assert "cmdstat_get" not in commands
 
 
 def test_a_redis_that_does_not_answer_uses_no_proof(server):

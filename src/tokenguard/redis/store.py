@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -165,14 +166,17 @@ class RedisStore:
     # -- DPoP proofs ---------------------------------------------------------------------------------------------------
 
     def use_proof(self, key: bytes, seconds: float) -> bool:
-        """Whether this is the first use of `key` in `seconds`. One round trip, atomic: `SET` with `NX`."""
+        """Whether this is the first use of `key` in `seconds`. One round trip for a first use, atomic: `SET` with
+        `NX`."""
+        name, use, lifetime = self._proof(key), _use(), max(1, milliseconds(seconds))
         with self._from_thread() as client:
-            return client.set(self._proof(key), b"1", px=max(1, milliseconds(seconds)), nx=True) is True
+            return client.set(name, use, px=lifetime, nx=True) is True or client.get(name) == use
 
     async def use_proof_async(self, key: bytes, seconds: float) -> bool:
         """`use_proof` for event loops."""
+        name, use, lifetime = self._proof(key), _use(), max(1, milliseconds(seconds))
         async with self._from_loop() as client:
-            return await client.set(self._proof(key), b"1", px=max(1, milliseconds(seconds)), nx=True) is True
+            return await client.set(name, use, px=lifetime, nx=True) is True or await client.get(name) == use
 
     # -- clients -------------------------------------------------------------------------------------------------------
 
@@ -232,6 +236,12 @@ class RedisStore:
         if self._max_age:
             self._copy.remember(keys, entries, asked)
         return entries
+
+
+def _use() -> bytes:
+    """A value that only one use writes. A client repeats a command whose reply was lost; Redis may have executed both,
+    and then the second `SET` finds the value of its own use."""
+    return secrets.token_hex(16).encode()
 
 
 def _prefix(value: object) -> str:

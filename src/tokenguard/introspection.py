@@ -140,13 +140,21 @@ class Introspection:
 
     @property
     def calls_out(self) -> bool:
-        """Whether `credentials` calls a function of the application, which may block. For the flow that asks."""
+        """Whether `authenticator` calls a function of the application, which may block. For the flow that asks."""
         return any(map(callable, (self.client_secret, self.bearer_token, self.private_key)))
 
     def credentials(self, *, issuer: str, now: float, jti: str) -> Credentials:
-        """What authenticates one request: reads secrets and keys again. For the flow that asks.
+        """What authenticates one request: reads secrets and keys again.
 
         Raises `ConfigurationError`, with the cause where a callable raised.
         """
-        authentication = self._authentication
-        return authentication.credentials(authentication.read()[0], issuer=issuer, now=now, jti=jti)
+        return self.authenticator(issuer=issuer, now=now)(jti)
+
+    def authenticator(self, *, issuer: str, now: float) -> Callable[[str], Credentials]:
+        """Reads secrets and keys again. The result makes of a `jti` what authenticates one request, and calls nothing
+        of the application. For the flow that asks.
+
+        Raises `ConfigurationError`, with the cause where a callable raised.
+        """
+        secret = self._authentication.read()[0]
+        return lambda jti: self._authentication.credentials(secret, issuer=issuer, now=now, jti=jti)

@@ -4,14 +4,21 @@ import asyncio
 import gzip
 import json
 import logging
+import re
+import socket
 import ssl
 import traceback
 from types import SimpleNamespace
+from urllib.parse import parse_qs
 
+import jwt
 import pytest
 from certificates import contexts
-from hostile_server import HostileServer, respond
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hostile_server import HostileServer, KeepingServer, respond
 from listeners import held_port
+from wire_server import whole
 
 from tokenguard import TokenRefusedError, TokenUnavailableError
 from tokenguard.client import TokenSource
@@ -21,9 +28,9 @@ TOKEN = "token-0123456789-abcdef"
 GOOD = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 600}).encode()
 
 
-def source(server, **settings):
+def source(server, client_secret=SECRET, **settings):
     settings = {"http_timeout": 30, "allow_insecure_http": True, "token_endpoint": f"{server.url}/token", **settings}
-    return TokenSource("https://auth.example.com/", "orders", SECRET, **settings)
+    return TokenSource("https://auth.example.com/", "orders", client_secret, **settings)
 
 
 def ask(world, tokens, **asked):
@@ -61,6 +68,37 @@ def test_102_a_redirect_replays_no_secret(world):
         with HostileServer(behaviour) as server:
             assert failure(world, server).__cause__.kind == "status_307"
         assert elsewhere.requests == []
+
+
+@worlds
+def test_a_request_that_is_sent_again_has_an_assertion_and_a_proof_of_its_own(world, caplog):
+    """A server may have read the first one, and accepts each `jti` once. What either sent stays out of texts."""
+    caplog.set_level(logging.DEBUG, "tokenguard")
+    assertions, proofs = [], []
+
+    def behave(connection, body):
+        assertions.append(parse_qs(body.decode())["client_assertion"][0])
+        proofs.append(re.search(rb"(?im)^dpop: *(\S+)", server.requests[-1])[1].decode())
+        if len(assertions) == 1:
+            connection.sendall(whole(b'{"error":"use_dpop_nonce"}', "400 Bad Request", DPoP_Nonce="n1"))
+        elif len(assertions) == 2:
+            connection.shutdown(socket.SHUT_RDWR)
+        else:
+            error = {"error": "invalid_request", "error_description": f"what is {assertions[-1][-80:]}"}
+            connection.sendall(whole(json.dumps(error).encode(), "400 Bad Request"))
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    signing = {"client_auth": "private_key_jwt", "private_key": pem, "private_key_algorithm": "ES256", "dpop": True}
+    with KeepingServer(behave) as server:
+        error = failure(world, server, TokenRefusedError, client_secret=None, **signing)
+        assert server.connections == 2
+    for sent in (assertions, proofs):
+        jtis = {jwt.decode(one, options={"verify_signature": False})["jti"] for one in sent}
+        assert len(jtis) == len(sent) == 3
+    assert [jwt.decode(one, options={"verify_signature": False}).get("nonce") for one in proofs] == [None, "n1", "n1"]
+    assert (error.error, error.error_description) == ("invalid_request", None)
+    assert assertions[-1][-80:] not in f"{error}{caplog.text}"
 
 
 ANSWERS = {

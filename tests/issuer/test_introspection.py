@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import random
+import socket
 import ssl
 import threading
 import time
@@ -13,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs
 
 import httpx
+import jwt
 import pytest
 from both_worlds import verdict
 from certificates import Authority
 from clocked_validator import until
-from hostile_server import HostileServer, respond
+from hostile_server import HostileServer, KeepingServer, respond
+from wire_server import whole
 
 from tokenguard.errors import (
     ConfigurationError,
@@ -29,6 +32,7 @@ from tokenguard.errors import (
 from tokenguard.introspection import Introspection
 from tokenguard.issuer import Issuer
 from tokenguard.testing import ABSENT, Clock, FakeIssuer
+from tokenguard.testing.signing_keys import named_key
 from tokenguard.validator import TokenValidator
 
 ISSUER = "https://auth.example.com/"
@@ -595,6 +599,40 @@ def test_a_wrong_credential_of_ours_is_503_and_told_to_the_operator_and_mended_b
     assert "wrong" not in caplog.text
     secret[0] = issuer.client_secret
     validator.validate(token)
+
+
+@pytest.mark.parametrize("world", ["threads", "loops"])
+@pytest.mark.parametrize("source", [lambda key: key, lambda key: lambda: key], ids=["a key", "a callable"])
+def test_a_question_that_is_sent_again_has_an_assertion_of_its_own(source, world):
+    """A server may have read the first one, and accepts each `jti` once (RFC 7523 section 3)."""
+    used = []
+
+    def behave(connection, body):
+        (assertion,) = parse_qs(body.decode())["client_assertion"]
+        jti = jwt.decode(assertion, options={"verify_signature": False})["jti"]
+        is_new = jti not in used
+        used.append(jti)
+        if len(used) == 2:
+            connection.shutdown(socket.SHUT_RDWR)
+        elif is_new:
+            connection.sendall(whole(json.dumps(GOOD).encode()))
+        else:
+            connection.sendall(whole(b'{"error":"invalid_client"}', "401 Unauthorized"))
+
+    async def in_a_loop():
+        async with validator:
+            return [(await validator.validate_async(token)).subject for token in ("opaque-1", "opaque-2")]
+
+    key = source(named_key("ES256").private_pem())
+    settings = {"client_auth": "private_key_jwt", "private_key": key, "private_key_algorithm": "ES256"}
+    with KeepingServer(behave) as server, loopback(server, client_secret=None, **settings) as validator:
+        if world == "threads":
+            subjects = [validator.validate(token).subject for token in ("opaque-1", "opaque-2")]
+        else:
+            subjects = asyncio.run(in_a_loop())
+        assert server.connections == 2
+    assert subjects == ["alice", "alice"]
+    assert len(set(used)) == 3
 
 
 def test_a_failing_secret_callable_is_a_configuration_error_in_both_worlds():

@@ -35,6 +35,16 @@ class HostileServer(Listening):
         self._behave(connection, whole[2])
 
 
+class KeepingServer(HostileServer):
+    """Keeps each connection, until `behave` shuts it."""
+
+    def serve(self, connection: socket.socket) -> None:
+        had = -1
+        while len(self.requests) > had:  # else the other side has ended it
+            had = len(self.requests)
+            super().serve(connection)
+
+
 def _length(head: bytes) -> int:
     found = re.search(rb"(?i)content-length: *(\d+)", head)
     return int(found[1]) if found else 0

@@ -5,7 +5,7 @@ Owns: their shape, and keeping credentials out of a `repr`. Must not know: httpx
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,12 +14,20 @@ Endpoint = Literal["discovery", "jwks", "introspection", "token"]  # what is ask
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request to send. Headers and body may hold credentials, so they stay out of the `repr`."""
+    """An HTTP request to send. Headers and body may hold credentials, so they stay out of the `repr`.
+
+    `again` makes it for a second sending, where a part of it may be sent once: a `jti`. It must not block.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes | None = field(default=None, repr=False)
+    again: Callable[[], Request] | None = field(default=None, repr=False, compare=False)
+
+    def repeated(self) -> Request:
+        """What to send where a server may have read this one and answered nothing."""
+        return self if self.again is None else self.again()
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class Connection:
         except ExchangeError as error:
             if not attempt.may_repeat(error) or self._is_cut:
                 raise
-        return self._attempt(_Attempt(), request, max(ends - time.monotonic(), 0.001))
+        return self._attempt(_Attempt(), request.repeated(), max(ends - time.monotonic(), 0.001))
 
     def _attempt(self, attempt: _Attempt, request: Request, timeout: float) -> Response:
         self._now = attempt
@@ -352,7 +352,7 @@ async def exchange(client: httpx.AsyncClient, request: Request, timeout: float, 
     except ExchangeError as error:
         if not attempt.may_repeat(error):
             raise
-    return await _attempted(_Handshake(), client, request, timeout, keep=keep)
+    return await _attempted(_Handshake(), client, request.repeated(), timeout, keep=keep)
 
 
 async def _attempted(

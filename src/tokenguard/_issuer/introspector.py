@@ -24,12 +24,24 @@ from math import ceil
 from typing import Final
 
 from tokenguard._flow.deferring_lock import DeferringLock
-from tokenguard._flow.effects import Blocking, ExchangeError, Flight, Flow, Join, Response, Send, Start, reading
+from tokenguard._flow.effects import (
+    Blocking,
+    ExchangeError,
+    Flight,
+    Flow,
+    Join,
+    Request,
+    Response,
+    Send,
+    Start,
+    reading,
+)
 from tokenguard._flow.forks import renew_after_fork
 from tokenguard._issuer.answers import Answer, Answers, SharedAnswers
 from tokenguard._issuer.backoff import Backoff
 from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.log_texts import log_no_answer
+from tokenguard._oauth.client_auth import Credentials
 from tokenguard._oauth.introspection_messages import AnswerError, Fault, build_request, read_answer
 from tokenguard._observe.bounded_log import BoundedLog
 from tokenguard.errors import ConfigurationError, IntrospectionUnavailableError
@@ -229,13 +241,14 @@ class Introspector:
             if self._discovery is None:
                 raise ExchangeError("no_endpoint")
             url = yield from self._discovery.find("introspection_endpoint")
-        jti = secrets.token_urlsafe(16)
-        read = partial(self._settings.credentials, issuer=self._issuer, now=now, jti=jti)
-        credentials = (yield Blocking(read, self._issuer)) if self._settings.calls_out else read()
-        request = build_request(url, raw, credentials)
+        build = partial(self._request, url, raw, now)
+        request = (yield Blocking(build, self._issuer)) if self._settings.calls_out else build()
         response: Response = yield Send(request, True, self._settings.ssl_context, "introspection", self._issuer)
         answer = yield from reading(response, partial(read_answer, response))
         return answer, response.body
+
+    def _request(self, url: str, raw: str | bytes, now: float) -> Request:
+        return _fresh(url, raw, self._settings.authenticator(issuer=self._issuer, now=now))
 
     def _failed(self, error: Exception) -> _Failure:
         fault = error.fault if isinstance(error, AnswerError) else Fault.OUT_OF_REACH
@@ -251,3 +264,8 @@ class Introspector:
         if self._discovery is not None:
             self._discovery.forget()  # the endpoint of the metadata did not answer: look again
         return _Failure(failure.cause, failure.is_unreachable, max(1, pause))
+
+
+def _fresh(url: str, raw: str | bytes, authenticate: Callable[[str], Credentials]) -> Request:
+    """The question with a `jti` of its own, also where it is sent again: servers accept one once."""
+    return build_request(url, raw, authenticate(secrets.token_urlsafe(16)), partial(_fresh, url, raw, authenticate))

@@ -16,7 +16,7 @@ from tokenguard._issuer.discovery import Discovery
 from tokenguard._issuer.dpop_proofs import Proofs
 from tokenguard._issuer.token_clocks import Clocks
 from tokenguard._oauth.client_auth import Credentials
-from tokenguard._oauth.client_authentication import ClientAuthentication, fingerprint, printable, value_of
+from tokenguard._oauth.client_authentication import ClientAuthentication, Secret, fingerprint, printable, value_of
 from tokenguard._oauth.token_messages import Asked, Issued, Sent, TokenAnswerError, build_request, read_answer
 
 
@@ -35,7 +35,7 @@ class Obtained:
 class _Prepared:
     request: Request
     asked: Asked
-    credentials: Credentials
+    credentials: list[Credentials]  # those of the request, then those of its repeat
     secret: bytes
     mono: float
     wall: float
@@ -80,8 +80,8 @@ class TokenRequest:
             assert prepared is not None  # noqa: S101 - none was refused, or another one was found
             response: Response = yield Send(prepared.request, endpoint="token", issuer=self.issuer)
             has_nonce = self._proofs is not None and self._proofs.note(url, response.headers.get("dpop-nonce"))
-            sent = (*sent, (prepared.asked, prepared.credentials))
-            octets += len(prepared.request.body or b"")
+            sent += tuple((prepared.asked, credentials) for credentials in prepared.credentials)
+            octets += len(prepared.request.body or b"") * len(prepared.credentials)
             try:
                 read = partial(read_answer, response, sent, self._clocks.wall())
                 # What this attempt sent is looked for in the text of a rejection.
@@ -124,8 +124,15 @@ class TokenRequest:
         if subject is not None:
             asked = replace(asked, subject_token=printable("subject_token", value_of("subject_token", subject)))
         wall = self._clocks.wall()
+        made: list[Credentials] = []
+        request = self._fresh(url, asked, unused[0], wall, made)
+        return _Prepared(request, asked, made, fingerprint(unused[0]), self._clocks.mono(), wall)
+
+    def _fresh(self, url: str, asked: Asked, secret: Secret, wall: float, made: list[Credentials]) -> Request:
+        """The request with an assertion and a proof of its own, also where it is sent again: servers accept a `jti`
+        once. Its credentials join `made`."""
         jti = secrets.token_urlsafe(16)
-        credentials = self._authentication.credentials(unused[0], issuer=self.issuer, now=wall, jti=jti)
+        credentials = self._authentication.credentials(secret, issuer=self.issuer, now=wall, jti=jti)
+        made.append(credentials)
         proof = None if self._proofs is None else self._proofs.proof("POST", url)
-        request = build_request(url, asked, credentials, proof)
-        return _Prepared(request, asked, credentials, fingerprint(unused[0]), self._clocks.mono(), wall)
+        return build_request(url, asked, credentials, proof, partial(self._fresh, url, asked, secret, wall, made))

@@ -12,7 +12,7 @@ is used.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -60,10 +60,12 @@ class AnswerError(Exception):
         self.code = code if code in REGISTERED else None
 
 
-def build_request(endpoint: str, token: str | bytes, credentials: Credentials) -> Request:
+def build_request(
+    endpoint: str, token: str | bytes, credentials: Credentials, again: Callable[[], Request] | None = None
+) -> Request:
     """The question (RFC 7662 section 2.1): a form POST, so that the token is in no URL and no access log."""
     fields = (("token", token), ("token_type_hint", "access_token"), *credentials.fields)
-    return Request("POST", endpoint, (*FORM, *credentials.headers), urlencode(fields).encode())
+    return Request("POST", endpoint, (*FORM, *credentials.headers), urlencode(fields).encode(), again)
 
 
 def read_answer(response: Response) -> dict[str, Any]:

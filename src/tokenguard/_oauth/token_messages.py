@@ -10,7 +10,7 @@ looked into.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, TypeAlias
@@ -115,7 +115,13 @@ class TokenAnswerError(Exception):
         self.retry_after = retry_after
 
 
-def build_request(endpoint: str, asked: Asked, credentials: Credentials, proof: str | None = None) -> Request:
+def build_request(
+    endpoint: str,
+    asked: Asked,
+    credentials: Credentials,
+    proof: str | None = None,
+    again: Callable[[], Request] | None = None,
+) -> Request:
     """The request: a form POST, with nothing in the query."""
     fields: list[tuple[str, str]] = [
         ("grant_type", CLIENT_CREDENTIALS if asked.subject_token is None else TOKEN_EXCHANGE)
@@ -128,7 +134,7 @@ def build_request(endpoint: str, asked: Asked, credentials: Credentials, proof: 
     fields += [("audience", one) for one in asked.audience]
     fields += [*asked.parameters, *credentials.fields]
     headers = (*FORM, *credentials.headers, *(() if proof is None else (("dpop", proof),)))
-    return Request("POST", endpoint, headers, urlencode(fields).encode())
+    return Request("POST", endpoint, headers, urlencode(fields).encode(), again)
 
 
 def read_answer(response: Response, sent: Sequence[Sent], now: float) -> Issued:

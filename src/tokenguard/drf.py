@@ -7,7 +7,7 @@ makes a token good; `rest_framework.views` by import: it loads the default authe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -28,10 +28,13 @@ from tokenguard.token import AccessToken
 
 __all__ = ["BearerAuthentication", "RefusedRequest", "Requires", "exception_handler"]
 
+_WRITTEN: Final = ("WWW-Authenticate", "Retry-After")  # by the handler of Django REST framework, out of the exception
+
 
 class RefusedRequest(exceptions.APIException):
     """What `BearerAuthentication` and `Requires` raise: the status and challenge of a rejection, and `wait` for
-    `Retry-After`. `rejection` is the whole answer, which `exception_handler` gives."""
+    `Retry-After`. They give the answer the other fields, such as `DPoP-Nonce`, by way of the view. `rejection` is the
+    whole answer, which `exception_handler` gives."""
 
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(rejection.detail)
@@ -95,7 +98,7 @@ class BearerAuthentication(BaseAuthentication):
             raise _refused(conf, request, error) from None
         if token is None:
             return None
-        _admit(conf, http, token)
+        _admit(conf, request, token)
         return TokenUser(token), token
 
     def authenticate_header(self, request: Request) -> str:
@@ -126,7 +129,7 @@ def Requires(*requirements: Required) -> type[BasePermission]:  # noqa: N802 - i
                 token = conf.drf.validate(http, needed)
             except Exception as error:  # noqa: BLE001 - anything unexpected rejects
                 raise _refused(conf, request, error) from None
-            _admit(conf, http, token)
+            _admit(conf, request, token)
             return True
 
     mark(RequiresToken, needed)
@@ -169,18 +172,29 @@ def _http(request: Request) -> HttpRequest:
     return request._request  # noqa: SLF001 - Django's own request, as its authors use it
 
 
+def _view(request: Request) -> Any:
+    return (getattr(request, "parser_context", None) or {}).get("view")
+
+
+def _give(request: Request, fields: Mapping[str, str]) -> None:
+    """Let the answer to `request` have `fields`, whatever makes it: Django REST framework adds those of the view."""
+    view = _view(request)
+    given = getattr(view, "headers", None)
+    if isinstance(given, Mapping):
+        view.headers = {**given, **fields}  # not `update`: a view may have one mapping for all its requests
+
+
 def _refused(conf: Conf | None, request: Request, error: Exception) -> RefusedRequest:
-    if conf is None:
-        return RefusedRequest(UNGUARDED.note_and_reject(_http(request), error))
-    return RefusedRequest(_reject(conf, request, error))
+    rejection = UNGUARDED.note_and_reject(_http(request), error) if conf is None else _reject(conf, request, error)
+    _give(request, {name: value for name, value in rejection.fields if name not in _WRITTEN})
+    return RefusedRequest(rejection)
 
 
 def _reject(conf: Conf, request: Request, error: Exception) -> Rejection:
     """The answer to an error that is noted. Beside metadata a challenge lists what the permissions of the view ask for,
     also where none of them was asked yet."""
     if conf.drf.metadata is not None:
-        view = (getattr(request, "parser_context", None) or {}).get("view")
-        permissions = getattr(view, "permission_classes", ())
+        permissions = getattr(_view(request), "permission_classes", ())
         conf.drf.attach_scopes(error, all_of(one for permission in permissions for one in _asked_by(permission)))
     return conf.drf.reject(error, _http(request))
 
@@ -193,9 +207,10 @@ def _asked_by(permission: Any) -> tuple[Requirement, ...]:
     return (first or second) if operator is OR else (*first, *second)
 
 
-def _admit(conf: Conf, http: HttpRequest, token: AccessToken | None) -> None:
+def _admit(conf: Conf, request: Request, token: AccessToken | None) -> None:
     """Let a request in. Django REST framework exempts all its views from CSRF protection and leaves it to what lets a
     request in; a gateway's field comes with a cookie."""
+    http = _http(request)
     if conf.header is not None:
         check: Any = CSRFCheck(HttpResponse)  # which is never made
         check.process_request(http)
@@ -203,3 +218,5 @@ def _admit(conf: Conf, http: HttpRequest, token: AccessToken | None) -> None:
         if reason:
             raise exceptions.PermissionDenied(f"CSRF Failed: {reason}")
     admit(conf, http, token)
+    if conf.drf.gives_nonces and (nonce := conf.drf.nonce(http)) is not None:
+        _give(request, {"DPoP-Nonce": nonce})

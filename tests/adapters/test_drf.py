@@ -563,6 +563,51 @@ def test_one_proof_serves_middleware_authenticator_and_permission():
         assert header.authenticate_header(type("R", (), {"_request": HttpRequest()})).startswith("Bearer realm=")
 
 
+@pytest.mark.parametrize("middleware", [[], [MIDDLEWARE]], ids=["alone", "behind the middleware"])
+@pytest.mark.parametrize("handler", [{}, OURS], ids=["their handler", "our handler"])
+def test_nonces_are_asked_for_and_renewed(handler, middleware):
+    clock = Clock(1_900_000_000.0)
+    issuer = FakeIssuer(clock=clock)
+    key = issuer.client_key()
+    token = issuer.mint("a", bound_to=key, expires_in=1_000)
+    given = {"VALIDATOR": issuer.validator(dpop=DPoP("https://api.example.com", nonce_secret="s" * 32))}
+    used = project(Requires("a"), given=given, handler=handler, middleware=middleware)
+
+    def ask(token=token, **claims):
+        proof = key.proof(token, "GET", "https://api.example.com/", **claims)
+        answer = used.wsgi(fields=[("Authorization", f"DPoP {token}"), ("DPoP", proof)])
+        return answer, answer.header("dpop-nonce")
+
+    answer, nonce = ask()
+    assert answer.status == 401
+    assert 'error="use_dpop_nonce"' in answer.header("www-authenticate")
+    assert [value for name, value in answer.headers if name == "dpop-nonce"] == [nonce]
+    answer, successor = ask(nonce=nonce)
+    assert (answer.status, successor) == (200, None)
+    clock.advance(151)
+    answer, successor = ask(nonce=nonce)
+    assert answer.status == 200
+    assert successor not in (None, nonce)
+    poor, renewed = ask(issuer.mint("b", bound_to=key), nonce=nonce)
+    assert (poor.status, renewed) == (403, successor)  # its proof was used as well
+    assert ask(nonce=successor)[1] is None
+
+
+def test_a_view_keeps_its_own_fields_and_shares_none_of_ours():
+    class Orders(APIView):
+        authentication_classes = (BearerAuthentication,)
+        permission_classes = (Requires("a"),)
+        default_response_headers = {"Cache-Control": "max-age=60", "X-Api": "2"}  # noqa: RUF012 - what is tested
+
+        def get(self, request):
+            return Response({})
+
+    used = Project([path("", Orders.as_view())], GIVEN, REST_FRAMEWORK={})
+    rejected, passed = used.wsgi(), used.wsgi(fields=good())
+    assert (rejected.status, rejected.header("cache-control"), rejected.header("x-api")) == (401, "no-store", "2")
+    assert (passed.status, passed.header("cache-control"), passed.header("x-api")) == (200, "max-age=60", "2")
+
+
 # -- around it ---------------------------------------------------------------------------------------------------------
 
 

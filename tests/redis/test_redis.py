@@ -881,8 +881,16 @@ def retrying(url):
     )
 
 
+def of_text(url):
+    """Clients that decode what Redis answers."""
+    return (
+        lambda: redis_py.Redis.from_url(url, retry=Retry(NoBackoff(), 3), decode_responses=True),
+        lambda: redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 3), decode_responses=True),
+    )
+
+
 @pytest.mark.parametrize("world", ["threads", "loops"])
-@pytest.mark.parametrize("clients", [str, retrying])
+@pytest.mark.parametrize("clients", [str, retrying, of_text])
 def test_a_first_use_whose_reply_was_lost_is_a_first_use(server, clients, world):
     def use(given, key):
         if world == "threads":

@@ -170,13 +170,13 @@ class RedisStore:
         `NX`."""
         name, use, lifetime = self._proof(key), _use(), max(1, milliseconds(seconds))
         with self._from_thread() as client:
-            return client.set(name, use, px=lifetime, nx=True) is True or client.get(name) == use
+            return client.set(name, use, px=lifetime, nx=True) is True or _is(client.get(name), use)
 
     async def use_proof_async(self, key: bytes, seconds: float) -> bool:
         """`use_proof` for event loops."""
         name, use, lifetime = self._proof(key), _use(), max(1, milliseconds(seconds))
         async with self._from_loop() as client:
-            return await client.set(name, use, px=lifetime, nx=True) is True or await client.get(name) == use
+            return await client.set(name, use, px=lifetime, nx=True) is True or _is(await client.get(name), use)
 
     # -- clients -------------------------------------------------------------------------------------------------------
 
@@ -242,6 +242,10 @@ def _use() -> bytes:
     """A value that only one use writes. A client repeats a command whose reply was lost; Redis may have executed both,
     and then the second `SET` finds the value of its own use."""
     return secrets.token_hex(16).encode()
+
+
+def _is(value: object, use: bytes) -> bool:
+    return (value.encode() if isinstance(value, str) else value) == use  # a client with `decode_responses` gives text
 
 
 def _prefix(value: object) -> str:

@@ -255,6 +255,12 @@ def test_a_terminal_is_told_what_to_do_instead(monkeypatch):
             secret_from(None, "TOKENGUARD_NONE")
 
 
+@pytest.mark.parametrize("option", ["--issuer", "--audience", "--algorithm", "--client", "--profile", "--leeway"])
+def test_an_option_without_a_value_is_not_left_out(option):
+    ran = run("check", option, " ", token="x")
+    assert (ran.code, ran.err) == (2, f"tokenguard: {option} must not be empty\n")
+
+
 def test_settings_come_from_an_environment_file_before_the_environment(fake, tmp_path):
     path = tmp_path / "env"
     path.write_text(

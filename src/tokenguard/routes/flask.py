@@ -75,11 +75,10 @@ def _of_handler(kind: type, method: str) -> Iterator[Layer]:
     """What the method of a class that answers `method` asks for."""
     if issubclass(kind, _resources()):
         yield from _decorators(kind, method)
-    if issubclass(kind, MethodView):
-        handler = getattr(kind, method.lower(), None)
-        if handler is None and method == "HEAD":
-            handler = getattr(kind, "get", None)
-        yield from layers_of(_DOOR, handler)
+    handler = getattr(kind, method.lower(), None)
+    if handler is None and method == "HEAD":
+        handler = getattr(kind, "get", None)
+    yield from layers_of(_DOOR, handler)
 
 
 def _resources() -> tuple[type, ...]:

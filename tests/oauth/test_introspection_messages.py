@@ -34,6 +34,8 @@ def test_a_question_octet_for_octet():
     basic = build_request("https://a/", b"t", client_auth.basic("api", "s"))
     assert basic.headers == (*request.headers, ("authorization", "Basic YXBpOnM="))
     assert basic.body == b"token=t&token_type_hint=access_token"
+    assert request.repeated() is request
+    assert build_request("https://a/", b"t", client_auth.basic("api", "s"), lambda: request).repeated() is request
 
 
 def test_an_answer_active_or_not():

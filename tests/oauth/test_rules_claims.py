@@ -168,6 +168,16 @@ def test_any_cnf_at_all_is_a_binding(value):
     assert refused(rules.check_confirmation, {"conf": value}) is None
 
 
+def test_what_is_called_bound_to_a_key_is():
+    bound, both = {"jkt": "A" * 43}, {"jkt", "x5t#S256"}
+    assert refused(rules.check_confirmation, {"typ": "DPoP", "cnf": bound}, enforced=both) is None
+    assert refused(rules.check_confirmation, {"typ": "DPoP"}, enforced=both) is Reason.INVALID_CLAIM
+    by_certificate = {"typ": "DPoP", "cnf": {"x5t#S256": "A" * 43}}
+    assert refused(rules.check_confirmation, by_certificate, enforced=both) is Reason.INVALID_CLAIM
+    for kind in ("dpop", "Bearer", None, ["DPoP"]):
+        assert refused(rules.check_confirmation, {"typ": kind}, enforced=both) is None
+
+
 def test_required_claims():
     rules.require({"a": None, "b": 0, "sub": "x"}, ("a", "b", "sub"))
     assert outcome(rules.require, {"a": 1}, ("a", "b")) is Reason.MISSING_CLAIM

@@ -73,6 +73,13 @@ def test_a_request_octet_for_octet():
     )
 
 
+def test_a_request_says_how_it_is_made_again():
+    asked, credentials = Asked(), client_auth.public("orders")
+    other = build_request("https://auth.example.com/token", asked, credentials)
+    assert other.repeated() is other
+    assert build_request("https://auth.example.com/token", asked, credentials, "p", lambda: other).repeated() is other
+
+
 def test_a_subject_token_makes_it_token_exchange():
     asked = Asked(subject_token="raw", subject_token_type="urn:x:y")
     request = build_request("https://auth.example.com/token", asked, client_auth.public(None), "proof")

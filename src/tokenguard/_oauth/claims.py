@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from tokenguard._oauth import party
-from tokenguard._oauth.confirmation import is_enforced
+from tokenguard._oauth.confirmation import KEY, is_enforced
 from tokenguard.errors import InvalidTokenError, Reason
 
 LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so that a broken clock cannot reach it
@@ -21,6 +21,7 @@ LONG_AGO: Final = -1e300  # a start for tokens without nbf and iat; not -inf, so
 # Payload kinds: Keycloak marks its other tokens in a claim named typ; Offline is its name for a long-lived refresh
 # token.
 _OTHER_KINDS: Final = frozenset({"id", "refresh", "offline", "logout"})
+_ACCESS: Final = ("access", "access_token")  # of Cognito, of Ory Hydra's introspection answers
 
 Claims: TypeAlias = Mapping[str, Any]
 
@@ -174,7 +175,7 @@ def check_confirmation(claims: Claims, expected: Expected, _now: float) -> None:
     where the payload's `typ` calls it bound (Keycloak) and it is not."""
     if "cnf" in claims and not is_enforced(claims["cnf"], expected.enforced):
         raise _rejected(Reason.CONFIRMATION)
-    if claims.get("typ") == "DPoP" and "jkt" not in claims.get("cnf", ()):
+    if claims.get("typ") == "DPoP" and KEY not in claims.get("cnf", ()):
         raise _rejected(Reason.INVALID_CLAIM)
     if expected.bound_by and not expected.bound_by <= set(claims.get("cnf", ())):
         raise _rejected(Reason.CONFIRMATION)
@@ -217,7 +218,6 @@ TIMES: Final = tuple(one for one in CHECKS if one.check in (check_expiry, check_
 # -- the short form ----------------------------------------------------------------------------------------------------
 
 # Claims that only some tokens have, and that may be a reason to reject one or to log it (`refers_to_status_list`).
-_ACCESS: Final = ("access", "access_token")  # of Cognito, of Ory Hydra's introspection answers
 _UNUSUAL: Final = frozenset({"nbf", "token_use", "typ", "events", "cnf", "status"})
 
 

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final
 
 import fastapi.routing
-from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Router
 
 from tokenguard._adapters.guard import asked_for
@@ -49,7 +48,8 @@ def frontends(router: Router) -> Iterator[tuple[str, list[Layer]]]:
 
 def runs_endpoint(route: BaseRoute) -> bool:
     """Whether the dependencies and the endpoint of a route run: a `get_route_handler` of its own may leave them out."""
-    return not isinstance(route, APIRoute) or overriding(type(route), "get_route_handler", [APIRoute])[1]
+    framework = fastapi.routing.APIRoute
+    return not isinstance(route, framework) or overriding(type(route), "get_route_handler", [framework])[1]
 
 
 def layers(about: Any, dependant: Any) -> list[Layer]:

@@ -68,9 +68,7 @@ def token(
         mapping.pop(f"{_PREFIX}SECRET", None)
     mapping |= {_PREFIX + name: value for name, value in given.items() if value}
     with wording.settings_errors():
-        for name, value in given.items():
-            if value is not None and not value.strip():  # as a variable that is not set gives
-                raise ConfigurationError(f"{_PREFIX}{name} must not be empty")
+        options.check_values({_PREFIX + name: value for name, value in given.items()})
         try:
             issued = _ask(mapping, http_timeout, allow_insecure_http=allow_insecure_http)
         except (TokenRefusedError, TokenUnavailableError) as error:

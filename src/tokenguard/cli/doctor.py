@@ -89,10 +89,11 @@ def doctor(
     )
     with wording.settings_errors(), TokenValidator(**given.settings(audience=_NO_AUDIENCE)) as validator:
         findings = about_issuers(validator)
-    if not given.mapping().get(f"{PREFIX}AUDIENCE"):
+    mapping = given.mapping()
+    if not mapping.get(f"{PREFIX}AUDIENCE"):
         step = "give --audience, or set TOKENGUARD_AUDIENCE: a validator does not start without"
         findings.append(Finding("", "audience", "warning", "no audience is set", step))
-    if given.mapping().get(f"{PREFIX}REDIS_URL"):
+    if mapping.get(f"{PREFIX}REDIS_URL"):
         step = f'redis-cli -u "${PREFIX}REDIS_URL" ping'
         findings.append(Finding("", "redis", "note", "the store is not asked here", step))
     findings.extend(_bound(validator))

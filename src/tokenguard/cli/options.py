@@ -88,9 +88,7 @@ class Given:
         }
         given = {name: " ".join(value) for name, value in lists.items() if value}
         given |= {name: value for name, value in texts.items() if value is not None}
-        for name, value in given.items():
-            if not value.strip():  # as a variable that is not set gives: the environment reads it as absent
-                raise ConfigurationError(f"{name.lower()} must not be empty")
+        check_values({name.lower(): value for name, value in given.items()})
         mapping: dict[str, Any] = {**os.environ, **(_env_file(self.env_file) if self.env_file else {})}
         if self.issuers or self.preset is not None:
             mapping.pop(PREFIX + "PRESET", None)
@@ -106,6 +104,14 @@ class Given:
         elif jwks is not None:
             mapping = _offline(mapping, jwks)
         return environment.read(mapping, PREFIX)
+
+
+def check_values(given: Mapping[str, str | None]) -> None:
+    """No option that was given is empty, as a variable that is not set makes it: the environment reads that as absent.
+    Raises `ConfigurationError`."""
+    for name, value in given.items():
+        if value is not None and not value.strip():
+            raise ConfigurationError(f"{name} must not be empty")
 
 
 def secret_from(path: Path | None, variable: str) -> str:
